@@ -1,0 +1,89 @@
+"""Everything that can go wrong before a request's first byte.
+
+    ServiceError
+    ├── InvalidRequest        400   the request says something that cannot be done
+    │   └── ContextOverflow   400   the prompt alone does not fit the context
+    ├── ModelNotFound         404
+    ├── Overloaded            429   the model's queue is full
+    ├── Draining              503   the service is shutting down
+    ├── ModelUnavailable      503   the model failed, or restarts too often; try later
+    ├── ModelLoadFailed       500   the model cannot be loaded; trying again will not help
+    └── EngineFailed          500   the engine died or the generation broke
+
+After the first byte the same failures travel as `Finished(reason=ERROR)`. The class carries the
+status that the OpenAI dialect uses; the other dialects map `code` to their own.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    status = 500
+    code = "internal_error"
+    # Whether a client that waits and tries again may fare better.
+    retryable = False
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ServiceError):
+    status = 400
+    code = "invalid_request"
+
+
+class ContextOverflow(InvalidRequest):
+    """`prompt_tokens` were counted by the model's tokenizer; `context_length` is one sequence's."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, context_length: int, max_tokens: int | None) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+        wanted = max_tokens or 0
+        super().__init__(
+            f"This model's maximum context length is {context_length} tokens. However, you "
+            f"requested {prompt_tokens + wanted} tokens ({prompt_tokens} in the messages, "
+            f"{wanted} in the completion). Please reduce the length of the messages or completion.",
+            param="messages",
+        )
+
+
+class ModelNotFound(ServiceError):
+    status = 404
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model `{model}` does not exist", param="model")
+        self.model = model
+
+
+class Overloaded(ServiceError):
+    status = 429
+    code = "queue_full"
+    retryable = True
+
+
+class Draining(ServiceError):
+    status = 503
+    code = "draining"
+    retryable = True
+
+
+class ModelUnavailable(ServiceError):
+    status = 503
+    code = "model_unavailable"
+    retryable = True
+
+
+class ModelLoadFailed(ServiceError):
+    code = "model_load_failed"
+
+
+class EngineFailed(ServiceError):
+    code = "engine_failed"

@@ -1,0 +1,163 @@
+"""What a client asked for, in the service's own words: every dialect parses into these.
+
+All of it is frozen, and all of it can cross to an engine process as msgpack.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class ToolCall(Struct, frozen=True):
+    """A call that a model made. `arguments` is JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation. `reasoning` is what the assistant thought before `content`."""
+
+    role: Role
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Tool(Struct, frozen=True):
+    """A function that the model may call. `parameters` is a JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+class ToolChoice(Struct, frozen=True):
+    """`auto` lets the model decide, `required` forces some call, `named` forces one of `names`."""
+
+    mode: Literal["none", "auto", "required", "named"] = "auto"
+    names: tuple[str, ...] = ()
+
+
+class ResponseFormat(Struct, frozen=True):
+    """The shape that the answer must have; at most one of the fields after `kind` is used.
+
+    `json` is any JSON object, `schema` a JSON schema, `grammar` GBNF text.
+    """
+
+    kind: Literal["text", "json", "schema", "grammar"] = "text"
+    schema: dict[str, Any] | bool | None = None
+    grammar: str | None = None
+
+
+class Chat(Struct, frozen=True, tag="chat"):
+    """A conversation, to be rendered by the model's own chat template."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    # Passed to the template by name; None leaves the template's own default in force.
+    enable_thinking: bool | None = None
+    reasoning_effort: str | None = None
+    template_variables: dict[str, Any] = {}
+
+
+class Text(Struct, frozen=True, tag="text"):
+    """A raw prompt. Control tokens written in it are read as such, as `llama-server` does."""
+
+    prompt: str
+    add_special_tokens: bool = True
+
+
+class Tokens(Struct, frozen=True, tag="tokens"):
+    """A prompt that the client tokenized itself."""
+
+    ids: tuple[int, ...]
+
+
+class Grammar(Struct, frozen=True):
+    """GBNF that holds every token, or with `triggers` only from where one of them matched.
+
+    `triggers` are regular expressions over the whole generated text, in the syntax of
+    `llama_sampler_init_grammar_lazy_patterns`: the grammar starts at their first group.
+    With `after` set, the grammar starts once that text has been generated (the end of thinking).
+    """
+
+    text: str
+    root: str = "root"
+    triggers: tuple[str, ...] = ()
+    after: str | None = None
+
+
+class SamplingParams(Struct, frozen=True, omit_defaults=True):
+    """How the next token is chosen, and when to stop. Defaults change nothing (OpenAI's).
+
+    temperature: 0 is greedy. top_k: 0 is off. top_p, typical_p: 1 is off. min_p: 0 is off.
+    repeat_penalty looks at the last `repeat_last_n` tokens of prompt and answer (-1: all);
+    presence_penalty and frequency_penalty at the whole answer only, as OpenAI defines them.
+    max_tokens: None runs to the end of the context. logprobs: None off, else how many
+    alternatives beside the sampled token; prompt_logprobs the same for the prompt's tokens.
+    """
+
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    temperature: float = 1.0
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    top_n_sigma: float = -1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    mirostat: Literal[0, 1, 2] = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    logit_bias: dict[int, float] = {}
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop: bool = False
+    ignore_eos: bool = False
+    skip_special_tokens: bool = True
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+
+
+class GenerationRequest(Struct, frozen=True):
+    """One request as the dialects hand it on. `arrived` is in monotonic seconds.
+
+    `dialect` and `endpoint` serve as metric labels only; nothing below the dialects branches
+    on them. `n` answers are sampled from one prefill.
+    """
+
+    id: str
+    model: str
+    input: Chat | Text | Tokens
+    arrived: float
+    dialect: str
+    endpoint: str
+    sampling: SamplingParams = SamplingParams()
+    response_format: ResponseFormat = ResponseFormat()
+    n: int = 1
+    stream: bool = False
+    timeout: float | None = None

@@ -1,0 +1,66 @@
+"""What the engine reports of itself. Metrics, progress, logs and JSON all derive from these two.
+
+Both are values that a step returns, never calls sprinkled through it; times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from service.events import FinishReason, Timings, Usage
+
+
+class StepStats(Struct, frozen=True, array_like=True):
+    """One `llama_decode` and what surrounds it; `running` and the KV figures are after the step.
+
+    A step of phase `idle` computed nothing: it is sent once when work runs out (after a cancel,
+    for one), so that no gauge keeps the last busy value.
+    """
+
+    number: int
+    phase: Literal["prefill", "decode", "mixed", "idle"]
+    decode_seconds: float
+    overhead_seconds: float
+    prefill_tokens: int
+    decode_tokens: int
+    running: int
+    waiting: int
+    kv_tokens: int
+    # Gaps between a sequence's successive tokens that ended in this step.
+    inter_token_seconds: tuple[float, ...] = ()
+    # Prompt tokens looked up in, and taken from, the prefix cache by sequences scheduled now.
+    prefix_queried_tokens: int = 0
+    prefix_hit_tokens: int = 0
+    evictions: int = 0
+    preemptions: int = 0
+    # (request, prompt tokens computed or reused so far) of each sequence in prefill.
+    prefill_progress: tuple[tuple[int, int], ...] = ()
+
+
+class RequestStats(Struct, frozen=True):
+    """One answer's whole life. `arrived` and `ended` are stamped by the service, the rest inside.
+
+    `timings` is None where the request never reached an engine.
+    """
+
+    id: str
+    model: str
+    dialect: str
+    endpoint: str
+    stream: bool
+    reason: FinishReason
+    arrived: float
+    ended: float
+    max_tokens: int | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+class Observer(Protocol):
+    """Both are called on the service's event loop."""
+
+    def on_step(self, model: str, stats: StepStats) -> None: ...
+
+    def on_finish(self, stats: RequestStats) -> None: ...
