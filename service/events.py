@@ -79,6 +79,7 @@ class TokenEvent(Struct, frozen=True, array_like=True, tag="t"):
 class PromptLogprobs(Struct, frozen=True, array_like=True, tag="p"):
     """Log-probabilities of the prompt's own tokens; the first token has none."""
 
+    index: int
     tokens: tuple[TokenLogprobs | None, ...]
 
 

@@ -89,13 +89,15 @@ class Grammar(Struct, frozen=True):
 
     `triggers` are regular expressions over the whole generated text, in the syntax of
     `llama_sampler_init_grammar_lazy_patterns`: the grammar starts at their first group.
-    With `after` set, the grammar starts once that text has been generated (the end of thinking).
+    With `after` set, the grammar starts once that text has been generated (the end of thinking);
+    with `opener` too, only an answer that begins with `opener` has such a free part.
     """
 
     text: str
     root: str = "root"
     triggers: tuple[str, ...] = ()
     after: str | None = None
+    opener: str | None = None
 
 
 class SamplingParams(Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,125 @@
+"""`python -m service.engine --fd N`: one model in one process, at the end of a socket.
+
+The process dies with its parent (the kernel's death signal, and the socket's end), and is what the
+kernel should kill first when memory runs out: it can be started again, the service cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from service.engine.engine import Engine
+from service.engine.llama import LlamaModel, LoadError
+from service.engine.wire import (
+    Cancel,
+    Command,
+    Fatal,
+    FrameDecoder,
+    Load,
+    LoadFailed,
+    LoadProgress,
+    Ready,
+    Report,
+    Submit,
+    encode,
+)
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_RECEIVE_BYTES = 1 << 18
+
+
+def confine(parent: int) -> None:
+    """Die with the parent; no core dumps, no new privileges; first in line for the OOM killer."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        # It died before the signal was armed.
+        sys.exit(1)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+    # The service decides when an engine ends: a terminal's Ctrl-C reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Channel:
+    """The child's end of the socket. Two threads send, so a frame is sent whole under a lock."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._decoder: FrameDecoder[Command] = FrameDecoder(Command)
+        self._sending = threading.Lock()
+
+    def send(self, report: Report) -> None:
+        frame = encode(report)
+        with self._sending:
+            self._socket.sendall(frame)
+
+    def receive(self) -> list[Command]:
+        """The next messages; empty when the service has closed its end."""
+        while data := self._socket.recv(_RECEIVE_BYTES):
+            if commands := self._decoder.feed(data):
+                return commands
+        return []
+
+
+def read_commands(channel: Channel, engine: Engine, first: list[Command]) -> None:
+    """The reading thread: until the service hangs up."""
+    commands = first
+    while True:
+        for command in commands:
+            if isinstance(command, Submit):
+                engine.admit(command)
+            elif isinstance(command, Cancel):
+                engine.cancel(command)
+        commands = channel.receive()
+        if not commands:
+            # Whatever the engine is computing, nobody is left to read it.
+            os._exit(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m service.engine")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    arguments = parser.parse_args()
+    confine(arguments.parent)
+    channel = Channel(arguments.fd)
+    commands = channel.receive()
+    if not commands or not isinstance(commands[0], Load):
+        sys.exit("the first message was not Load")
+    params = commands[0].params
+    try:
+        model = LlamaModel(params, lambda fraction: channel.send(LoadProgress(fraction)))
+    except LoadError as error:
+        channel.send(LoadFailed(error.kind, str(error)))
+        sys.exit(1)
+    channel.send(Ready(os.getpid(), model.facts))
+    engine = Engine(model, params, channel.send)
+    reader = threading.Thread(
+        target=read_commands, args=(channel, engine, commands[1:]), name="reader", daemon=True
+    )
+    reader.start()
+    try:
+        engine.run()
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        # The one place that catches everything: say it on the socket, then die of it.
+        channel.send(Fatal(f"{type(error).__name__}: {error}"))
+        raise
+
+
+if __name__ == "__main__":
+    main()

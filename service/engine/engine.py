@@ -1,0 +1,353 @@
+"""The step loop: take commands, schedule, decode, sample, send. One thread owns all of it.
+
+    reading thread   socket → tokenize, check the length → Admitted or Refused → inbox
+    engine thread    inbox → schedule → llama_decode → sample → one Step frame → socket
+
+The reading thread only makes vocabulary calls, which are read-only, and the GIL is free while
+llama.cpp computes; so a request is answered for while a step is running.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+import numpy as np
+
+from service.engine.batch import Batch
+from service.engine.model import InvalidPrompt, Model
+from service.engine.pacing import PrefillPacer
+from service.engine.prefix_cache import PrefixCache
+from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
+from service.engine.sequence import Sequence
+from service.engine.wire import Admitted, Cancel, EngineParams, Refused, Report, Step, Submit
+from service.events import Finished, FinishReason, PromptLogprobs, TokenEvent, TokenLogprobs
+from service.generation import Text
+from service.stats import StepStats
+
+# Requests that arrive together on an idle engine share their first step.
+GATHER_SECONDS = 0.0005
+
+Send = Callable[[Report], None]
+Output = tuple[int, TokenEvent | PromptLogprobs | Finished]
+
+
+def prepare(model: Model, submit: Submit, now: float) -> list[Sequence] | Refused:
+    """The request's sequences, one for each answer, or why it cannot have any.
+
+    Called on the reading thread: touches nothing of the engine but the vocabulary.
+    """
+    facts = model.facts
+    try:
+        if isinstance(submit.prompt, Text):
+            prompt = model.tokenize(
+                submit.prompt.prompt, add_special=submit.prompt.add_special_tokens
+            )
+        else:
+            prompt = np.asarray(submit.prompt.ids, np.int64)
+            if len(prompt) and (prompt.min() < 0 or prompt.max() >= facts.n_vocab):
+                raise InvalidPrompt(f"token ids must be in 0..{facts.n_vocab - 1}", "prompt")
+            prompt = prompt.astype(np.int32)
+        if not len(prompt):
+            raise InvalidPrompt("the prompt is empty", "prompt")
+        if any(not 0 <= token < facts.n_vocab for token in submit.sampling.logit_bias):
+            raise InvalidPrompt("a token id is outside the model's vocabulary", "logit_bias")
+        # One cell is needed for the first token of the answer.
+        if len(prompt) >= facts.n_ctx_seq:
+            overflow = (len(prompt), facts.n_ctx_seq)
+            return Refused(submit.id, "the prompt does not fit the context", overflow=overflow)
+        limit = facts.n_ctx_seq
+        if submit.sampling.max_tokens is not None:
+            limit = min(limit, len(prompt) + submit.sampling.max_tokens)
+        return [
+            Sequence(
+                submit.id,
+                index,
+                prompt,
+                submit.sampling,
+                model.sampler(submit.sampling, submit.grammar, prompt, index),
+                limit,
+                now,
+            )
+            for index in range(submit.n)
+        ]
+    except InvalidPrompt as error:
+        return Refused(submit.id, str(error), error.param)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one step brought, gathered while it is worked off."""
+
+    outputs: list[Output] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    finished: list[tuple[Sequence, FinishReason]] = field(default_factory=list)
+    preemptions: int = 0
+
+
+class Engine:
+    """`model` and everything in here belongs to the thread that calls `run`; `admit` and `cancel`
+    may be called from one other."""
+
+    def __init__(
+        self,
+        model: Model,
+        params: EngineParams,
+        send: Send,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        facts = model.facts
+        split = facts.kv_layout == "split"
+        self._model = model
+        self._send = send
+        self._clock = clock
+        self._pacer = PrefillPacer(params.n_batch, params.prefill_chunk)
+        prefixes = PrefixCache(
+            facts.n_seq, can_rollback=facts.can_rollback, enabled=params.prefix_cache
+        )
+        self._scheduler = Scheduler(
+            prefixes,
+            self._pacer,
+            step_tokens=min(params.n_batch, params.n_ubatch),
+            split=split,
+            output_rows=output_rows(facts.n_seq),
+        )
+        self._batch = Batch(facts.n_batch)
+        self._inbox: SimpleQueue[list[Sequence] | Cancel | None] = SimpleQueue()
+        self._steps = 0
+        self._closed = False
+        self._told_idle = True
+
+    def admit(self, submit: Submit) -> None:
+        """Answer a Submit, and queue it if it can be run."""
+        prepared = prepare(self._model, submit, self._clock())
+        if isinstance(prepared, Refused):
+            self._send(prepared)
+        else:
+            # Before the sequences are queued: their first Step must not overtake it.
+            self._send(Admitted(submit.id, prepared[0].n_prompt))
+            self._inbox.put(prepared)
+
+    def cancel(self, command: Cancel) -> None:
+        self._inbox.put(command)
+
+    def close(self) -> None:
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        while not self._closed:
+            if self._scheduler.idle and self._inbox.empty():
+                self._report_idle()
+                self._take(self._inbox.get(), _Tally())
+                time.sleep(GATHER_SECONDS)
+            self.step()
+
+    def step(self) -> None:
+        """Work off the inbox, then one batch, if there is anything to compute."""
+        started = self._clock()
+        tally = _Tally()
+        self._take_commands(tally)
+        plan = self._scheduler.schedule()
+        if not plan.rows:
+            if tally.outputs:
+                self._report(plan, tally, "idle", 0.0, 0.0)
+            return
+        self._told_idle = False
+        for sequence in plan.admitted:
+            if sequence.scheduled is None:
+                sequence.scheduled = started
+        for move in plan.moves:
+            self._carry_out(move)
+        first_rows = self._fill(plan)
+        before = self._clock()
+        decoded = self._model.decode(self._batch)
+        after = self._clock()
+        if not decoded:
+            self._make_room(plan, tally)
+            return
+        self._scheduler.computed(plan)
+        sampling = self._sample(plan, first_rows, tally)
+        in_llama = after - before + sampling
+        for sequence, reason in tally.finished:
+            self._end(sequence, reason, tally)
+        phase = self._observe(plan, after - before)
+        overhead = self._clock() - started - in_llama
+        self._report(plan, tally, phase, after - before, overhead)
+
+    def _take_commands(self, tally: _Tally) -> None:
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except Empty:
+                return
+            self._take(command, tally)
+
+    def _take(self, command: list[Sequence] | Cancel | None, tally: _Tally) -> None:
+        if command is None:
+            self._closed = True
+        elif isinstance(command, Cancel):
+            for sequence in self._scheduler.of_request(command.id):
+                self._end(sequence, FinishReason.CANCELLED, tally)
+        else:
+            for sequence in command:
+                self._scheduler.add(sequence)
+
+    def _carry_out(self, move: Move) -> None:
+        match move:
+            case Forget(slot, start):
+                self._model.forget(slot, start)
+            case Copy(source, target, length):
+                self._model.copy(source, target, length)
+            case _:
+                self._model.swap(move.a, move.b)
+
+    def _fill(self, plan: Plan) -> list[int]:
+        batch = self._batch
+        batch.clear()
+        first_rows = []
+        for sequence, length, samples in plan.rows:
+            start = sequence.n_past
+            if length == 1 and samples:
+                row = batch.add_token(int(sequence.tokens[start]), start, sequence.slot)
+            else:
+                tokens = sequence.tokens[start : start + length]
+                every = sequence.wants_prompt_logprobs
+                row = batch.add_prompt(tokens, start, sequence.slot, last=samples, every=every)
+            first_rows.append(row)
+        return first_rows
+
+    def _sample(self, plan: Plan, first_rows: list[int], tally: _Tally) -> float:
+        """Sample every row that asks for it. Returns the seconds spent in llama.cpp."""
+        clock = self._clock
+        seconds = 0.0
+        for row, first in zip(plan.rows, first_rows, strict=True):
+            sequence = row.sequence
+            if sequence.wants_prompt_logprobs:
+                self._read_prompt_logprobs(row, first, tally)
+            if row.samples and sequence.n_tokens >= sequence.limit:
+                # Nothing was asked for beyond the prompt (max_tokens 0: scoring).
+                tally.finished.append((sequence, FinishReason.LENGTH))
+            elif row.samples:
+                at = first + row.length - 1
+                before = clock()
+                token = sequence.sampler.sample(at)
+                now = clock()
+                seconds += now - before
+                if sequence.first_token is None:
+                    sequence.first_token = now
+                elif sequence.last_token is not None:
+                    tally.gaps.append(now - sequence.last_token)
+                sequence.last_token = now
+                sequence.append(token)
+                self._accept(sequence, token, at, tally)
+        return seconds
+
+    def _accept(self, sequence: Sequence, token: int, row: int, tally: _Tally) -> None:
+        model, sampling = self._model, sequence.sampling
+        logprobs = None
+        if sampling.logprobs is not None:
+            top = sampling.logprobs
+
+            def logprobs() -> TokenLogprobs:
+                return model.logprobs(row, token, top)
+
+        is_eog = model.is_eog(token)
+        event, reason = sequence.answer.feed(
+            sequence.index,
+            token,
+            model.piece(token, special=not sampling.skip_special_tokens),
+            logprobs,
+            is_eog=is_eog,
+            is_last=sequence.n_tokens >= sequence.limit,
+        )
+        if event is not None:
+            tally.outputs.append((sequence.request, event))
+        if reason is not None:
+            tally.finished.append((sequence, reason))
+        elif sequence.n_generated == sampling.min_tokens:
+            sequence.sampler.allow_end()
+
+    def _read_prompt_logprobs(self, row: Row, first: int, tally: _Tally) -> None:
+        sequence = row.sequence
+        top = sequence.sampling.prompt_logprobs or 0
+        start = sequence.n_past - row.length
+        for offset in range(row.length):
+            following = start + offset + 1
+            if following < sequence.n_prompt:
+                token = int(sequence.tokens[following])
+                entry = self._model.logprobs(first + offset, token, top)
+                sequence.prompt_logprobs.append(entry)
+        if not sequence.wants_prompt_logprobs:
+            event = PromptLogprobs(sequence.index, tuple(sequence.prompt_logprobs))
+            tally.outputs.append((sequence.request, event))
+
+    def _end(
+        self, sequence: Sequence, reason: FinishReason, tally: _Tally, error: str | None = None
+    ) -> None:
+        self._scheduler.remove(sequence)
+        event = sequence.finished(reason, self._clock(), error=error)
+        tally.outputs.append((sequence.request, event))
+        sequence.sampler.free()
+
+    def _make_room(self, plan: Plan, tally: _Tally) -> None:
+        """The cache is full. Nothing was computed; the next step plans anew with more room."""
+        reclaimed = self._scheduler.reclaim()
+        if reclaimed is None:
+            # The limit of a sequence is the context's, so a lone one always fits unless cells
+            # were lost; better to end it than to spin.
+            for sequence in list(self._scheduler.running):
+                self._end(sequence, FinishReason.ERROR, tally, error="the KV cache is full")
+        else:
+            move, victim = reclaimed
+            self._carry_out(move)
+            if victim is None:
+                plan.evictions += 1
+            else:
+                tally.preemptions += 1
+        self._report(plan, tally, "idle", 0.0, 0.0)
+
+    def _observe(self, plan: Plan, seconds: float) -> Literal["prefill", "decode", "mixed"]:
+        prefill = sum(row.length for row in plan.rows if row.length > 1)
+        decode = sum(row.length == 1 for row in plan.rows)
+        self._pacer.observe(prefill, decode, seconds)
+        if not prefill:
+            return "decode"
+        return "mixed" if decode else "prefill"
+
+    def _report_idle(self) -> None:
+        if not self._told_idle:
+            self._report(Plan(), _Tally(), "idle", 0.0, 0.0)
+
+    def _report(
+        self,
+        plan: Plan,
+        tally: _Tally,
+        phase: Literal["prefill", "decode", "mixed", "idle"],
+        decode_seconds: float,
+        overhead_seconds: float,
+    ) -> None:
+        computed = phase != "idle"
+        self._steps += computed
+        self._told_idle = phase == "idle" and self._scheduler.idle
+        prefills = [row for row in plan.rows if computed and row.length > 1]
+        stats = StepStats(
+            self._steps,
+            phase,
+            decode_seconds,
+            overhead_seconds,
+            sum(row.length for row in prefills),
+            len(plan.rows) - len(prefills) if computed else 0,
+            len(self._scheduler.running),
+            len(self._scheduler.waiting),
+            self._scheduler.kv_tokens,
+            tuple(tally.gaps),
+            plan.prefix_queried_tokens,
+            plan.prefix_hit_tokens,
+            plan.evictions,
+            tally.preemptions,
+            tuple((row.sequence.request, row.sequence.n_past) for row in prefills),
+        )
+        self._send(Step(stats, tally.outputs))

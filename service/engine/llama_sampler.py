@@ -1,0 +1,192 @@
+"""One sequence's sampler: a chain of llama.cpp's, and a grammar beside it.
+
+Without a grammar a token costs one C call. With one, the chain picks first and the grammar is asked
+about that one token; only if it refuses are all candidates filtered and the chain run again. That
+is the order of llama.cpp's common_sampler_sample, and it makes a grammar nearly free wherever the
+model means to follow it anyway.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Set
+from typing import Any
+
+import llama_cpp as llama
+import numpy as np
+
+from service.engine.constraint import Constraint, Hold
+from service.engine.model import Ids, InvalidPrompt
+from service.engine.sampling import Stage, seed_of, stages
+from service.generation import Grammar, SamplingParams
+
+_BANNED = -math.inf
+
+
+class Candidates:
+    """A `llama_token_data_array` over the whole vocabulary, refilled from a row of logits."""
+
+    _DTYPE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self._ids = np.arange(n_vocab, dtype=np.int32)
+        self._data = np.zeros(n_vocab, self._DTYPE)
+        self._pointer = self._data.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
+
+    def fill(self, context: Any, row: int) -> Any:
+        logits = llama.llama_get_logits_ith(context, row)
+        self._data["id"] = self._ids
+        self._data["logit"] = np.ctypeslib.as_array(logits, (self._n_vocab,))
+        return llama.llama_token_data_array(self._pointer, self._n_vocab, -1, False)
+
+    def possible(self) -> Set[int]:
+        """Tokens that no sampler has ruled out since `fill`."""
+        return set(self._data["id"][self._data["logit"] > _BANNED].tolist())
+
+
+class LlamaSampler:
+    """`seed` is the one in force. `end_tokens` are banned until min_tokens were generated."""
+
+    def __init__(
+        self,
+        vocab: Any,
+        context: Any,
+        candidates: Candidates,
+        sampling: SamplingParams,
+        grammar: Grammar | None,
+        prompt: Ids,
+        index: int,
+        *,
+        n_ctx: int,
+        end_tokens: Set[int],
+        piece: Callable[[int], bytes],
+    ) -> None:
+        self.seed: int | None = (seed_of(sampling) + index) & 0xFFFFFFFF
+        self._vocab = vocab
+        self._context = context
+        self._candidates = candidates
+        self._piece = piece
+        self._end_tokens = end_tokens
+        self._end_token = min(end_tokens, default=0)
+        self._chain: Any = None
+        self._grammar: Any = None
+        if grammar is not None:
+            self._grammar = _init_grammar(vocab, grammar)
+        self._constraint = Constraint(grammar) if grammar is not None else None
+        self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+        n_vocab = llama.llama_vocab_n_tokens(vocab)
+        self._bans_end = bool(sampling.min_tokens > 0 or sampling.ignore_eos) and bool(end_tokens)
+        self._keeps_ban = sampling.ignore_eos
+        if self._bans_end:
+            bans = dict.fromkeys(end_tokens, _BANNED)
+            self._add(_logit_bias(n_vocab, tuple(bans.items())))
+        for stage in stages(sampling, n_ctx, self.seed):
+            sampler = _init(stage, vocab, n_vocab)
+            if stage.sees_prompt:
+                for token in prompt[-n_ctx:].tolist():
+                    llama.llama_sampler_accept(sampler, token)
+            self._add(sampler)
+
+    def sample(self, row: int) -> int:
+        constraint = self._constraint
+        if constraint is None:
+            return int(llama.llama_sampler_sample(self._chain, self._context, row))
+        token = self._pick(row)
+        bound = constraint.hold is Hold.BOUND
+        text = self._piece(token).decode("utf-8", "replace")
+        if constraint.hold is Hold.UNDECIDED and not constraint.may_begin_opener(text):
+            constraint.hold = Hold.BOUND
+            bound = True
+        if bound:
+            return self._bound(row, token)
+        llama.llama_sampler_accept(self._chain, token)
+        constraint.feed(token, text)
+        if constraint.hold is Hold.BOUND and not self._replay(constraint.replay):
+            # The answer's own opening does not follow the grammar: it cannot be held to it.
+            self._constraint = None
+        return token
+
+    def allow_end(self) -> None:
+        if self._bans_end and not self._keeps_ban:
+            llama.llama_sampler_free(llama.llama_sampler_chain_remove(self._chain, 0))
+            self._bans_end = False
+
+    def free(self) -> None:
+        if self._chain is not None:
+            llama.llama_sampler_free(self._chain)
+            self._chain = None
+        if self._grammar is not None:
+            llama.llama_sampler_free(self._grammar)
+            self._grammar = None
+
+    def __del__(self) -> None:
+        # A request that was refused or dropped before it ran never reaches free().
+        self.free()
+
+    def _add(self, sampler: Any) -> None:
+        llama.llama_sampler_chain_add(self._chain, sampler)
+
+    def _pick(self, row: int) -> int:
+        array = self._candidates.fill(self._context, row)
+        return self._apply_chain(array)
+
+    def _apply_chain(self, array: Any) -> int:
+        llama.llama_sampler_apply(self._chain, ctypes.byref(array))
+        return int(array.data[array.selected].id)
+
+    def _bound(self, row: int, token: int) -> int:
+        if not self._allows(token):
+            array = self._candidates.fill(self._context, row)
+            llama.llama_sampler_apply(self._grammar, ctypes.byref(array))
+            possible = self._candidates.possible()
+            token = self._apply_chain(array) if possible else self._end_token
+            if token not in possible:
+                # Complete, or at a dead end, and biases rule out what is left: the answer ends.
+                return self._end_token
+        llama.llama_sampler_accept(self._chain, token)
+        if token not in self._end_tokens:
+            llama.llama_sampler_accept(self._grammar, token)
+        return token
+
+    def _allows(self, token: int) -> bool:
+        single = llama.llama_token_data(token, 1.0, 0.0)
+        array = llama.llama_token_data_array(ctypes.pointer(single), 1, -1, False)
+        llama.llama_sampler_apply(self._grammar, ctypes.byref(array))
+        return bool(single.logit > _BANNED)
+
+    def _replay(self, tokens: tuple[int, ...]) -> bool:
+        for token in tokens:
+            if not self._allows(token):
+                return False
+            llama.llama_sampler_accept(self._grammar, token)
+        return True
+
+
+def _init_grammar(vocab: Any, grammar: Grammar) -> Any:
+    sampler = llama.llama_sampler_init_grammar(vocab, grammar.text.encode(), grammar.root.encode())
+    if not sampler:
+        raise InvalidPrompt("the grammar does not parse", "grammar")
+    return sampler
+
+
+def _logit_bias(n_vocab: int, biases: tuple[tuple[int, float], ...]) -> Any:
+    entries = (llama.llama_logit_bias(token, bias) for token, bias in biases)
+    array = (llama.llama_logit_bias * len(biases))(*entries)
+    return llama.llama_sampler_init_logit_bias(n_vocab, len(biases), array)
+
+
+def _init(stage: Stage, vocab: Any, n_vocab: int) -> Any:
+    """The few whose arguments need the vocabulary; all others are their name and arguments."""
+    if stage.name == "logit_bias":
+        return _logit_bias(n_vocab, stage.arguments[0])
+    if stage.name == "penalties":
+        return llama.llama_sampler_init_penalties(n_vocab, *stage.arguments)
+    if stage.name == "dry":
+        *numbers, breakers = stage.arguments
+        words = (ctypes.c_char_p * len(breakers))(*(word.encode() for word in breakers))
+        return llama.llama_sampler_init_dry(vocab, *numbers, words, len(breakers))
+    if stage.name == "mirostat":
+        return llama.llama_sampler_init_mirostat(n_vocab, *stage.arguments, 100)
+    return getattr(llama, f"llama_sampler_init_{stage.name}")(*stage.arguments)

@@ -1,0 +1,81 @@
+"""What the engine needs of a model, and nothing more. Tests implement it in a few dozen lines.
+
+Everything but the vocabulary calls (`tokenize`, `piece`, `is_eog`, `sampler`) belongs to the
+engine's one thread.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.batch import Batch
+from service.engine.wire import ModelFacts
+from service.events import TokenLogprobs
+from service.generation import Grammar, SamplingParams
+
+Ids = NDArray[np.int32]
+
+
+class InvalidPrompt(ValueError):
+    """The prompt or its parameters cannot be turned into a sequence. `param` names the field."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class Sampler(Protocol):
+    """One sequence's way of choosing tokens, with the state that this needs (penalties, seed)."""
+
+    seed: int | None
+
+    def sample(self, row: int) -> int:
+        """The token chosen from the logits of batch row `row`, already accepted."""
+        ...
+
+    def allow_end(self) -> None:
+        """End tokens were banned for min_tokens; from now on they may be sampled."""
+        ...
+
+    def free(self) -> None: ...
+
+
+class Model(Protocol):
+    facts: ModelFacts
+
+    def tokenize(self, text: str, *, add_special: bool) -> Ids: ...
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The token's bytes; a control token has none unless `special`."""
+        ...
+
+    def is_eog(self, token: int) -> bool: ...
+
+    def sampler(
+        self, sampling: SamplingParams, grammar: Grammar | None, prompt: Ids, index: int
+    ) -> Sampler:
+        """For answer `index` of a request. Raises InvalidPrompt for a grammar that does not parse."""
+        ...
+
+    def decode(self, batch: Batch) -> bool:
+        """Compute the batch. False: the KV cache has no room for it, and nothing changed."""
+        ...
+
+    def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
+        """Of `token` and the `top` most likely ones, under the raw logits of batch row `row`."""
+        ...
+
+    def forget(self, slot: int, start: int) -> None:
+        """Drop the slot's cells from position `start` on."""
+        ...
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make `target`, whatever it held, hold the first `length` cells of `source`."""
+        ...
+
+    def swap(self, a: int, b: int) -> None:
+        """Exchange all that two slots hold."""
+        ...

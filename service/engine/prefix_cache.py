@@ -1,0 +1,112 @@
+"""Which tokens each slot holds, and where a prompt's beginning has been computed before.
+
+A slot that a sequence left keeps its cells, as a prefix for whoever comes next, until the slot is
+needed: least recently used first. Looking a prompt up is one vectorised comparison for each slot;
+with the 4 to 64 slots there are, that is a few microseconds and beats a trie kept in Python, which
+would have to be told of every token of every step (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.engine.model import Ids
+from service.engine.sequence import Sequence
+
+_EMPTY = np.empty(0, np.int32)
+
+
+def common_prefix(a: Ids, b: Ids) -> int:
+    """How many tokens `a` and `b` share from the start."""
+    length = min(len(a), len(b))
+    different = a[:length] != b[:length]
+    first = int(different.argmax()) if length else 0
+    return first if length and different[first] else length
+
+
+class PrefixCache:
+    """The slots. A slot is free, or owned by the running sequence whose cells it holds."""
+
+    def __init__(self, slots: int, *, can_rollback: bool, enabled: bool = True) -> None:
+        self.size = slots
+        self.can_rollback = can_rollback
+        self.enabled = enabled
+        self.owners: list[Sequence | None] = [None] * slots
+        self._kept: list[Ids] = [_EMPTY] * slots
+        # The last is the most recently left.
+        self._free = dict.fromkeys(range(slots))
+
+    @property
+    def free(self) -> list[int]:
+        """Free slots, empty ones first, then least recently used first."""
+        return sorted(self._free, key=lambda slot: len(self._kept[slot]) > 0)
+
+    @property
+    def has_free(self) -> bool:
+        return bool(self._free)
+
+    def is_free(self, slot: int) -> bool:
+        return slot in self._free
+
+    def resident(self, slot: int) -> Ids:
+        owner = self.owners[slot]
+        return self._kept[slot] if owner is None else owner.tokens[: owner.n_past]
+
+    def reusable(self, slot: int, prompt: Ids) -> int:
+        """How many of the prompt's tokens the slot's cells can serve for.
+
+        At least one token is left to compute: its logits are what is sampled from. A model that
+        cannot roll back needs the slot to hold a beginning of the prompt and nothing more.
+        """
+        resident = self.resident(slot)
+        length = min(common_prefix(resident, prompt), len(prompt) - 1)
+        return length if self.can_rollback or length == len(resident) else 0
+
+    def longest(self, prompt: Ids) -> tuple[int, int]:
+        """The slot with the longest reusable prefix, and its length; (-1, 0) if there is none."""
+        best, length = -1, 0
+        if self.enabled:
+            for slot in range(self.size):
+                reusable = self.reusable(slot, prompt)
+                # Of equals a free slot is better: it can be taken over without copying.
+                if reusable > length or (reusable == length > 0 and self.is_free(slot)):
+                    best, length = slot, reusable
+        return best, length
+
+    def take(self, slot: int, sequence: Sequence) -> None:
+        del self._free[slot]
+        self.owners[slot] = sequence
+        self._kept[slot] = _EMPTY
+        sequence.slot = slot
+
+    def leave(self, sequence: Sequence) -> None:
+        """The sequence's cells stay as a prefix, if they may be used again."""
+        slot = sequence.slot
+        self._kept[slot] = sequence.tokens[: sequence.n_past].copy() if self.enabled else _EMPTY
+        self.owners[slot] = None
+        self._free[slot] = None
+        sequence.slot = -1
+
+    def empty(self, slot: int) -> None:
+        self._kept[slot] = _EMPTY
+
+    def oldest_kept(self) -> int | None:
+        """The free slot whose cells have waited longest for a use."""
+        return next((slot for slot in self._free if len(self._kept[slot])), None)
+
+    def swap(self, active: int, free: int) -> None:
+        """The sequence in `active` moves to `free`, whose kept cells move the other way."""
+        sequence = self.owners[active]
+        assert sequence is not None
+        self.owners[free], self.owners[active] = sequence, None
+        self._kept[active], self._kept[free] = self._kept[free], _EMPTY
+        # The order of use goes with the cells.
+        self._free = {active if slot == free else slot: None for slot in self._free}
+        sequence.slot = free
+
+    def held_tokens(self) -> int:
+        """Cells in use where no two slots share one (split layout)."""
+        return sum(
+            len(kept) if owner is None else owner.n_past
+            for owner, kept in zip(self.owners, self._kept, strict=True)
+        )

@@ -1,0 +1,95 @@
+"""Sampling parameters → the samplers of llama.cpp, in order. Pure: names and arguments only.
+
+The order is that of llama.cpp's own default chain (common/sampling.cpp): biases, penalties, DRY,
+top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature, and one sampler that picks. A sampler
+that would change nothing is left out: each one costs a pass over the candidates.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, NamedTuple
+
+from service.generation import SamplingParams
+
+
+class Stage(NamedTuple):
+    """One sampler: the `llama_sampler_init_*` it is made by, its arguments, and whether it has
+    to see the prompt's tokens before the first answer token."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    sees_prompt: bool = False
+
+
+def seed_of(sampling: SamplingParams) -> int:
+    """The seed in force, reduced to the 32 bits that llama.cpp takes; negative is random."""
+    if sampling.seed is None or sampling.seed < 0:
+        return secrets.randbits(32)
+    return sampling.seed & 0xFFFFFFFF
+
+
+def stages(sampling: SamplingParams, n_ctx: int, seed: int) -> list[Stage]:
+    """The chain for one sequence. `n_ctx` bounds what "the whole answer" can mean."""
+    chain = _penalties(sampling, n_ctx)
+    if sampling.mirostat and sampling.temperature > 0:
+        # Mirostat replaces the cuts: it needs the whole distribution, and picks by itself.
+        chain.append(Stage("temp", (sampling.temperature,)))
+        arguments = (seed, sampling.mirostat_tau, sampling.mirostat_eta)
+        chain.append(Stage("mirostat" if sampling.mirostat == 1 else "mirostat_v2", arguments))
+    elif sampling.temperature <= 0:
+        chain.append(Stage("greedy", ()))
+    else:
+        chain += _cuts(sampling, seed)
+        chain.append(_temperature(sampling))
+        chain.append(Stage("dist", (seed,)))
+    return chain
+
+
+def _penalties(sampling: SamplingParams, n_ctx: int) -> list[Stage]:
+    chain = []
+    if sampling.logit_bias:
+        chain.append(Stage("logit_bias", (tuple(sampling.logit_bias.items()),)))
+    if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n != 0:
+        window = n_ctx if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        arguments = (window, sampling.repeat_penalty, 0.0, 0.0)
+        chain.append(Stage("penalties", arguments, sees_prompt=True))
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        # A sampler of their own: OpenAI counts the answer's tokens only, and all of them.
+        arguments = (n_ctx, 1.0, sampling.frequency_penalty, sampling.presence_penalty)
+        chain.append(Stage("penalties", arguments))
+    if sampling.dry_multiplier > 0:
+        window = n_ctx if sampling.dry_penalty_last_n < 0 else sampling.dry_penalty_last_n
+        dry = (
+            sampling.dry_multiplier,
+            sampling.dry_base,
+            sampling.dry_allowed_length,
+            window,
+            sampling.dry_sequence_breakers,
+        )
+        chain.append(Stage("dry", dry, sees_prompt=True))
+    return chain
+
+
+def _cuts(sampling: SamplingParams, seed: int) -> list[Stage]:
+    chain = []
+    if sampling.top_n_sigma > 0:
+        chain.append(Stage("top_n_sigma", (sampling.top_n_sigma,)))
+    if sampling.top_k > 0:
+        chain.append(Stage("top_k", (sampling.top_k,)))
+    if sampling.typical_p < 1:
+        chain.append(Stage("typical", (sampling.typical_p, 1)))
+    if sampling.top_p < 1:
+        chain.append(Stage("top_p", (sampling.top_p, 1)))
+    if sampling.min_p > 0:
+        chain.append(Stage("min_p", (sampling.min_p, 1)))
+    if sampling.xtc_probability > 0:
+        chain.append(Stage("xtc", (sampling.xtc_probability, sampling.xtc_threshold, 1, seed)))
+    return chain
+
+
+def _temperature(sampling: SamplingParams) -> Stage:
+    if sampling.dynatemp_range > 0:
+        spread = (sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent)
+        return Stage("temp_ext", spread)
+    return Stage("temp", (sampling.temperature,))

@@ -1,0 +1,276 @@
+"""Which sequences compute what in the next step. Pure: no clock, no llama.cpp, no threads.
+
+`schedule()` decides and says so in a Plan: moves of cells between slots, then rows of tokens. The
+engine carries it out and reports back with `computed()`. Decode rows come first, then prompts in
+order of arrival, in chunks under a budget, so that a long prompt does not stall running streams.
+
+A prompt whose beginning another sequence is computing right now waits for it, and then takes it
+over, instead of computing it again: with eight clients behind one system prompt this is the
+difference between one prefill and eight. It is also how `n` answers share one prefill.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from service.engine.cells import SharedCells
+from service.engine.pacing import PrefillPacer
+from service.engine.prefix_cache import PrefixCache, common_prefix
+from service.engine.sequence import Sequence
+
+# A prefix in flight is waited for, or a resident one copied, only if it saves this many tokens
+# more than what can be had at once.
+WORTH_WAITING = 16
+WORTH_COPYING = 16
+# Closing a gap between active slots copies two sequences' cells: not for the last few tokens.
+WORTH_MOVING = 8
+
+
+class Forget(NamedTuple):
+    """Drop the slot's cells from position `start` on."""
+
+    slot: int
+    start: int
+
+
+class Copy(NamedTuple):
+    """Make `target`, whatever it held, hold the first `length` cells of `source`."""
+
+    source: int
+    target: int
+    length: int
+
+
+class Swap(NamedTuple):
+    a: int
+    b: int
+
+
+Move = Forget | Copy | Swap
+
+
+class Row(NamedTuple):
+    """The next `length` uncomputed tokens of a sequence; `samples` when they are the last known."""
+
+    sequence: Sequence
+    length: int
+    samples: bool
+
+
+@dataclass(slots=True)
+class Plan:
+    moves: list[Move] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    admitted: list[Sequence] = field(default_factory=list)
+    evictions: int = 0
+    prefix_queried_tokens: int = 0
+    prefix_hit_tokens: int = 0
+
+
+class Scheduler:
+    """`step_tokens` bounds a step that only computes prompts, `pacer` one that also decodes.
+
+    `split`: each slot has cells of its own, and rows of a batch must stand in ascending slot
+    order without gaps, or llama.cpp reads the weights once more for every gap. Otherwise the
+    slots share cells, any sequence can take all that are free, and running out is possible.
+    `output_rows` bounds the rows of a step that ask for logits.
+    """
+
+    def __init__(
+        self,
+        prefixes: PrefixCache,
+        pacer: PrefillPacer,
+        *,
+        step_tokens: int,
+        split: bool,
+        output_rows: int,
+    ) -> None:
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.prefixes = prefixes
+        self._pacer = pacer
+        self._step_tokens = step_tokens
+        self._split = split
+        self._output_rows = output_rows
+        self._shared = None if split else SharedCells(prefixes.size)
+        # After a preemption nobody is admitted until somebody ends, or the two would take the
+        # last cells from each other for ever.
+        self._full = False
+
+    @property
+    def idle(self) -> bool:
+        return not self.running and not self.waiting
+
+    @property
+    def kv_tokens(self) -> int:
+        return self.prefixes.held_tokens() if self._shared is None else self._shared.used
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def of_request(self, request: int) -> list[Sequence]:
+        return [s for s in (*self.running, *self.waiting) if s.request == request]
+
+    def remove(self, sequence: Sequence) -> None:
+        """The sequence ended, for whatever reason; what it computed may serve others."""
+        if sequence.slot < 0:
+            self.waiting.remove(sequence)
+            return
+        self.running.remove(sequence)
+        self.prefixes.leave(sequence)
+        self._full = False
+
+    def schedule(self) -> Plan:
+        plan = Plan()
+        if self.waiting and not self._full:
+            self._admit(plan)
+        if self._split:
+            self._close_gaps(plan)
+        self._fill(plan)
+        return plan
+
+    def computed(self, plan: Plan) -> None:
+        """The plan's rows are in the KV cache now."""
+        for sequence, length, _ in plan.rows:
+            sequence.n_past += length
+            if self._shared is not None:
+                self._shared.extend(sequence.slot, length)
+
+    def reclaim(self) -> tuple[Move, Sequence | None] | None:
+        """The cache had no room for the plan: give up the prefix that was unused longest, or, if
+        none is left, the youngest sequence, which starts over when there is room.
+
+        Returns what to forget and who was preempted; None if a lone sequence does not fit.
+        """
+        slot = self.prefixes.oldest_kept()
+        if slot is not None:
+            self.prefixes.empty(slot)
+            self._truncate(slot, 0)
+            return Forget(slot, 0), None
+        if len(self.running) < 2:
+            return None
+        victim = self.running.pop()
+        slot = victim.slot
+        self.prefixes.leave(victim)
+        self.prefixes.empty(slot)
+        self._truncate(slot, 0)
+        victim.n_past = 0
+        victim.preempted = True
+        self.waiting.appendleft(victim)
+        self._full = True
+        return Forget(slot, 0), victim
+
+    def _admit(self, plan: Plan) -> None:
+        kept_waiting: list[Sequence] = []
+        while self.waiting and self.prefixes.has_free:
+            sequence = self.waiting.popleft()
+            if self._place(sequence, plan):
+                self.running.append(sequence)
+                plan.admitted.append(sequence)
+            else:
+                kept_waiting.append(sequence)
+        self.waiting.extendleft(reversed(kept_waiting))
+
+    def _place(self, sequence: Sequence, plan: Plan) -> bool:
+        """Give the sequence a slot and the longest prefix there is; False: better to wait."""
+        prefixes = self.prefixes
+        tokens = sequence.tokens[: sequence.n_tokens]
+        source, length = (-1, 0) if sequence.wants_prompt_logprobs else prefixes.longest(tokens)
+        if not sequence.wants_prompt_logprobs and prefixes.enabled:
+            in_flight = max(
+                (
+                    common_prefix(r.tokens[: r.n_tokens], tokens)
+                    for r in self.running
+                    if r.pending > 1
+                ),
+                default=0,
+            )
+            if min(in_flight, len(tokens) - 1) >= length + WORTH_WAITING and prefixes.can_rollback:
+                return False
+        target = self._target(source, length)
+        if target == source:
+            if length < len(prefixes.resident(target)):
+                self._forget(target, length, plan)
+        else:
+            if len(prefixes.resident(target)):
+                plan.evictions += 1
+                self._forget(target, 0, plan)
+            if length >= WORTH_COPYING:
+                plan.moves.append(Copy(source, target, length))
+                if self._shared is not None:
+                    self._shared.share(source, target, length)
+            else:
+                length = 0
+        prefixes.take(target, sequence)
+        sequence.n_past = length
+        if not sequence.preempted:
+            sequence.cached_tokens = length
+            plan.prefix_queried_tokens += len(tokens)
+            plan.prefix_hit_tokens += length
+        return True
+
+    def _target(self, source: int, length: int) -> int:
+        """The slot to compute in: the prefix's own where most of it is used, else the one that
+        will be missed least."""
+        free = self.prefixes.free
+        if source >= 0 and self.prefixes.is_free(source):
+            others = [slot for slot in free if slot != source]
+            if not others or 2 * length >= len(self.prefixes.resident(source)):
+                return source
+            return others[0]
+        return free[0]
+
+    def _forget(self, slot: int, start: int, plan: Plan) -> None:
+        plan.moves.append(Forget(slot, start))
+        self._truncate(slot, start)
+
+    def _truncate(self, slot: int, start: int) -> None:
+        if self._shared is not None:
+            self._shared.truncate(slot, start)
+
+    def _close_gaps(self, plan: Plan) -> None:
+        active = sorted(sequence.slot for sequence in self.running)
+        count = len(active)
+        if not count or active[-1] - active[0] + 1 == count:
+            return
+        # The window that most of them stand in already needs the fewest moves.
+        starts = range(self.prefixes.size - count + 1)
+        first = max(starts, key=lambda start: sum(start <= s < start + count for s in active))
+        window = range(first, first + count)
+        gaps = [slot for slot in window if slot not in active]
+        for slot in (slot for slot in active if slot not in window):
+            sequence = self.prefixes.owners[slot]
+            assert sequence is not None
+            if sequence.limit - sequence.n_tokens >= WORTH_MOVING:
+                gap = gaps.pop()
+                plan.moves.append(Swap(slot, gap))
+                self.prefixes.swap(slot, gap)
+
+    def _fill(self, plan: Plan) -> None:
+        decoding = sum(sequence.pending == 1 for sequence in self.running)
+        budget = self._pacer.chunk if decoding else self._step_tokens
+        outputs = self._output_rows - len(self.running)
+        for sequence in self.running:
+            pending = sequence.pending
+            if pending == 1:
+                plan.rows.append(Row(sequence, 1, True))
+                continue
+            count = min(pending, budget)
+            if sequence.wants_prompt_logprobs:
+                count = min(count, outputs)
+                outputs -= count
+            if count > 0:
+                budget -= count
+                plan.rows.append(Row(sequence, count, count == pending))
+        if self._split:
+            plan.rows.sort(key=lambda row: row.sequence.slot)
+        else:
+            plan.rows.sort(key=lambda row: row.length > 1)
+
+
+def output_rows(n_seq: int) -> int:
+    """Rows of a step that may ask for logits: one for each sequence, and room for prompts whose
+    log-probabilities are wanted. The logits buffer is this times the vocabulary, in floats."""
+    return n_seq + 32

@@ -1,0 +1,205 @@
+"""What crosses the socket between the service and an engine process, and how it is framed.
+
+The socket is an inherited AF_UNIX pair: no port, nobody else can speak on it. A frame is four
+bytes of length (little endian) and one msgpack value; msgspec checks every field on both sides.
+Nothing is ever pickled: a frame can carry no code.
+
+    service → engine    Load, then any of Submit, Cancel
+    engine → service    LoadProgress*, then Ready or LoadFailed;
+                        for each Submit: Admitted or Refused, once;
+                        for each step: one Step, with the output of every sequence in it
+
+The engine answers a Submit before it queues it, from its reading thread: a prompt that does not
+fit is refused while the status line can still say so. A Cancel needs no answer; the sequences of
+that request end with `Finished(reason=CANCELLED)` within a step, and a request id that is not
+known is ignored, since the two ends may cross.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from service.events import Finished, PromptLogprobs, TokenEvent
+from service.generation import Grammar, SamplingParams, Text, Tokens
+from service.stats import StepStats
+
+# A prompt of a million tokens as ids is 5 MB; more than this is a broken peer.
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+
+KVLayout = Literal["auto", "split", "unified"]
+
+
+class EngineParams(Struct, frozen=True):
+    """How to load a model. None leaves the choice to the engine, which reports it in `Ready`.
+
+    n_ctx is in tokens and shared by all sequences; tensor_split has one share for each GPU.
+    """
+
+    path: str
+    n_ctx: int | None = None
+    n_seq: int = 4
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    threads: int | None = None
+    threads_batch: int | None = None
+    gpu_layers: int | None = None
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int = 0
+    split_mode: Literal["none", "layer", "row"] = "layer"
+    kv_layout: KVLayout = "auto"
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    use_mmap: bool = True
+    use_mlock: bool = False
+    # Prompt tokens computed in one step while other sequences decode; None: see the scheduler.
+    prefill_chunk: int | None = None
+    # Prompts and their answers are kept as prefixes for later requests.
+    prefix_cache: bool = True
+
+
+class Load(Struct, frozen=True, array_like=True, tag="load"):
+    params: EngineParams
+
+
+class Submit(Struct, frozen=True, array_like=True, tag="submit"):
+    """`id` is the service's own number for the request, never reused on one socket."""
+
+    id: int
+    prompt: Text | Tokens
+    sampling: SamplingParams
+    n: int = 1
+    grammar: Grammar | None = None
+
+
+class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
+    id: int
+
+
+Command = Load | Submit | Cancel
+
+
+class LoadProgress(Struct, frozen=True, array_like=True, tag="progress"):
+    fraction: float
+
+
+class ModelFacts(Struct, frozen=True):
+    """What the loaded model and its context say of themselves; all of it is read, none assumed.
+
+    n_ctx: tokens of all sequences together; n_ctx_seq: the most that one sequence may hold;
+    n_ctx_train: what the model was trained for. Sizes are in bytes.
+    """
+
+    architecture: str
+    description: str
+    n_ctx: int
+    n_ctx_seq: int
+    n_ctx_train: int
+    n_seq: int
+    n_batch: int
+    n_vocab: int
+    n_embd: int
+    n_layer: int
+    n_params: int
+    size_bytes: int
+    kv_layout: KVLayout
+    threads: int
+    bos: str
+    eos: str
+    eog_tokens: tuple[int, ...]
+    chat_template: str | None
+    # Whether a sequence's tail can be dropped: false for recurrent and hybrid models, which
+    # reuse a prefix only where it ends exactly at a kept state.
+    can_rollback: bool
+    gpu_offload: bool
+    engine_version: str
+    load_seconds: float
+
+
+class Ready(Struct, frozen=True, array_like=True, tag="ready"):
+    pid: int
+    facts: ModelFacts
+
+
+class LoadFailed(Struct, frozen=True, array_like=True, tag="load_failed"):
+    """`kind` is one of llm_model_load_failures_total's reasons."""
+
+    kind: Literal["not_found", "out_of_memory", "bad_file", "unsupported"]
+    message: str
+
+
+class Admitted(Struct, frozen=True, array_like=True, tag="admitted"):
+    id: int
+    prompt_tokens: int
+
+
+class Refused(Struct, frozen=True, array_like=True, tag="refused"):
+    """`overflow` is set for a prompt that does not fit: (prompt tokens, longest sequence)."""
+
+    id: int
+    message: str
+    param: str | None = None
+    overflow: tuple[int, int] | None = None
+
+
+class Step(Struct, frozen=True, array_like=True, tag="step"):
+    """Everything one step brought, in order for each request: (request id, event)."""
+
+    stats: StepStats
+    outputs: list[tuple[int, TokenEvent | PromptLogprobs | Finished]]
+
+
+class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
+    """The engine cannot go on and exits; every request on it is lost."""
+
+    message: str
+
+
+Report = LoadProgress | Ready | LoadFailed | Admitted | Refused | Step | Fatal
+
+_LENGTH = struct.Struct("<I")
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class ProtocolError(Exception):
+    """The peer sent something that is not a frame of this protocol."""
+
+
+def encode(message: Command | Report) -> bytes:
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameDecoder(Generic[T]):
+    """Bytes as they arrive → whole messages of one direction. `FrameDecoder(Report)`."""
+
+    def __init__(self, messages: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(messages)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """Raises ProtocolError for a frame too long or not of the expected type."""
+        buffer = self._buffer
+        buffer += data
+        messages: list[T] = []
+        start = 0
+        while len(buffer) - start >= 4:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError(f"frame of {length} bytes")
+            end = start + 4 + length
+            if len(buffer) < end:
+                break
+            try:
+                messages.append(self._decoder.decode(memoryview(buffer)[start + 4 : end]))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ProtocolError(str(error)) from error
+            start = end
+        if start:
+            del buffer[:start]
+        return messages
