@@ -137,9 +137,13 @@ class Engine:
     def close(self) -> None:
         self._inbox.put(None)
 
+    @property
+    def idle(self) -> bool:
+        return self._scheduler.idle and self._inbox.empty()
+
     def run(self) -> None:
         while not self._closed:
-            if self._scheduler.idle and self._inbox.empty():
+            if self.idle:
                 self._report_idle()
                 self._take(self._inbox.get(), _Tally())
                 time.sleep(GATHER_SECONDS)
@@ -214,7 +218,7 @@ class Engine:
                 row = batch.add_token(int(sequence.tokens[start]), start, sequence.slot)
             else:
                 tokens = sequence.tokens[start : start + length]
-                every = sequence.wants_prompt_logprobs
+                every = sequence.scores_prompt
                 row = batch.add_prompt(tokens, start, sequence.slot, last=samples, every=every)
             first_rows.append(row)
         return first_rows
@@ -225,8 +229,8 @@ class Engine:
         seconds = 0.0
         for row, first in zip(plan.rows, first_rows, strict=True):
             sequence = row.sequence
-            if sequence.wants_prompt_logprobs:
-                self._read_prompt_logprobs(row, first, tally)
+            if sequence.scores_prompt:
+                self._score_prompt(row, first, tally)
             if row.samples and sequence.n_tokens >= sequence.limit:
                 # Nothing was asked for beyond the prompt (max_tokens 0: scoring).
                 tally.finished.append((sequence, FinishReason.LENGTH))
@@ -270,19 +274,19 @@ class Engine:
         elif sequence.n_generated == sampling.min_tokens:
             sequence.sampler.allow_end()
 
-    def _read_prompt_logprobs(self, row: Row, first: int, tally: _Tally) -> None:
+    def _score_prompt(self, row: Row, first: int, tally: _Tally) -> None:
+        """Row i of the prompt gives the distribution of its token i + 1."""
         sequence = row.sequence
+        scores = sequence.prompt_logprobs
+        assert scores is not None
         top = sequence.sampling.prompt_logprobs or 0
-        start = sequence.n_past - row.length
-        for offset in range(row.length):
-            following = start + offset + 1
-            if following < sequence.n_prompt:
-                token = int(sequence.tokens[following])
-                entry = self._model.logprobs(first + offset, token, top)
-                sequence.prompt_logprobs.append(entry)
-        if not sequence.wants_prompt_logprobs:
-            event = PromptLogprobs(sequence.index, tuple(sequence.prompt_logprobs))
-            tally.outputs.append((sequence.request, event))
+        for at in range(row.length):
+            if len(scores) < sequence.n_prompt:
+                token = int(sequence.tokens[len(scores)])
+                scores.append(self._model.logprobs(first + at, token, top))
+        if len(scores) == sequence.n_prompt and row.samples:
+            tally.outputs.append((sequence.request, PromptLogprobs(sequence.index, tuple(scores))))
+            sequence.prompt_logprobs = None
 
     def _end(
         self, sequence: Sequence, reason: FinishReason, tally: _Tally, error: str | None = None

@@ -156,8 +156,7 @@ class Scheduler:
         self.prefixes.leave(victim)
         self.prefixes.empty(slot)
         self._truncate(slot, 0)
-        victim.n_past = 0
-        victim.preempted = True
+        victim.start_over()
         self.waiting.appendleft(victim)
         self._full = True
         return Forget(slot, 0), victim
@@ -177,8 +176,8 @@ class Scheduler:
         """Give the sequence a slot and the longest prefix there is; False: better to wait."""
         prefixes = self.prefixes
         tokens = sequence.tokens[: sequence.n_tokens]
-        source, length = (-1, 0) if sequence.wants_prompt_logprobs else prefixes.longest(tokens)
-        if not sequence.wants_prompt_logprobs and prefixes.enabled:
+        source, length = (-1, 0) if sequence.scores_prompt else prefixes.longest(tokens)
+        if not sequence.scores_prompt and prefixes.enabled:
             in_flight = max(
                 (
                     common_prefix(r.tokens[: r.n_tokens], tokens)
@@ -258,7 +257,7 @@ class Scheduler:
                 plan.rows.append(Row(sequence, 1, True))
                 continue
             count = min(pending, budget)
-            if sequence.wants_prompt_logprobs:
+            if sequence.scores_prompt:
                 count = min(count, outputs)
                 outputs -= count
             if count > 0:

@@ -56,7 +56,10 @@ class Sequence:
         self.first_token: float | None = None
         self.last_token: float | None = None
         self.preempted = False
-        self.prompt_logprobs: list[TokenLogprobs | None] = [None]
+        # Gathered while the prompt is computed; None where unwanted, and once they are sent.
+        self.prompt_logprobs: list[TokenLogprobs | None] | None = None
+        if sampling.prompt_logprobs is not None:
+            self.prompt_logprobs = [None]
         self.answer = Answer(sampling)
 
     @property
@@ -69,10 +72,16 @@ class Sequence:
         return self.n_tokens - self.n_prompt
 
     @property
-    def wants_prompt_logprobs(self) -> bool:
-        return self.sampling.prompt_logprobs is not None and len(self.prompt_logprobs) < (
-            self.n_prompt
-        )
+    def scores_prompt(self) -> bool:
+        """Whether every row of the prompt has to give its logits."""
+        return self.prompt_logprobs is not None
+
+    def start_over(self) -> None:
+        """Its cells are gone: compute everything again, to the very same place."""
+        self.n_past = 0
+        self.preempted = True
+        if self.prompt_logprobs is not None:
+            self.prompt_logprobs = [None]
 
     def append(self, token: int) -> None:
         if self.n_tokens == len(self.tokens):

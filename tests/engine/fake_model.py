@@ -1,0 +1,202 @@
+"""A model without weights: the next token is a hash of all tokens before it.
+
+So any mistake about what a slot holds (a wrong prefix, a lost cell, a swapped neighbour) changes
+the answer. It refuses what llama.cpp would abort on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from service.engine.batch import Batch
+from service.engine.engine import Engine
+from service.engine.model import Ids
+from service.engine.wire import EngineParams, ModelFacts, Report, Step, Submit
+from service.events import Finished, Logprob, PromptLogprobs, TokenEvent, TokenLogprobs
+from service.generation import Grammar, SamplingParams, Tokens
+
+EOG = 0
+N_VOCAB = 256
+
+
+def next_token(tokens: list[int]) -> int:
+    """Never EOG by itself: answers end by their budget unless a test says otherwise."""
+    return 1 + zlib.crc32(bytes(tokens)) % (N_VOCAB - 1)
+
+
+def answer(prompt: list[int], length: int) -> list[int]:
+    """What a sequence alone on the model would generate."""
+    tokens = list(prompt)
+    for _ in range(length):
+        tokens.append(next_token(tokens))
+    return tokens[len(prompt) :]
+
+
+class FakeSampler:
+    def __init__(self, model: FakeModel) -> None:
+        self._model = model
+        self.seed: int | None = 7
+        self.end_allowed = False
+        self.freed = 0
+
+    def sample(self, row: int) -> int:
+        return self._model.chosen(row)
+
+    def allow_end(self) -> None:
+        self.end_allowed = True
+
+    def free(self) -> None:
+        self.freed += 1
+
+
+class FakeModel:
+    """`slots[i]` are slot i's cells, as (number, token): shared cells have the same number."""
+
+    def __init__(
+        self, n_seq: int = 4, n_ctx: int = 1024, layout: str = "split", *, can_rollback: bool = True
+    ) -> None:
+        split = layout == "split"
+        self.facts = ModelFacts(
+            architecture="fake",
+            description="fake",
+            n_ctx=n_ctx,
+            n_ctx_seq=n_ctx // n_seq if split else n_ctx,
+            n_ctx_train=n_ctx,
+            n_seq=n_seq,
+            n_batch=512,
+            n_vocab=N_VOCAB,
+            n_embd=1,
+            n_layer=1,
+            n_params=0,
+            size_bytes=0,
+            kv_layout="split" if split else "unified",
+            threads=1,
+            bos="",
+            eos="",
+            eog_tokens=(EOG,),
+            chat_template=None,
+            can_rollback=can_rollback,
+            gpu_offload=False,
+            engine_version="fake",
+            load_seconds=0.0,
+        )
+        self.slots: list[list[tuple[int, int]]] = [[] for _ in range(n_seq)]
+        self.computed_tokens = 0
+        self.decodes = 0
+        self.gaps: list[int] = []
+        self.next_of: Callable[[list[int]], int] = next_token
+        self.pieces: dict[int, bytes] = {}
+        self.samplers: list[FakeSampler] = []
+        self._cells = 0
+        self._contents: dict[int, list[int]] = {}
+        self._outputs: set[int] = set()
+
+    def tokenize(self, text: str, *, add_special: bool) -> Ids:
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        return self.pieces.get(token, b"<%d>" % token)
+
+    def is_eog(self, token: int) -> bool:
+        return token == EOG
+
+    def sampler(
+        self, sampling: SamplingParams, grammar: Grammar | None, prompt: Ids, index: int
+    ) -> FakeSampler:
+        sampler = FakeSampler(self)
+        self.samplers.append(sampler)
+        return sampler
+
+    def decode(self, batch: Batch) -> bool:
+        slots = batch.slots[: batch.size].tolist()
+        if self.facts.kv_layout == "split":
+            assert slots == sorted(slots), "rows of a split batch stand in slot order"
+            self.gaps.append(slots[-1] - slots[0] + 1 - len(set(slots)))
+        elif self._used() + batch.size > self.facts.n_ctx:
+            return False
+        assert 0 < batch.size <= self.facts.n_batch
+        self._contents.clear()
+        self._outputs.clear()
+        for row in range(batch.size):
+            cells = self.slots[slots[row]]
+            assert batch.positions[row] == len(cells), "positions go on where the slot ends"
+            assert len(cells) < self.facts.n_ctx_seq
+            self._cells += 1
+            cells.append((self._cells, int(batch.tokens[row])))
+            if batch.outputs[row]:
+                self._contents[row] = [token for _, token in cells]
+        self.computed_tokens += batch.size
+        self.decodes += 1
+        return True
+
+    def chosen(self, row: int) -> int:
+        return self.next_of(self._contents[row])
+
+    def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
+        assert row in self._contents, "logits of a row that did not ask for them"
+        chosen = Logprob(token, self.piece(token), -1.0)
+        return TokenLogprobs(chosen, (chosen,) * top)
+
+    def forget(self, slot: int, start: int) -> None:
+        assert self.facts.can_rollback or start == 0
+        del self.slots[slot][start:]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert self.facts.can_rollback or length == len(self.slots[source])
+        assert length <= len(self.slots[source])
+        self.slots[target] = self.slots[source][:length]
+        if self.facts.kv_layout == "split":
+            self.slots[target] = [(-number, token) for number, token in self.slots[target]]
+
+    def swap(self, a: int, b: int) -> None:
+        self.slots[a], self.slots[b] = self.slots[b], self.slots[a]
+
+    def _used(self) -> int:
+        return len({number for cells in self.slots for number, _ in cells})
+
+
+class Bench:
+    """An engine on a fake model, stepped by hand. `texts`, `ids` and `ends` are what it sent."""
+
+    def __init__(self, model: FakeModel, **params: Any) -> None:
+        self.model = model
+        self.reports: list[Report] = []
+        defaults = EngineParams(path="", n_seq=model.facts.n_seq, n_batch=512, n_ubatch=64)
+        loaded = msgspec.structs.replace(defaults, **params)
+        self.engine = Engine(model, loaded, self.reports.append)
+
+    def submit(
+        self, id: int, prompt: list[int], sampling: SamplingParams | None = None, n: int = 1
+    ) -> None:
+        sampling = sampling or SamplingParams(max_tokens=8)
+        self.engine.admit(Submit(id, Tokens(tuple(prompt)), sampling, n))
+
+    def steps(self) -> list[Step]:
+        return [report for report in self.reports if isinstance(report, Step)]
+
+    def outputs(self, id: int) -> list[TokenEvent | PromptLogprobs | Finished]:
+        return [event for step in self.steps() for request, event in step.outputs if request == id]
+
+    def tokens(self, id: int, index: int = 0) -> list[int]:
+        events = (e for e in self.outputs(id) if isinstance(e, TokenEvent) and e.index == index)
+        return [int(word) for e in events for word in e.text.strip("<>").split("><") if word]
+
+    def text(self, id: int) -> str:
+        return "".join(e.text for e in self.outputs(id) if isinstance(e, TokenEvent))
+
+    def end(self, id: int, index: int = 0) -> Finished:
+        (end,) = [e for e in self.outputs(id) if isinstance(e, Finished) and e.index == index]
+        return end
+
+    def run(self, limit: int = 2000) -> None:
+        """Step until nothing is left to do."""
+        for _ in range(limit):
+            self.engine.step()
+            if self.engine.idle:
+                return
+        raise AssertionError("the engine did not come to rest")

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.engine.scheduler import WORTH_MOVING
+from service.engine.wire import Admitted, Cancel, Refused
+from service.events import Finished, FinishReason, PromptLogprobs, TokenEvent
+from service.generation import SamplingParams
+from tests.engine.fake_model import EOG, Bench, FakeModel, answer
+
+LAYOUTS = ["split", "unified"]
+SHARED = list(range(1, 101))
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_prompt_is_answered_token_by_token(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout))
+    bench.submit(1, [5, 6, 7])
+    bench.run()
+
+    assert bench.tokens(1) == answer([5, 6, 7], 8)
+    assert bench.end(1).reason is FinishReason.LENGTH
+    assert bench.end(1).usage.prompt_tokens == 3
+    assert bench.end(1).usage.generation_tokens == 8
+
+
+def test_admission_is_answered_before_the_first_step() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [5, 6, 7])
+
+    assert bench.reports == [Admitted(1, 3)]
+
+
+def test_a_batch_of_requests_gets_the_answers_each_would_get_alone(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout))
+    prompts = {id: [id] * (id + 3) for id in range(1, 11)}
+    for id, prompt in prompts.items():
+        bench.submit(id, prompt, SamplingParams(max_tokens=3 + id))
+    bench.run()
+
+    for id, prompt in prompts.items():
+        assert bench.tokens(id) == answer(prompt, 3 + id)
+
+
+def test_a_prefix_in_flight_is_computed_once_for_all(layout: str) -> None:
+    model = FakeModel(layout=layout)
+    bench = Bench(model)
+    for id in range(4):
+        bench.submit(id, [*SHARED, 200 + id])
+    bench.run()
+
+    for id in range(4):
+        assert bench.tokens(id) == answer([*SHARED, 200 + id], 8)
+    assert [bench.end(id).usage.cached_tokens for id in range(4)] == [0, 100, 100, 100]
+    assert model.computed_tokens == 101 + 3 * 1 + 4 * 7
+
+
+def test_n_answers_share_one_prefill(layout: str) -> None:
+    model = FakeModel(layout=layout)
+    bench = Bench(model)
+    bench.submit(1, SHARED, n=3)
+    bench.run()
+
+    assert model.computed_tokens == 100 + 2 * 1 + 3 * 7
+    for index in range(3):
+        assert bench.tokens(1, index) == answer(SHARED, 8)
+        assert bench.end(1, index).index == index
+
+
+def test_a_finished_conversation_is_taken_up_where_it_ended(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout))
+    bench.submit(1, SHARED)
+    bench.run()
+    longer = [*SHARED, *answer(SHARED, 8), 9, 9]
+    bench.submit(2, longer)
+    bench.run()
+
+    assert bench.end(2).usage.cached_tokens == 107
+    assert bench.tokens(2) == answer(longer, 8)
+
+
+def test_the_prefix_cache_can_be_turned_off(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout), prefix_cache=False)
+    for id in (1, 2):
+        bench.submit(id, SHARED)
+        bench.run()
+
+    assert bench.end(2).usage.cached_tokens == 0
+    assert bench.tokens(2) == answer(SHARED, 8)
+
+
+def test_a_model_that_cannot_roll_back_reuses_whole_states_only() -> None:
+    bench = Bench(FakeModel(can_rollback=False))
+    bench.submit(1, SHARED)
+    bench.run()
+    bench.submit(2, [*SHARED, *answer(SHARED, 8), 9])
+    bench.submit(3, [*SHARED, 77, 78])
+    bench.run()
+
+    assert bench.end(2).usage.cached_tokens == 107
+    assert bench.end(3).usage.cached_tokens == 0
+    assert bench.tokens(3) == answer([*SHARED, 77, 78], 8)
+
+
+def test_running_streams_decode_while_a_long_prompt_is_computed_in_chunks() -> None:
+    bench = Bench(FakeModel(n_ctx=4096), prefill_chunk=32)
+    bench.submit(1, [1], SamplingParams(max_tokens=100))
+    bench.engine.step()
+    bench.submit(2, list(range(1, 256)) * 2)
+    for _ in range(10):
+        bench.engine.step()
+
+    mixed = [step.stats for step in bench.steps() if step.stats.phase == "mixed"]
+    assert len(mixed) == 10
+    assert all(stats.prefill_tokens == 32 and stats.decode_tokens == 1 for stats in mixed)
+    assert mixed[-1].prefill_progress == ((2, 320),)
+
+
+def test_a_sequence_preempted_for_lack_of_cells_still_gets_its_answer() -> None:
+    bench = Bench(FakeModel(n_ctx=300, layout="unified"))
+    for id in (1, 2, 3):
+        bench.submit(id, [id] * 60, SamplingParams(max_tokens=100))
+    bench.run()
+
+    for id in (1, 2, 3):
+        assert bench.tokens(id) == answer([id] * 60, 100)
+    assert sum(step.stats.preemptions for step in bench.steps()) > 0
+
+
+def test_kept_prefixes_are_given_up_before_anyone_is_preempted() -> None:
+    bench = Bench(FakeModel(n_ctx=300, layout="unified"))
+    for id in (1, 2):
+        bench.submit(id, [id] * 100)
+        bench.run()
+    bench.submit(3, [3] * 150, SamplingParams(max_tokens=20))
+    bench.run()
+
+    assert bench.tokens(3) == answer([3] * 150, 20)
+    assert sum(step.stats.preemptions for step in bench.steps()) == 0
+    assert sum(step.stats.evictions for step in bench.steps()) > 0
+
+
+def test_active_slots_are_kept_without_gaps_so_that_no_pass_over_the_weights_is_wasted() -> None:
+    model = FakeModel(n_seq=6, n_ctx=6000)
+    bench = Bench(model)
+    for id in range(6):
+        bench.submit(id, [id + 1] * 20, SamplingParams(max_tokens=100 if id in (0, 3, 5) else 5))
+    bench.run()
+
+    # Near their ends it would cost more than it saves.
+    assert not any(model.gaps[:-WORTH_MOVING])
+    assert len(model.gaps) > 100
+    for id in (0, 3, 5):
+        assert bench.tokens(id) == answer([id + 1] * 20, 100)
+
+
+def test_a_cancelled_request_ends_within_a_step_and_leaves_its_neighbour_alone(
+    layout: str,
+) -> None:
+    bench = Bench(FakeModel(layout=layout))
+    bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=50))
+    bench.submit(2, [4, 5, 6], SamplingParams(max_tokens=50))
+    for _ in range(10):
+        bench.engine.step()
+    bench.engine.cancel(Cancel(2))
+    bench.engine.step()
+
+    assert bench.end(2).reason is FinishReason.CANCELLED
+    bench.run()
+    assert bench.tokens(1) == answer([1, 2, 3], 50)
+    assert bench.model.samplers[1].freed == 1
+
+
+@pytest.mark.parametrize("steps", [0, 1], ids=["queued", "in prefill"])
+def test_a_request_can_be_cancelled_before_its_first_token(steps: int) -> None:
+    bench = Bench(FakeModel(n_seq=1))
+    bench.submit(1, [1] * 200)
+    for _ in range(steps):
+        bench.engine.step()
+    bench.engine.cancel(Cancel(1))
+    bench.run()
+
+    assert bench.end(1).reason is FinishReason.CANCELLED
+    assert bench.end(1).timings.first_token is None
+    assert bench.tokens(1) == []
+
+
+def test_cancelling_what_is_not_there_does_nothing() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.cancel(Cancel(99))
+    bench.run()
+
+    assert bench.reports == []
+
+
+def test_more_requests_than_slots_wait_their_turn(layout: str) -> None:
+    bench = Bench(FakeModel(n_seq=2, layout=layout))
+    for id in range(7):
+        bench.submit(id, [id + 1] * 5)
+    bench.engine.step()
+
+    assert (bench.steps()[-1].stats.running, bench.steps()[-1].stats.waiting) == (2, 5)
+    bench.run()
+    assert all(bench.tokens(id) == answer([id + 1] * 5, 8) for id in range(7))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [([], "empty"), ([256], "0..255"), ([-1], "0..255")],
+    ids=["empty", "beyond the vocabulary", "negative"],
+)
+def test_a_prompt_that_llama_cpp_would_abort_on_is_refused(prompt: list[int], message: str) -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, prompt)
+
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert message in refused.message
+
+
+def test_a_prompt_longer_than_a_sequence_is_refused_with_both_numbers() -> None:
+    bench = Bench(FakeModel(n_seq=4, n_ctx=1024))
+    bench.submit(1, [1] * 256)
+
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.overflow == (256, 256)
+
+
+def test_an_answer_ends_where_the_context_ends() -> None:
+    bench = Bench(FakeModel(n_seq=4, n_ctx=1024))
+    bench.submit(1, [1] * 250, SamplingParams())
+    bench.run()
+
+    assert bench.end(1).reason is FinishReason.LENGTH
+    assert bench.end(1).usage.generation_tokens == 6
+
+
+def test_an_end_token_stops_the_answer_counts_and_has_no_text() -> None:
+    model = FakeModel()
+    model.next_of = lambda tokens: EOG if len(tokens) == 5 else 65
+    bench = Bench(model)
+    bench.submit(1, [1, 2, 3])
+    bench.run()
+
+    assert bench.text(1) == "<65><65>"
+    assert bench.end(1).reason is FinishReason.STOP
+    assert bench.end(1).usage.generation_tokens == 3
+
+
+def test_a_stop_string_across_tokens_ends_the_answer_before_it() -> None:
+    model = FakeModel()
+    model.pieces = {token: b"ab" for token in range(1, 256)}
+    bench = Bench(model)
+    bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=20, stop=("bab",)))
+    bench.run()
+
+    assert bench.text(1) == "a"
+    assert bench.end(1).stop == "bab"
+    assert bench.end(1).reason is FinishReason.STOP
+
+
+def test_a_stop_token_is_named_in_the_end() -> None:
+    model = FakeModel()
+    model.next_of = lambda tokens: 66 if len(tokens) == 4 else 65
+    bench = Bench(model)
+    bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=20, stop_token_ids=(66,)))
+    bench.run()
+
+    assert bench.end(1).stop == 66
+    assert bench.text(1) == "<65>"
+
+
+def test_a_code_point_split_between_tokens_comes_out_whole() -> None:
+    model = FakeModel()
+    emoji = "🦙".encode()
+    model.pieces = {10 + i: emoji[i : i + 1] for i in range(4)}
+    model.next_of = lambda tokens: 10 + len(tokens) % 4
+    bench = Bench(model)
+    bench.submit(1, [1] * 4, SamplingParams(max_tokens=8))
+    bench.run()
+
+    events = [event for event in bench.outputs(1) if isinstance(event, TokenEvent)]
+    assert [(event.text, event.tokens) for event in events] == [("🦙", 4), ("🦙", 4)]
+
+
+def test_min_tokens_allows_the_end_only_after_them() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1, 2], SamplingParams(max_tokens=8, min_tokens=5))
+    for _ in range(4):
+        bench.engine.step()
+    assert not bench.model.samplers[0].end_allowed
+    bench.run()
+
+    assert bench.model.samplers[0].end_allowed
+
+
+def test_logprobs_come_with_the_text_they_belong_to() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1, 2], SamplingParams(max_tokens=3, logprobs=2))
+    bench.run()
+
+    events = [event for event in bench.outputs(1) if isinstance(event, TokenEvent)]
+    tokens = [entry.chosen.token for event in events for entry in event.logprobs]
+    assert tokens == answer([1, 2], 3) == [id for event in events for id in event.ids]
+    assert all(len(entry.top) == 2 for event in events for entry in event.logprobs)
+
+
+def test_a_stop_string_takes_its_tokens_logprobs_with_it() -> None:
+    model = FakeModel()
+    model.pieces = {token: b"ab" for token in range(1, 256)}
+    bench = Bench(model)
+    bench.submit(1, [1, 2], SamplingParams(max_tokens=20, stop=("bab",), logprobs=0))
+    bench.run()
+
+    events = [event for event in bench.outputs(1) if isinstance(event, TokenEvent)]
+    assert sum(len(event.logprobs) for event in events) == 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 50, 200])
+def test_prompt_logprobs_cover_every_token_but_the_first(length: int) -> None:
+    bench = Bench(FakeModel())
+    prompt = [(i * 7) % 255 + 1 for i in range(length)]
+    bench.submit(1, prompt, SamplingParams(max_tokens=1, prompt_logprobs=1))
+    bench.run()
+
+    (event,) = [event for event in bench.outputs(1) if isinstance(event, PromptLogprobs)]
+    assert event.tokens[0] is None
+    assert [entry.chosen.token for entry in event.tokens if entry] == prompt[1:]
+
+
+def test_nothing_is_generated_where_nothing_was_asked_for() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=0, prompt_logprobs=0))
+    bench.run()
+
+    assert bench.end(1).usage.generation_tokens == 0
+    assert bench.end(1).reason is FinishReason.LENGTH
+
+
+def test_the_last_report_says_that_nothing_runs() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=50))
+    bench.engine.step()
+    bench.engine.cancel(Cancel(1))
+    bench.engine.step()
+
+    assert bench.steps()[-1].stats.phase == "idle"
+    assert bench.steps()[-1].stats.running == 0
+
+
+def test_stamps_are_in_order() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1, 2, 3])
+    bench.run()
+
+    t = bench.end(1).timings
+    assert t.scheduled is not None
+    assert t.first_token is not None
+    assert t.last_token is not None
+    assert t.finished is not None
+    assert t.queued <= t.scheduled <= t.first_token <= t.last_token <= t.finished
+
+
+prompts = st.lists(st.integers(1, 4), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(prompts, st.integers(1, 20), st.integers(0, 6)), min_size=1, max_size=12),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([60, 64 * 4]),
+    st.data(),
+)
+def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
+    requests: list[tuple[list[int], int, int]], layout: str, n_ctx: int, data: st.DataObject
+) -> None:
+    """Prefixes shared, copied, swapped, evicted, preempted and cancelled: no answer ever changes."""
+    n_ctx = max(n_ctx, 256) if layout == "split" else n_ctx
+    model = FakeModel(n_ctx=n_ctx, layout=layout)
+    bench = Bench(model, prefill_chunk=8)
+    cancelled = set()
+    for id, (prompt, length, pause) in enumerate(requests):
+        bench.submit(id, prompt, SamplingParams(max_tokens=length))
+        for _ in range(pause):
+            bench.engine.step()
+        if data.draw(st.booleans()) and id:
+            victim = data.draw(st.integers(0, id - 1))
+            bench.engine.cancel(Cancel(victim))
+            cancelled.add(victim)
+    bench.run()
+
+    for id, (prompt, length, _) in enumerate(requests):
+        expected = answer(prompt, length)
+        ends = [event for event in bench.outputs(id) if isinstance(event, Finished)]
+        assert len(ends) == 1
+        if id in cancelled:
+            assert bench.tokens(id) == expected[: len(bench.tokens(id))]
+        else:
+            assert bench.tokens(id) == expected[: n_ctx - len(prompt)]
+    stats = bench.steps()[-1].stats
+    assert (stats.running, stats.waiting) == (0, 0)
+    assert stats.kv_tokens == (model._used() if layout == "unified" else sum(map(len, model.slots)))
