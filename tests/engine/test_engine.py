@@ -256,7 +256,7 @@ def test_an_end_token_stops_the_answer_counts_and_has_no_text() -> None:
 
 def test_a_stop_string_across_tokens_ends_the_answer_before_it() -> None:
     model = FakeModel()
-    model.pieces = {token: b"ab" for token in range(1, 256)}
+    model.pieces = dict.fromkeys(range(1, 256), b"ab")
     bench = Bench(model)
     bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=20, stop=("bab",)))
     bench.run()
@@ -314,7 +314,7 @@ def test_logprobs_come_with_the_text_they_belong_to() -> None:
 
 def test_a_stop_string_takes_its_tokens_logprobs_with_it() -> None:
     model = FakeModel()
-    model.pieces = {token: b"ab" for token in range(1, 256)}
+    model.pieces = dict.fromkeys(range(1, 256), b"ab")
     bench = Bench(model)
     bench.submit(1, [1, 2], SamplingParams(max_tokens=20, stop=("bab",), logprobs=0))
     bench.run()

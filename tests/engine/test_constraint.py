@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from service.engine.constraint import Constraint, Hold
+from service.generation import Grammar
+
+TEXT = 'root ::= "x"'
+
+
+def fed(constraint: Constraint, *pieces: str) -> Constraint:
+    for token, piece in enumerate(pieces):
+        constraint.feed(token, piece)
+    return constraint
+
+
+def test_a_plain_grammar_holds_from_the_first_token() -> None:
+    assert Constraint(Grammar(TEXT)).hold is Hold.BOUND
+
+
+def test_after_thoughts_the_grammar_holds() -> None:
+    constraint = Constraint(Grammar(TEXT, after="</think>"))
+
+    assert fed(constraint, "hm", "</th").hold is Hold.FREE
+    assert fed(constraint, "ink>").hold is Hold.BOUND
+
+
+def test_an_answer_that_may_think_is_undecided_until_it_does() -> None:
+    constraint = Constraint(Grammar(TEXT, after="</think>", opener="<think>"))
+
+    assert constraint.hold is Hold.UNDECIDED
+    assert constraint.may_begin_opener("<thi")
+    assert not constraint.may_begin_opener("{")
+    assert fed(constraint, "<think>").hold is Hold.FREE
+    assert fed(constraint, "a", "</think>").hold is Hold.BOUND
+
+
+def test_a_trigger_hands_its_own_tokens_to_the_grammar() -> None:
+    constraint = Constraint(Grammar(TEXT, triggers=("(<tool_call>)",)))
+
+    assert fed(constraint, "Let me ", "see. ").hold is Hold.FREE
+    fed(constraint, "<tool", "_call>")
+    assert constraint.hold is Hold.BOUND
+    assert constraint.replay == (0, 1)
+
+
+def test_a_trigger_that_begins_inside_a_token_binds_nothing() -> None:
+    constraint = Constraint(Grammar(TEXT, triggers=("<tool_call>",)))
+
+    assert fed(constraint, "so: <tool_call>").hold is Hold.FREE
+
+
+def test_a_marker_quoted_in_thoughts_is_not_a_trigger() -> None:
+    grammar = Grammar(TEXT, triggers=("<tool_call>",), after="</think>")
+
+    assert fed(Constraint(grammar), "<tool_call>", "</think>").hold is Hold.FREE
+    assert fed(Constraint(grammar), "a", "</think>", "<tool_call>").hold is Hold.BOUND

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.engine.context import choose_context
+from service.engine.wire import EngineParams
+
+GIB = 1 << 30
+
+
+def choose(n_ctx_train: int = 4096, memory: int = 16 * GIB, **params: Any) -> tuple[int, str]:
+    return choose_context(
+        EngineParams("m", **params),
+        n_ctx_train=n_ctx_train,
+        bytes_per_token=12_288,
+        memory_bytes=memory,
+    )
+
+
+def test_every_sequence_gets_the_trained_length_where_memory_allows() -> None:
+    assert choose(n_seq=4) == (16_384, "split")
+
+
+def test_a_large_context_is_shared_where_each_cannot_have_its_own() -> None:
+    assert choose(n_ctx_train=131_072, n_seq=4) == (131_072, "unified")
+
+
+def test_little_memory_means_a_smaller_context() -> None:
+    total, layout = choose(n_ctx_train=131_072, memory=GIB)
+
+    assert total * 12_288 <= GIB // 4
+    assert layout == "unified"
+
+
+def test_a_chosen_context_is_shared_unless_each_share_holds_all_the_model_knows() -> None:
+    assert choose(n_ctx=8192, n_seq=4) == (8192, "unified")
+    assert choose(n_ctx=16_384, n_seq=4) == (16_384, "split")
+
+
+@pytest.mark.parametrize("layout", ["split", "unified"])
+def test_the_operators_layout_stands(layout: str) -> None:
+    assert choose(n_ctx=8192, kv_layout=layout) == (8192, layout)
