@@ -1,0 +1,311 @@
+"""The demo model on the real llama.cpp, in a real engine process."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.engine.wire import Cancel, EngineParams, Load, LoadFailed, Ready, Refused, Step
+from service.events import Finished, FinishReason, TokenEvent
+from service.generation import Grammar, SamplingParams
+from tests.engine.child import DEMO, GREEDY, Child, chat, child
+
+QUESTIONS = [f"What is {a} + {b}?" for a, b in zip(range(10, 34, 3), range(50, 74, 3), strict=True)]
+
+
+@pytest.fixture(scope="module", params=["split", "unified"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Child]:
+    with child(EngineParams(str(DEMO), n_ctx=8192, n_seq=8, kv_layout=request.param)) as engine:
+        yield engine
+
+
+def test_a_batch_of_eight_answers_as_each_does_alone(engine: Child) -> None:
+    alone = [engine.ask(chat(question)).text for question in QUESTIONS]
+    ids = [engine.submit(chat(question)) for question in QUESTIONS]
+    answers = engine.collect(*ids)
+
+    assert [answers[id][0].text for id in ids] == alone  # type: ignore[index]
+
+
+def test_a_shared_prefix_is_reused_without_changing_the_answer(engine: Child) -> None:
+    system = "<|im_start|>system\n" + "You are a careful assistant. " * 20 + "<|im_end|>\n"
+    fresh = engine.ask(system + chat("What is 40 + 2?"))
+    again = engine.ask(system + chat("What is 40 + 2?"))
+    other = engine.ask(system + chat("Count from 1 to 9"))
+
+    assert again.text == fresh.text
+    assert again.end is not None
+    assert other.end is not None
+    assert again.end.usage.cached_tokens == again.end.usage.prompt_tokens - 1
+    assert other.end.usage.cached_tokens > 100
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_seed_another(engine: Child) -> None:
+    def sampled(seed: int) -> str:
+        return engine.ask("Once", SamplingParams(seed=seed, max_tokens=30, ignore_eos=True)).text
+
+    assert sampled(1) == sampled(1)
+    assert len({sampled(seed) for seed in range(4)}) > 1
+
+
+def test_n_answers_are_sampled_apart_from_one_prefill(engine: Child) -> None:
+    sampling = SamplingParams(seed=5, max_tokens=20, ignore_eos=True)
+    id = engine.submit("Once upon a time there was one", sampling, n=4)
+    answers = engine.collect(id, n=4)[id]
+
+    assert isinstance(answers, list)
+    assert len({answer.text for answer in answers}) > 1
+    assert [a.end.seed for a in answers if a.end] == [5, 6, 7, 8]
+
+
+def test_ignore_eos_runs_to_the_budget(engine: Child) -> None:
+    answer = engine.ask(chat("Hello!"), SamplingParams(max_tokens=200, ignore_eos=True, seed=1))
+
+    assert answer.end is not None
+    assert answer.end.usage.generation_tokens == 200
+
+
+def test_min_tokens_holds_the_end_back(engine: Child) -> None:
+    sampling = SamplingParams(temperature=0, max_tokens=120, min_tokens=80)
+    answer = engine.ask(chat("Hello!"), sampling)
+
+    assert answer.end is not None
+    assert answer.end.usage.generation_tokens >= 80
+
+
+def test_a_grammar_holds_every_token(engine: Child) -> None:
+    grammar = Grammar('root ::= "{\\"answer\\": " [0-9] [0-9] "}"')
+    for seed in range(10):
+        sampling = SamplingParams(seed=seed, temperature=1.5, max_tokens=40)
+        answer = engine.ask(chat("What is 40 + 2?"), sampling, grammar=grammar)
+
+        assert 10 > json.loads(answer.text)["answer"] // 10 >= 0
+        assert answer.end is not None
+        assert answer.end.reason is FinishReason.STOP
+
+
+def test_a_complete_grammar_ends_the_answer_even_where_the_end_is_banned(engine: Child) -> None:
+    sampling = SamplingParams(max_tokens=40, ignore_eos=True)
+    answer = engine.ask("x", sampling, grammar=Grammar('root ::= "ab"'))
+
+    assert answer.text == "ab"
+    assert answer.end is not None
+    assert answer.end.reason is FinishReason.STOP
+
+
+def test_thoughts_are_free_and_what_follows_them_is_held(engine: Child) -> None:
+    grammar = Grammar('root ::= "[" [0-9]+ "]"', after="</think>", opener="<think>")
+    thinking = engine.ask(
+        chat("What is 40 + 2?") + "<think>",
+        SamplingParams(temperature=0, max_tokens=200),
+        grammar=Grammar('root ::= "[" [0-9] [0-9] "]"', after="</think>"),
+    )
+    plain = engine.ask(chat("Hello!", think=False), GREEDY, grammar=grammar)
+
+    head, _, tail = thinking.text.partition("</think>")
+    assert head
+    assert not tail or json.loads(tail)
+    assert plain.text.startswith("[")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['root ::= "a', "nonsense", "root ::= missing"],
+)
+def test_a_grammar_that_does_not_parse_is_refused(engine: Child, text: str) -> None:
+    id = engine.submit("x", grammar=Grammar(text))
+
+    refused = engine.collect(id)[id]
+    assert isinstance(refused, Refused)
+    assert refused.param == "grammar"
+
+
+def test_every_sampler_can_be_used(engine: Child) -> None:
+    everything = [
+        SamplingParams(seed=1, max_tokens=8, top_k=5, top_p=0.9, min_p=0.05, typical_p=0.9),
+        SamplingParams(seed=1, max_tokens=8, repeat_penalty=1.3, repeat_last_n=-1),
+        SamplingParams(seed=1, max_tokens=8, presence_penalty=1.0, frequency_penalty=1.0),
+        SamplingParams(seed=1, max_tokens=8, dry_multiplier=0.8, xtc_probability=0.5),
+        SamplingParams(seed=1, max_tokens=8, mirostat=1),
+        SamplingParams(seed=1, max_tokens=8, mirostat=2),
+        SamplingParams(seed=1, max_tokens=8, dynatemp_range=0.5, top_n_sigma=1.0),
+    ]
+    for sampling in everything:
+        assert engine.ask(chat("Hello!"), sampling).end is not None
+
+
+def test_a_bias_bans_and_forces(engine: Child) -> None:
+    free = engine.ask(chat("Hello!"), SamplingParams(temperature=0, max_tokens=1, logprobs=0))
+    first = free.events[0].logprobs[0].chosen.token
+    banned = SamplingParams(temperature=0, max_tokens=1, logprobs=0, logit_bias={first: -100.0})
+
+    assert engine.ask(chat("Hello!"), banned).events[0].logprobs[0].chosen.token != first
+    for token in (100, 200):
+        forced = SamplingParams(temperature=0, max_tokens=1, logprobs=0, logit_bias={token: 100.0})
+        assert engine.ask(chat("Hello!"), forced).events[0].logprobs[0].chosen.token == token
+
+
+def test_a_repeated_token_is_penalised(engine: Child) -> None:
+    sampling = SamplingParams(
+        temperature=0, max_tokens=40, ignore_eos=True, frequency_penalty=2.0, logprobs=0
+    )
+    answer = engine.ask(chat("Repeat after me: one one one one"), sampling)
+    tokens = [id for event in answer.events for id in event.ids]
+
+    assert len(set(tokens)) > 20
+
+
+def test_logprobs_are_of_the_raw_distribution_and_sorted(engine: Child) -> None:
+    sampling = SamplingParams(temperature=0, max_tokens=5, logprobs=5)
+    for event in engine.ask(chat("Hello!"), sampling).events:
+        for entry in event.logprobs:
+            values = [candidate.logprob for candidate in entry.top]
+            assert values == sorted(values, reverse=True)
+            assert entry.chosen.logprob == values[0] <= 0
+
+
+def test_a_prompts_logprobs_agree_with_those_of_generating_it(engine: Child) -> None:
+    generated = engine.ask("Once", SamplingParams(temperature=0, max_tokens=12, logprobs=0))
+    tokens = [id for event in generated.events for id in event.ids]
+    prompt = [
+        entry.chosen.token
+        for entry in engine.ask(
+            "Once", SamplingParams(max_tokens=0, prompt_logprobs=0)
+        ).prompt_logprobs.tokens  # type: ignore[union-attr]
+        if entry
+    ]
+    scored = engine.ask("Once" + generated.text, SamplingParams(max_tokens=0, prompt_logprobs=0))
+    assert scored.prompt_logprobs is not None
+    scores = [entry for entry in scored.prompt_logprobs.tokens if entry][len(prompt) :]
+    expected = [entry for event in generated.events for entry in event.logprobs][: len(scores)]
+
+    assert [entry.chosen.token for entry in scores] == tokens[: len(scores)]
+    for score, original in zip(scores, expected, strict=True):
+        assert score.chosen.logprob == pytest.approx(original.chosen.logprob, abs=0.05)
+
+
+def test_any_utf8_survives_the_tokenizer(engine: Child) -> None:
+    text = "🦙 日本語 naïve \u2028 \x01 ﷽ é"
+    answer = engine.ask(text, SamplingParams(max_tokens=0, prompt_logprobs=0))
+    assert answer.prompt_logprobs is not None
+    pieces = [entry.chosen.piece for entry in answer.prompt_logprobs.tokens if entry]
+
+    assert text.encode().endswith(b"".join(pieces))
+
+
+def test_streams_hold_no_broken_code_point(engine: Child) -> None:
+    """A bias towards the bytes of an emoji makes the model speak in pieces of code points."""
+    prompt = "🦙🦙 日本"
+    scored = engine.ask(prompt, SamplingParams(max_tokens=0, prompt_logprobs=0)).prompt_logprobs
+    assert scored is not None
+    bias = {entry.chosen.token: 40.0 for entry in scored.tokens if entry}
+    for seed in range(20):
+        sampling = SamplingParams(seed=seed, max_tokens=40, logit_bias=bias, logprobs=0)
+        answer = engine.ask(prompt, sampling)
+        pieces = [e.chosen.piece for event in answer.events for e in event.logprobs]
+
+        assert answer.text == b"".join(pieces).decode("utf-8", "replace")
+
+
+def test_cancelling_a_neighbour_changes_nothing(engine: Child) -> None:
+    draw = random.Random(3)
+    for seed in range(20):
+        sampling = SamplingParams(seed=seed, max_tokens=40, ignore_eos=True)
+        prompt = chat(f"Count from {draw.randint(1, 9)} to 30")
+        alone = engine.ask(prompt, sampling).text
+        kept = engine.submit(prompt, sampling)
+        victim = engine.submit(chat("Say something long"), SamplingParams(ignore_eos=True))
+        text, ended, seen = "", set(), 0
+        while ended != {kept, victim}:
+            for report in engine.receive():
+                if not isinstance(report, Step):
+                    continue
+                for id, event in report.outputs:
+                    if isinstance(event, TokenEvent):
+                        seen += id == victim
+                        text += event.text if id == kept else ""
+                    elif isinstance(event, Finished):
+                        ended.add(id)
+            if seen > draw.randint(0, 10):
+                engine.send(Cancel(victim))
+                seen = -1000
+
+        assert text == alone
+
+
+def test_a_full_context_ends_an_answer(engine: Child) -> None:
+    limit = engine.facts.n_ctx_seq
+    answer = engine.ask([100] * (limit - 5), SamplingParams(ignore_eos=True))
+
+    assert answer.end is not None
+    assert answer.end.reason is FinishReason.LENGTH
+    assert answer.end.usage.generation_tokens == 5
+
+
+def test_sequences_that_outgrow_a_shared_cache_all_get_their_answers() -> None:
+    prompt = chat("Count from 1 to 60")
+    sampling = SamplingParams(temperature=0, max_tokens=300, ignore_eos=True)
+    with child(EngineParams(str(DEMO), n_ctx=1024, n_seq=4, kv_layout="unified")) as engine:
+        alone = engine.ask(prompt + "1", sampling).text
+        ids = [engine.submit(prompt + "1", sampling) for _ in range(4)]
+        answers = engine.collect(*ids)
+
+    assert all(answers[id][0].text == alone for id in ids)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (lambda path: path.unlink(), "not_found"),
+        (lambda path: path.write_bytes(b"GGUF"), "bad_file"),
+        (lambda path: path.write_bytes(b""), "bad_file"),
+        (lambda path: path.write_bytes(DEMO.read_bytes()[:4096]), "bad_file"),
+        (
+            lambda path: path.write_bytes(DEMO.read_bytes().replace(b"llama", b"lamma")),
+            "unsupported",
+        ),
+    ],
+    ids=["gone", "magic only", "empty", "truncated", "unknown architecture"],
+)
+def test_a_file_that_cannot_be_loaded_is_reported_with_its_kind(
+    tmp_path: Path, spoil: object, kind: str
+) -> None:
+    path = tmp_path / "model.gguf"
+    shutil.copy(DEMO, path)
+    spoil(path)  # type: ignore[operator]
+    with child() as engine:
+        failed = engine.load(EngineParams(str(path)))
+
+        assert isinstance(failed, LoadFailed)
+        assert failed.kind == kind
+        assert engine.process.wait(5) == 1
+
+
+def test_the_engine_ends_with_its_socket() -> None:
+    with child(EngineParams(str(DEMO))) as engine:
+        engine.submit("x", SamplingParams(ignore_eos=True))
+        engine._socket.close()
+
+        assert engine.process.wait(5) == 0
+
+
+def test_a_first_message_that_is_not_load_ends_the_engine() -> None:
+    with child() as engine:
+        engine.send(Cancel(1))
+
+        assert engine.process.wait(10) != 0
+
+
+def test_progress_is_told_while_loading() -> None:
+    with child() as engine:
+        engine.send(Load(EngineParams(str(DEMO))))
+        reports = []
+        while not any(isinstance(report, Ready) for report in reports):
+            reports += engine.receive()
+
+    assert len(reports) > 1
