@@ -39,10 +39,15 @@ from service.engine.wire import (
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE_BYTES = 1 << 18
-# OpenMP's threads spin between two parallel regions, for very long by default. Two engines on the
-# same cores then take them from each other: 1.7 and 0.4 tokens/s were measured where 39 each are
-# possible, and the service's own process suffers as well. A short spin costs a lone engine nothing.
-_SPIN_COUNT = "1000"
+_ENVIRONMENT = {
+    # OpenMP's threads spin between two parallel regions, for very long by default. Two engines on
+    # the same cores then take them from each other: 1.7 and 0.4 tokens/s were measured where 39
+    # each are possible. A short spin costs a lone engine nothing.
+    "GOMP_SPINCOUNT": "1000",
+    # abort() starts a debugger to print its stack, which takes seconds and tells the service
+    # nothing: a dead engine should be dead at once.
+    "GGML_NO_BACKTRACE": "1",
+}
 
 
 def confine(parent: int) -> None:
@@ -124,8 +129,9 @@ def main() -> None:
     parser.add_argument("--parent", type=int, default=os.getppid())
     arguments = parser.parse_args()
     confine(arguments.parent)
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
-    # Not before: libgomp reads its environment once, when it is loaded.
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # Not before: the libraries read their environment when they are loaded.
     from service.engine.llama import LlamaModel, LoadError
 
     channel = Channel(arguments.fd)

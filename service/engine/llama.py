@@ -224,9 +224,12 @@ class LlamaModel:
             raise RuntimeError("llama_state_seq_set_data failed")
 
     def _open_context(self, params: EngineParams) -> tuple[Any, int, Literal["split", "unified"]]:
+        n_ctx_train = llama.llama_model_n_ctx_train(self._model)
+        if n_ctx_train <= 0:
+            raise LoadError("bad_file", "the file does not say the model's context length")
         n_ctx, layout = choose_context(
             params,
-            n_ctx_train=llama.llama_model_n_ctx_train(self._model),
+            n_ctx_train=n_ctx_train,
             bytes_per_token=self._kv_bytes_per_token(params),
             memory_bytes=psutil.virtual_memory().available,
         )
