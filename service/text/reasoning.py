@@ -1,0 +1,163 @@
+"""Thoughts and answer, told apart while they stream.
+
+A model that thinks writes its thoughts first, between two tags, and the answer after them; which
+tags is read off its chat template, in `FORMATS`. An opening tag counts only before any other
+text: a `<think>` in the middle of an answer is part of the answer. gpt-oss alone writes messages
+on channels instead of tags: see `harmony`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from service.text.harmony import HarmonyParser
+from service.text.markers import partial
+
+Kind = Literal["reasoning", "content"]
+
+
+class ReasoningFormat(Struct, frozen=True):
+    """How a model marks its thoughts.
+
+    `controls` are the control tokens among the marks: the engine has to let their text through,
+    or the parser sees no marks at all. `resume` is what the model may write between the end of
+    its thoughts and whatever follows, `heading` what has to stand before an answer.
+    """
+
+    name: str
+    opener: str = ""
+    closer: str = ""
+    controls: tuple[str, ...] = ()
+    resume: str = ""
+    heading: str = ""
+
+    def opened_by(self, prompt: str) -> bool:
+        """Whether the prompt ends inside a block of thoughts that the model is to go on with."""
+        return bool(self.opener) and prompt.rstrip().endswith(self.opener)
+
+
+NONE = ReasoningFormat("none")
+THINK = ReasoningFormat("think", "<think>", "</think>")
+HARMONY = ReasoningFormat(
+    "harmony",
+    "<|channel|>analysis<|message|>",
+    "<|end|>",
+    ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>"),
+    resume="<|start|>assistant",
+    heading="<|channel|>final<|message|>",
+)
+FORMATS = (
+    HARMONY,
+    ReasoningFormat("magistral", "[THINK]", "[/THINK]", ("[THINK]", "[/THINK]")),
+    ReasoningFormat("seed", "<seed:think>", "</seed:think>"),
+    ReasoningFormat(
+        "command",
+        "<|START_THINKING|>",
+        "<|END_THINKING|>",
+        ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ),
+    ReasoningFormat("kimi", "◁think▷", "◁/think▷"),
+    THINK,
+)
+
+
+def reasoning_format(template_source: str) -> ReasoningFormat:
+    """The first format whose marks the template mentions.
+
+    DeepSeek-R1's mentions only the closing tag, to cut the thoughts of earlier turns off.
+    """
+    for known in FORMATS:
+        if known.opener in template_source or (
+            known is not HARMONY and known.closer in template_source
+        ):
+            return known
+    return NONE
+
+
+class Splitter(Protocol):
+    """`inside` says whether the text fed so far ended within thoughts."""
+
+    @property
+    def inside(self) -> bool: ...
+
+    def feed(self, text: str) -> list[tuple[Kind, str]]: ...
+
+    def flush(self) -> list[tuple[Kind, str]]: ...
+
+
+def splitter(form: ReasoningFormat, inside: bool = False) -> Splitter:
+    """The parser of `form`, for an answer whose prompt ended `inside` thoughts or not."""
+    if form.name == HARMONY.name:
+        return HarmonyParser(inside)
+    return ReasoningParser(form, inside)
+
+
+class ReasoningParser:
+    """Splits text into what lies between the tags of `form` and what follows them.
+
+    The tags never come out, nor does white space that follows one. A block that never ends
+    stays reasoning. The states are methods: each takes the text at hand, appends what it
+    releases, and returns the text that it leaves to the next state.
+    """
+
+    def __init__(self, form: ReasoningFormat, inside: bool = False) -> None:
+        self.inside = inside
+        self._opener, self._closer = form.opener, form.closer
+        self._held = ""
+        self._state = self._opened if inside else self._start if form.opener else self._answer
+
+    def feed(self, text: str) -> list[tuple[Kind, str]]:
+        out: list[tuple[Kind, str]] = []
+        if self._held:
+            text, self._held = self._held + text, ""
+        while text:
+            text = self._state(text, out)
+        return out
+
+    def flush(self) -> list[tuple[Kind, str]]:
+        """The end of the answer: what was held back began no tag after all."""
+        text, self._held = self._held, ""
+        if not text:
+            return []
+        return [("reasoning" if self.inside else "content", text)]
+
+    def _start(self, text: str, out: list[tuple[Kind, str]]) -> str:
+        """Only white space so far: thoughts may begin."""
+        begun = text.lstrip()
+        if begun.startswith(self._opener):
+            self.inside, self._state = True, self._opened
+            return begun[len(self._opener) :]
+        if self._opener.startswith(begun):
+            self._held = text
+            return ""
+        self._state = self._answer
+        return text
+
+    def _opened(self, text: str, out: list[tuple[Kind, str]]) -> str:
+        text = text.lstrip()
+        if text:
+            self._state = self._thoughts
+        return text
+
+    def _thoughts(self, text: str, out: list[tuple[Kind, str]]) -> str:
+        thoughts, closer, rest = text.partition(self._closer)
+        if closer:
+            self.inside, self._state = False, self._closed
+        else:
+            safe = partial(text, self._closer)
+            thoughts, self._held = text[:safe], text[safe:]
+        if thoughts:
+            out.append(("reasoning", thoughts))
+        return rest
+
+    def _closed(self, text: str, out: list[tuple[Kind, str]]) -> str:
+        text = text.lstrip()
+        if text:
+            self._state = self._answer
+        return text
+
+    def _answer(self, text: str, out: list[tuple[Kind, str]]) -> str:
+        out.append(("content", text))
+        return ""

@@ -1,0 +1,217 @@
+"""A conversation to prompt text, by the chat template that the model's file carries.
+
+The template sees what HuggingFace's `apply_chat_template` would show it. Where it wants
+something else, that is found out by rendering a short conversation, not by the model's name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError, meta
+from msgspec import Struct
+from msgspec.structs import replace
+
+from service.errors import InvalidRequest, ModelLoadFailed
+from service.generation import Chat, Message, ToolCall
+from service.text.reasoning import NONE, ReasoningFormat, reasoning_format
+from service.text.sandbox import Exhausted, Limits, Sandbox, limited
+from service.text.tool_calls import ToolFormat, tool_format
+from service.text.turns import Manners, manners_of, tool_shapes, turns
+
+# What a model without a template most likely was trained on.
+CHATML = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_LONGEST_SOURCE = 1 << 20
+_SECONDS = 1.0
+
+# Everything that a template can do wrong: it is a program, written by somebody unknown.
+_TEMPLATE_BUGS = (
+    TemplateError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
+# Names that a request must not set, for they are the service's to say.
+_RESERVED = frozenset({
+    "messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "raise_exception",
+    "strftime_now", "range", "dict", "namespace",
+})  # fmt: skip
+
+_CALL = ToolCall("call00000", "probe", '{"probe": "x"}')
+_USER, _SYSTEM = Message("user", "x"), Message("system", "a system probe")
+
+_sandbox = Sandbox()
+
+
+class Capabilities(Struct, frozen=True):
+    """What the template has words for. `thinking_switch`: it reads `enable_thinking`."""
+
+    tools: bool
+    thinking: bool
+    thinking_switch: bool
+    system: bool
+
+
+class ChatTemplate:
+    """The template of one model. `bos` and `eos` are the text of those tokens.
+
+    source: None or empty stands for ChatML, and `guessed` says so.
+    A source that does not compile fails `render`, not this: the model still answers raw prompts.
+    `reasoning.opened_by(prompt)` tells whether an answer to `prompt` begins within thoughts.
+    """
+
+    def __init__(
+        self,
+        source: str | None,
+        bos: str = "",
+        eos: str = "",
+        *,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self.guessed = not source
+        self.source = source or CHATML
+        self.reasoning: ReasoningFormat = NONE if self.guessed else reasoning_format(self.source)
+        self.tool_format: ToolFormat | None = tool_format(self.source)
+        self._globals: dict[str, Any] = {
+            "bos_token": bos,
+            "eos_token": eos,
+            "raise_exception": _raise_exception,
+            "strftime_now": _strftime(now),
+        }
+        self._broken = ""
+        self._names: frozenset[str] = frozenset()
+        self._template = self._compiled()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            tools="tools" in self._names,
+            thinking=self.reasoning is not NONE,
+            thinking_switch="enable_thinking" in self._names,
+            system=self._manners.system,
+        )
+
+    def render(self, chat: Chat, *, add_generation_prompt: bool = True) -> str:
+        """The prompt. `chat.template_variables` reach the template only if it reads them.
+
+        Tools that the model must not call (`tool_choice` none) are not shown to it.
+        Raises InvalidRequest where the template refuses or cannot render the messages, and
+        ModelLoadFailed where the template itself is no good.
+        """
+        tools = tool_shapes(chat.tools) if chat.tool_choice.mode != "none" else []
+        return self._render(
+            turns(chat.messages, self._manners),
+            self._variables(chat) | (self._no_tools if not tools else {"tools": tools}),
+            add_generation_prompt,
+        )
+
+    def _compiled(self) -> Template | None:
+        try:
+            if len(self.source) > _LONGEST_SOURCE:
+                raise TemplateSyntaxError("it is larger than 1 MiB", 1)
+            self._names = frozenset(meta.find_undeclared_variables(_sandbox.parse(self.source)))
+            return _sandbox.from_string(self.source)
+        except _TEMPLATE_BUGS as error:
+            self._broken = _reason(error)
+            return None
+
+    def _render(
+        self, messages: list[dict[str, Any]], variables: dict[str, Any], add_generation_prompt: bool
+    ) -> str:
+        if self._template is None:
+            raise ModelLoadFailed(f"The model's chat template cannot be compiled: {self._broken}")
+        size = len(json.dumps([messages, variables], ensure_ascii=False))
+        limit = 4 * size + len(self.source) + (1 << 16)
+        pieces = self._template.generate(
+            variables,
+            **self._globals,
+            messages=messages,
+            add_generation_prompt=add_generation_prompt,
+        )
+        try:
+            with limited(Limits(limit, _SECONDS)):
+                return _collected(pieces, limit)
+        except (Exhausted, RecursionError, MemoryError) as error:
+            raise ModelLoadFailed(
+                f"The model's chat template was stopped: {_reason(error)}"
+            ) from None
+        except _TEMPLATE_BUGS as error:
+            raise InvalidRequest(
+                f"The model's chat template cannot render these messages: {_reason(error)}",
+                param="messages",
+            ) from None
+
+    def _variables(self, chat: Chat) -> dict[str, Any]:
+        chosen = {
+            name: value
+            for name, value in chat.template_variables.items()
+            if name in self._names and name not in _RESERVED
+        }
+        if chat.enable_thinking is not None:
+            chosen["enable_thinking"] = chat.enable_thinking
+        if chat.reasoning_effort is not None:
+            chosen["reasoning_effort"] = chat.reasoning_effort
+        return chosen
+
+    @cached_property
+    def _no_tools(self) -> dict[str, Any]:
+        """HuggingFace's None where there are no tools, unless the template runs through it."""
+        none = {"tools": None}
+        return none if self._probe((_USER,), Manners(), none) is not None else {}
+
+    @cached_property
+    def _manners(self) -> Manners:
+        manners = manners_of(self.source)
+        call = Message("assistant", tool_calls=(_CALL,))
+        prompt = self._probe((_USER, call), manners, self._no_tools)
+        as_text = prompt is None or "{'probe'" in prompt
+        prompt = self._probe((_SYSTEM, _USER), manners, self._no_tools)
+        system = prompt is not None and str(_SYSTEM.content) in prompt
+        return replace(manners, arguments_as_text=as_text, system=system)
+
+    def _probe(
+        self, messages: tuple[Message, ...], manners: Manners, variables: dict[str, Any]
+    ) -> str | None:
+        """A short conversation rendered, or None where the template fails."""
+        try:
+            return self._render(turns(messages, manners), variables, True)
+        except (InvalidRequest, ModelLoadFailed):
+            return None
+
+
+def _raise_exception(message: str) -> None:
+    raise InvalidRequest(str(message)[:300], param="messages")
+
+
+def _strftime(now: Callable[[], datetime]) -> Callable[[str], str]:
+    def strftime_now(form: str) -> str:
+        # glibc takes a width, and `%1000000000d` at its word.
+        if len(form) > 64 or re.search(r"\d{3}", form):
+            raise Exhausted("it makes too much text")
+        return now().strftime(form)
+
+    return strftime_now
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__)[:200]
+
+
+def _collected(pieces: Iterator[str], limit: int) -> str:
+    out: list[str] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise Exhausted("it makes too much text")
+        out.append(piece)
+    return "".join(out)

@@ -1,0 +1,108 @@
+"""Messages and tools in the shape that chat templates expect, which is OpenAI's with two quirks.
+
+Arguments of a call are a mapping, since HuggingFace's templates print them with `tojson`; and
+`content` is always text, since templates look into it without asking whether there is any.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import Any
+
+from msgspec import Struct
+
+from service.generation import Message, Tool, ToolCall
+
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+
+
+class Manners(Struct, frozen=True):
+    """What a template wants otherwise than most.
+
+    reasoning_keys: the names it reads an earlier turn's thoughts by. short_ids: it refuses call
+    ids other than nine letters and digits (Mistral's). arguments_as_text: it prints arguments as
+    they are. system: it takes a system message.
+    """
+
+    reasoning_keys: tuple[str, ...] = ()
+    short_ids: bool = False
+    arguments_as_text: bool = False
+    system: bool = True
+
+
+def manners_of(source: str) -> Manners:
+    """What the source of a template tells at sight; the rest takes a rendering."""
+    keys = [key for key in _REASONING_KEYS if re.search(rf"(?:\.|['\"]){key}\b", source)]
+    return Manners(reasoning_keys=tuple(keys), short_ids="length != 9" in source)
+
+
+def turns(messages: tuple[Message, ...], manners: Manners) -> list[dict[str, Any]]:
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    shaped = [_turn(message, names, manners) for message in messages]
+    if shaped and shaped[0]["role"] == "system" and not manners.system:
+        return _without_system(shaped)
+    return shaped
+
+
+def tool_shapes(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters or {"type": "object", "properties": {}},
+            },
+        }
+        for tool in tools
+    ]
+
+
+def _turn(message: Message, names: dict[str, str], manners: Manners) -> dict[str, Any]:
+    """Keys are absent where there is nothing to say: templates ask `'tool_calls' in message`."""
+    shaped: dict[str, Any] = {"role": message.role, "content": message.content or ""}
+    if message.tool_calls:
+        shaped["tool_calls"] = [_call(call, manners) for call in message.tool_calls]
+    if message.reasoning:
+        shaped |= dict.fromkeys(manners.reasoning_keys, message.reasoning)
+    if "thinking" in shaped and message.tool_calls and message.content:
+        del shaped["thinking"]  # gpt-oss refuses both beside a call
+    if message.tool_call_id is not None:
+        shaped["tool_call_id"] = _id(message.tool_call_id, manners)
+    name = message.name or names.get(message.tool_call_id or "")
+    if name:
+        shaped["name"] = name
+    return shaped
+
+
+def _call(call: ToolCall, manners: Manners) -> dict[str, Any]:
+    arguments = call.arguments if manners.arguments_as_text else _mapping(call.arguments)
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": _id(call.id, manners), "type": "function", "function": function}
+
+
+def _mapping(arguments: str) -> Any:
+    """The arguments as a mapping, or as they are where the model wrote no JSON object."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _id(call_id: str, manners: Manners) -> str:
+    if not manners.short_ids or (len(call_id) == 9 and call_id.isalnum()):
+        return call_id
+    return sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:9]
+
+
+def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The system message in front of the first user's text."""
+    system, *rest = messages
+    for at, message in enumerate(rest):
+        if message["role"] == "user":
+            joined = {**message, "content": f"{system['content']}\n\n{message['content']}"}
+            return [*rest[:at], joined, *rest[at + 1 :]]
+    return [{**system, "role": "user"}, *rest]

@@ -1,0 +1,425 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.errors import InvalidRequest
+from service.text.json_schema import json_grammar, schema_grammar
+from tests.text import llama
+from tests.text.matcher import Matcher
+
+Schema = dict[str, Any]
+
+
+def matcher(schema: Schema | bool) -> Matcher:
+    return Matcher(schema_grammar(schema))
+
+
+def accepts(schema: Schema | bool, *values: Any) -> list[bool]:
+    grammar = matcher(schema)
+    return [grammar.accepts(json.dumps(value, ensure_ascii=False)) for value in values]
+
+
+def test_json_means_an_object_of_anything_in_any_layout() -> None:
+    grammar = Matcher(json_grammar())
+
+    assert grammar.accepts('{"a": [1, -2.5e3, true, null, {"b": "\\u00e9\\n\\""}], "": {}}')
+    assert grammar.accepts('{"a":1,\n  "b":\n    [ ]}')
+    for text in ("[]", '"a"', '{"a"}', '{"a":01}', '{"a":"\n"}', "{} ", '{"a":"\\ud800"}'):
+        assert not grammar.accepts(text), text
+
+
+def test_white_space_comes_to_an_end() -> None:
+    grammar = Matcher(json_grammar())
+
+    assert grammar.begins("{\n" + 20 * " ")
+    assert not grammar.begins("{\n" + 21 * " ")
+    assert not grammar.begins("{\n\n")
+
+
+def test_properties_come_in_the_order_of_the_schema_and_optional_ones_may_be_missing() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "string"}, "c": {"type": "null"}},
+        "required": ["b"],
+    }
+
+    assert accepts(schema, {"a": 1, "b": "", "c": None}, {"b": ""}, {"b": "", "c": None}) == [
+        True, True, True,
+    ]  # fmt: skip
+    assert accepts(schema, {}, {"a": 1}, {"b": "", "a": 1}, {"b": "", "d": 1}, {"b": 1}) == [
+        False, False, False, False, False,
+    ]  # fmt: skip
+
+
+def test_additional_properties_are_never_named_like_listed_ones() -> None:
+    schema = {
+        "properties": {"ab": {"type": "integer"}, "a": {"type": "integer"}},
+        "additionalProperties": {"type": "string"},
+    }
+
+    assert accepts(schema, {"ab": 1, "a": 1, "abc": "x", "b": "y"}, {"": "x"}, {"x": "y"}) == [
+        True, True, True,
+    ]  # fmt: skip
+    assert accepts(schema, {"ab": "x"}, {"a": "x"}, {"z": 1}, {"z": "", "a": 1}) == [
+        False, False, False, False,
+    ]  # fmt: skip
+    assert not matcher(schema).begins('{"\\u0061')
+
+
+def test_arrays_are_counted() -> None:
+    items = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 3}
+    pair = {"prefixItems": [{"type": "string"}, {"type": "integer"}]}
+
+    assert accepts(items, [], [1], [1, 2, 3], [1, 2, 3, 4], ["a"]) == [
+        False, True, True, False, False,
+    ]  # fmt: skip
+    assert accepts(pair, ["a", 1], ["a"], ["a", 1, 2]) == [True, False, False]
+    assert accepts({**pair, "items": {"type": "null"}}, ["a", 1, None, None]) == [True]
+    assert accepts({"type": "array", "maxItems": 0}, [], [1]) == [True, False]
+
+
+def test_long_counts_are_exact_too() -> None:
+    schema = {"type": "string", "minLength": 3, "maxLength": 2503}
+
+    assert accepts(schema, "ab", "abc", "x" * 1003, "x" * 2503, "x" * 2504) == [
+        False, True, True, True, False,
+    ]  # fmt: skip
+
+
+def test_a_tree_refers_to_itself() -> None:
+    schema = {
+        "$ref": "#/$defs/node",
+        "$defs": {
+            "node": {
+                "type": "object",
+                "properties": {
+                    "value": {"type": "integer"},
+                    "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+                },
+                "required": ["value", "next"],
+                "additionalProperties": False,
+            }
+        },
+    }
+
+    assert accepts(schema, {"value": 1, "next": {"value": 2, "next": None}}) == [True]
+    assert accepts(schema, {"value": 1, "next": {"value": 2}}) == [False]
+
+
+def test_schemas_are_merged_where_all_of_them_count() -> None:
+    schema = {
+        "allOf": [
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"$ref": "#/$defs/b"},
+        ],
+        "$defs": {"b": {"properties": {"b": {"type": "string"}}, "required": ["b"]}},
+    }
+
+    assert accepts(schema, {"a": 1, "b": "x"}, {"a": 1}, {"b": "x"}) == [True, False, False]
+    assert accepts({"$ref": "#/$defs/n", "maximum": 5, "$defs": {"n": {"minimum": 2, "type": "integer"}}}, 1, 2, 5, 6) == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert accepts(
+        {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}},
+         "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        {"a": None}, {"b": None}, {},
+    ) == [True, True, False]  # fmt: skip
+
+
+def test_values_are_listed_whatever_they_are() -> None:
+    values: list[Any] = [None, True, 0, "a", 'q"\\\n', [1, {"b": 2}], {"k": []}]
+
+    assert accepts({"enum": values}, *values, 1, "b") == [True] * 7 + [False] * 2
+    assert accepts({"const": {"a": [1]}}, {"a": [1]}, {"a": [2]}) == [True, False]
+    assert accepts({"enum": [1, "a", None], "type": ["string", "null"]}, 1, "a", None) == [
+        False, True, True,
+    ]  # fmt: skip
+
+
+def test_many_words_become_a_tree_that_matches_the_same() -> None:
+    words = [
+        f"{a}{b}{c}" for a in ("", "un", "re") for b in ("do", "load") for c in ("", "ing", "s")
+    ]
+
+    assert all(accepts({"enum": words}, *words))
+    assert not any(accepts({"enum": words}, "un", "doin", "unloadings", "x"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"^\d{3}-\d{4}$", ["555-0199"], ["5550199", "a555-0199"]),
+        (r"^(a|bc)+$", ["a", "bca"], ["", "b"]),
+        (r"[0-9]", ["7", "a7b"], ["ab"]),
+        (r"^[^a-z\"]x?$", ["A", "Ax", "\\", "\n"], ["a", '"', "Axx"]),
+        (r"^a.b\\$", ["a\\b\\", "a b\\", 'a"b\\'], ["a\nb\\", "ab\\"]),
+        (r"^\w+@\w+\.(com|org)$", ["me@x.org"], ["me@x.net", "@x.com"]),
+        (r"^$", [""], ["a"]),
+        (r"^(?:ab){2,3}?$", ["abab", "ababab"], ["ab", "abababab"]),
+        (r"^\u00e9[\x41-\x43]$", ["éB"], ["éD"]),
+    ],
+)
+def test_patterns_hold_strings(pattern: str, good: list[str], bad: list[str]) -> None:
+    schema = {"type": "string", "pattern": pattern}
+
+    assert all(accepts(schema, *good))
+    assert not any(accepts(schema, *bad))
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        ("date", "2024-02-29", "2024-13-01"),
+        ("time", "23:59:59.5Z", "24:00:00Z"),
+        ("date-time", "2024-02-29T10:00:00+02:00", "2024-02-29 10:00:00Z"),
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567e89b12d3a456426614174000"),
+    ],
+)
+def test_formats_hold_strings(form: str, good: str, bad: str) -> None:
+    assert accepts({"type": "string", "format": form}, good, bad) == [True, False]
+
+
+def test_other_formats_are_annotations() -> None:
+    assert accepts({"type": "string", "format": "email"}, "anything") == [True]
+
+
+bounds = st.none() | st.integers(-250, 250)
+
+
+@settings(max_examples=60)
+@given(bounds, bounds, st.booleans(), st.booleans())
+def test_integers_lie_exactly_between_their_bounds(
+    low: int | None, high: int | None, open_low: bool, open_high: bool
+) -> None:
+    schema: Schema = {"type": "integer"}
+    if low is not None:
+        schema["exclusiveMinimum" if open_low else "minimum"] = low
+    if high is not None:
+        schema["exclusiveMaximum" if open_high else "maximum"] = high
+    values = range(-260, 261)
+    expected = [jsonschema.Draft202012Validator(schema).is_valid(value) for value in values]
+    if not any(expected):
+        with pytest.raises(InvalidRequest):
+            schema_grammar(schema)
+    else:
+        assert accepts(schema, *values) == expected
+
+
+@settings(max_examples=60)
+@given(bounds, bounds, st.booleans(), st.booleans(), st.lists(st.floats(-300, 300), max_size=20))
+def test_numbers_lie_exactly_between_whole_bounds(
+    low: int | None, high: int | None, open_low: bool, open_high: bool, values: list[float]
+) -> None:
+    schema: Schema = {"type": "number"}
+    if low is not None:
+        schema["exclusiveMinimum" if open_low else "minimum"] = low
+        values += [low, low + 0.5, low - 0.5]
+    if high is not None:
+        schema["exclusiveMaximum" if open_high else "maximum"] = high
+        values += [high, high + 0.5, high - 0.5]
+    texts = [f"{value:.8f}".replace("-0.00000000", "0.00000000") for value in values]
+    valid = jsonschema.Draft202012Validator(schema).is_valid
+    expected = [valid(float(text)) for text in texts]
+    try:
+        grammar = matcher(schema)
+    except InvalidRequest:
+        assert (low or 0) >= (high or 0)
+    else:
+        assert [grammar.accepts(text) for text in texts] == expected
+
+
+# ---- any schema, any value
+
+leaves: st.SearchStrategy[Schema] = st.one_of(
+    st.sampled_from([{"type": t} for t in ("boolean", "null", "integer", "number", "string")]),
+    st.builds(lambda v: {"enum": v}, st.lists(st.sampled_from(["a", 1, None, True]), min_size=1)),
+    st.builds(lambda n: {"type": "string", "minLength": n, "maxLength": n + 1}, st.integers(0, 2)),
+    st.builds(lambda n: {"type": "integer", "minimum": n, "maximum": n + 9}, st.integers(-9, 9)),
+)
+
+
+def containers(inner: st.SearchStrategy[Schema]) -> st.SearchStrategy[Schema]:
+    names = st.lists(st.sampled_from(["a", "ab", "b"]), unique=True)
+    return st.one_of(
+        st.builds(
+            lambda items, n: {"type": "array", "items": items, "minItems": n}, inner,
+            st.integers(0, 2),
+        ),
+        st.builds(lambda branches: {"anyOf": branches}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(
+            lambda names, schemas, required, extra: {
+                "type": "object",
+                "properties": dict(zip(names, schemas, strict=False)),
+                "required": [name for name in required if name in names[: len(schemas)]],
+                "additionalProperties": extra,
+            },
+            names, st.lists(inner, min_size=3, max_size=3), names, st.just(False) | inner,
+        ),
+    )  # fmt: skip
+
+
+schemas = st.recursive(leaves, containers, max_leaves=5)
+keys = st.sampled_from(["a", "ab", "b", "c", ""])
+values = st.recursive(
+    st.sampled_from([None, True, 0, 7, -3, 1.5, "", "a", "bc", "é\n"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def in_order(schema: Schema, value: Any) -> bool:
+    """Whether the properties of `value`, which is valid, come as the grammar has them."""
+    if "anyOf" in schema:
+        valid = [s for s in schema["anyOf"] if jsonschema.Draft202012Validator(s).is_valid(value)]
+        return any(in_order(s, value) for s in valid)
+    if isinstance(value, list):
+        return all(in_order(schema.get("items", {}), item) for item in value)
+    if isinstance(value, dict) and "properties" in schema:
+        listed = [*schema["properties"], *schema["required"]]
+        known = [name for name in value if name in listed]
+        extra = schema["additionalProperties"]
+        return (
+            list(value)[: len(known)] == known
+            and known == sorted(known, key=listed.index)
+            and all(in_order(schema["properties"].get(k, extra), v) for k, v in value.items())
+        )
+    return True
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(schemas, st.lists(values, max_size=8))
+def test_what_the_grammar_accepts_is_valid_and_what_is_valid_in_order_it_accepts(
+    schema: Schema, instances: list[Any]
+) -> None:
+    try:
+        grammar = matcher(schema)
+    except InvalidRequest:  # an object that requires a property which it forbids
+        return
+    valid = jsonschema.Draft202012Validator(schema).is_valid
+    for value in instances:
+        accepted = grammar.accepts(json.dumps(value, ensure_ascii=False))
+        assert accepted == (valid(value) and in_order(schema, value)), value
+
+
+# ---- what no grammar says
+
+
+@pytest.mark.parametrize(
+    ("schema", "named"),
+    [
+        ({"not": {"type": "string"}}, "not"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"patternProperties": {"^a": {}}}, "patternProperties"),
+        ({"type": "number", "multipleOf": 2}, "multipleOf"),
+        ({"if": {}, "then": {}}, "if"),
+        ({"type": "number", "minimum": 0.5}, "minimum"),
+        ({"type": "string", "pattern": "a(?=b)"}, "(?"),
+        ({"type": "string", "pattern": r"(a)\1"}, r"\1"),
+        ({"type": "string", "pattern": "(a*)*"}, "may be empty"),
+        ({"type": "string", "pattern": "^a|b$"}, "|"),
+        ({"type": "string", "pattern": "a", "maxLength": 3}, "pattern"),
+        ({"properties": {"a": {}}, "maxProperties": 1}, "maxProperties"),
+        ({"$ref": "http://example.com/s"}, "$ref"),
+        ({"$ref": "#/$defs/none"}, "nothing"),
+        ({"type": "text"}, "text"),
+        ({"allOf": [{"items": {"type": "null"}}, {"items": {"type": "string"}}]}, "items"),
+        (
+            {"allOf": [{"properties": {"a": {}}, "additionalProperties": False},
+                       {"properties": {"b": {}}}]},
+            "additionalProperties",
+        ),
+        ({"type": "integer", "minimum": 5, "maximum": 4}, "bounds"),
+        ({"type": "string", "maxLength": 10**9}, "counts"),
+        (False, "false"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_held_to_is_refused_by_name(schema: Schema | bool, named: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        schema_grammar(schema, "tools")
+
+    assert named in caught.value.message
+    assert caught.value.param == "tools"
+
+
+def nested(depth: int) -> Schema:
+    schema: Schema = {"type": "null"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+def doubling(levels: int, keyword: str) -> Schema:
+    defs = {
+        f"d{n}": {
+            keyword: [{"$ref": f"#/$defs/d{n + 1}"}, {"$ref": f"#/$defs/d{n + 1}", "title": ""}]
+        }
+        for n in range(levels)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{levels}": {"type": "null"}}}
+
+
+def crossing(levels: int, keyword: str) -> Schema:
+    """Two definitions a level, each made of both of the next level's, in an order of its own."""
+    defs: Schema = {f"{name}{levels}": {"type": "null"} for name in "ab"}
+    for n in range(levels):
+        below = [{"$ref": f"#/$defs/{name}{n + 1}"} for name in "ab"]
+        defs |= {f"a{n}": {keyword: below}, f"b{n}": {keyword: below[::-1]}}
+    return {"$ref": "#/$defs/a0", "$defs": defs}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        nested(1000),
+        {"enum": ["x" * 70_000]},
+        {"$ref": "#"},
+        {"anyOf": [{"type": "null"}, {"$ref": "#"}]},
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"minLength": 1, "anyOf": [{"$ref": "#"}]},
+        crossing(60, "allOf"),
+        crossing(60, "anyOf"),
+        {"properties": {f"p{n}": {} for n in range(2000)}},
+        {"type": "string", "pattern": "(" * 500 + "a" + ")" * 500},
+        {"type": "string", "pattern": "((a{900}){900}){900}" + "\\"},
+    ],
+)
+def test_hostile_schemas_are_refused(schema: Schema) -> None:
+    with pytest.raises(InvalidRequest):
+        schema_grammar(schema)
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "allOf"])
+def test_what_is_shared_is_written_once(keyword: str) -> None:
+    assert len(schema_grammar(doubling(40, keyword))) < 5000
+
+
+# ---- llama.cpp
+
+
+def test_llama_cpp_agrees_with_the_recogniser() -> None:
+    tree = {
+        "$ref": "#/$defs/n",
+        "$defs": {"n": {"type": "object", "properties": {"n": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}}},
+    }  # fmt: skip
+    schemas_and_values: list[tuple[Schema, list[Any]]] = [
+        (tree, [{"n": {"n": None}}, {}, {"n": 1}, {"n": {"m": 1}}]),
+        ({"type": "integer", "minimum": -7, "maximum": 1312}, [-8, -7, 0, 999, 1312, 1313]),
+        ({"type": "string", "maxLength": 2100}, ["", "é🦙" * 40, "x" * 2100, "x" * 2101]),
+        ({"properties": {"a": {"type": "null"}}, "additionalProperties": {"type": "string"}},
+         [{"a": None, "b": "x"}, {"a": "x"}, {"abc": "x"}]),
+        ({"type": "string", "format": "date-time"}, ["2024-02-29T10:00:00Z", "2024-02-29"]),
+        ({"enum": [f"word{n}" for n in range(300)]}, ["word7", "word299", "word300", "word"]),
+    ]  # fmt: skip
+    cases = [
+        (schema_grammar(schema), "root", json.dumps(value, ensure_ascii=False))
+        for schema, values in schemas_and_values
+        for value in values
+    ]
+
+    assert llama.verdicts(cases) == [Matcher(g, root).accepts(text) for g, root, text in cases]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.text.reasoning import (
+    FORMATS,
+    HARMONY,
+    NONE,
+    THINK,
+    Kind,
+    ReasoningFormat,
+    Splitter,
+    reasoning_format,
+    splitter,
+)
+
+
+def run(parser: Splitter, *pieces: str) -> list[tuple[Kind, str]]:
+    """What comes out, with neighbours of a kind joined."""
+    parts = [part for piece in pieces for part in parser.feed(piece)] + parser.flush()
+    assert all(text for _, text in parts)
+    groups = groupby(parts, key=lambda part: part[0])
+    return [(kind, "".join(text for _, text in group)) for kind, group in groups]
+
+
+def test_thoughts_and_answer_come_apart_and_the_tags_do_not_come_out() -> None:
+    assert run(splitter(THINK), "<think>\nHm, 2+2.\n</think>\n\nIt is 4.") == [
+        ("reasoning", "Hm, 2+2.\n"),
+        ("content", "It is 4."),
+    ]
+
+
+def test_a_block_that_the_prompt_opened_needs_no_opening_tag() -> None:
+    assert run(splitter(THINK, inside=True), "\nHm.</think>4") == [
+        ("reasoning", "Hm."),
+        ("content", "4"),
+    ]
+
+
+def test_an_answer_without_thoughts_is_all_content() -> None:
+    assert run(splitter(THINK), "\n 4 <think> 5</think>") == [("content", "\n 4 <think> 5</think>")]
+    assert run(splitter(NONE), "<think>4") == [("content", "<think>4")]
+
+
+def test_an_empty_block_leaves_no_trace() -> None:
+    assert run(splitter(THINK), "<think>\n\n</think>\n\n4") == [("content", "4")]
+
+
+def test_a_block_that_never_ends_stays_reasoning() -> None:
+    assert run(splitter(THINK), "<think>Hm </thi") == [("reasoning", "Hm </thi")]
+    assert run(splitter(THINK), " <thi") == [("content", " <thi")]
+
+
+def test_text_that_cannot_be_a_tag_is_not_held_back() -> None:
+    parser = splitter(THINK)
+
+    assert parser.feed("<think>") == []
+    assert parser.inside
+    assert parser.feed("a < b") == [("reasoning", "a < b")]
+    assert parser.feed(" </th") == [("reasoning", " ")]
+    assert parser.feed("ink> 4") == [("content", "4")]
+    assert not parser.inside
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: str(form.name))
+def test_every_format_is_found_in_a_template_that_mentions_its_marks(form: ReasoningFormat) -> None:
+    source = "{% if x %}" + form.opener + "{{ thoughts }}" + form.closer + "{% endif %}"
+
+    assert reasoning_format(source) is form
+    assert reasoning_format("{{ messages }}") is NONE
+    assert form.opened_by("prompt" + form.opener + "\n")
+    assert not form.opened_by(form.opener + "\n" + form.closer + "\n\n")
+
+
+def test_a_template_that_only_cuts_thoughts_off_tells_the_format_too() -> None:
+    assert reasoning_format("{{ content.split('</think>')[-1] }}") is THINK
+
+
+CHANNELS = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>4"
+
+
+def test_channels_are_told_apart() -> None:
+    assert run(splitter(HARMONY), CHANNELS) == [("reasoning", "Hm."), ("content", "4")]
+    assert run(splitter(HARMONY, inside=True), "Hm.<|end|>" + CHANNELS.split("<|end|>")[1]) == [
+        ("reasoning", "Hm."),
+        ("content", "4"),
+    ]
+
+
+def test_commentary_to_nobody_is_content() -> None:
+    text = "<|channel|>commentary<|message|>I will look it up.<|end|><|start|>assistant"
+
+    assert run(splitter(HARMONY), text) == [("content", "I will look it up.")]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<|channel|>commentary to=functions.f <|constrain|>json",
+        " to=functions.f<|channel|>commentary json",
+    ],
+)
+def test_a_message_to_a_function_is_passed_on_in_one_spelling(header: str) -> None:
+    text = header + '<|message|>{"a": 1}'
+    spelled = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>'
+
+    assert run(splitter(HARMONY), text) == [("content", spelled)]
+    assert run(splitter(HARMONY), text + "<|call|>") == [("content", spelled)]
+
+
+def test_an_answer_without_channels_is_content() -> None:
+    assert run(splitter(HARMONY), "It is 4.") == [("content", "It is 4.")]
+    assert run(splitter(HARMONY), "<|channel|>" + "x" * 300) == [
+        ("content", "<|channel|>" + "x" * 300)
+    ]
+
+
+marks = st.sampled_from([
+    "<think>", "</think>", "<th", "ink>", "</", "\n", " ", "a", "<", "<|channel|>", "analysis",
+    "final", "<|message|>", "<|end|>", "<|start|>assistant", " to=functions.f", "é",
+])  # fmt: skip
+
+
+@given(st.lists(marks, max_size=12).map("".join), st.sampled_from([THINK, HARMONY]), st.booleans())
+def test_any_split_gives_what_the_whole_text_gives(
+    text: str, form: ReasoningFormat, inside: bool
+) -> None:
+    assert run(splitter(form, inside), *text) == run(splitter(form, inside), text)
+
+
+@given(st.lists(marks, max_size=12).map("".join))
+def test_nothing_is_lost_but_tags_and_the_white_space_after_them(text: str) -> None:
+    parts = run(splitter(THINK), text)
+    if text.lstrip().startswith("<think>"):
+        thoughts, closer, answer = text.lstrip()[len("<think>") :].partition("</think>")
+        thoughts = thoughts.lstrip()
+        expected = [("reasoning", thoughts), ("content", answer.lstrip() if closer else "")]
+        assert parts == [(kind, part) for kind, part in expected if part]
+    else:
+        assert parts == ([("content", text)] if text else [])
