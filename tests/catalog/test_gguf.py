@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.catalog.gguf import GgufError, Header, Omitted, read_header
+from tests.catalog.gguf_files import ARRAY, F32, METADATA, STRING, TENSORS, UINT64, gguf, text
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(folder: Path, data: bytes) -> Header:
+    path = folder / "model.gguf"
+    path.write_bytes(data)
+    return read_header(path)
+
+
+def refused(folder: Path, data: bytes) -> str:
+    with pytest.raises(GgufError) as caught:
+        read(folder, data)
+    return str(caught.value)
+
+
+def test_a_header_tells_what_a_card_needs(tmp_path: Path) -> None:
+    header = read(tmp_path, gguf())
+
+    assert header.architecture == "llama"
+    assert header.context_length == 8192
+    assert header.quantization == "Q4_K_M"
+    assert header.parameter_count == 64 * 4 + 64 * 64
+    assert header.tensor_count == 2
+    assert header.missing_bytes == 0
+    assert header.metadata["tokenizer.chat_template"] == "{{ messages }}"
+
+
+def test_vocabularies_are_stepped_over_and_small_arrays_of_numbers_kept(tmp_path: Path) -> None:
+    metadata = {**METADATA, "llama.attention.head_count_kv": [8, 4]}
+
+    header = read(tmp_path, gguf(metadata))
+
+    assert header.metadata["tokenizer.ggml.tokens"] == Omitted(STRING, 4)
+    assert header.metadata["llama.attention.head_count_kv"] == [8, 4]
+
+
+def test_a_version_2_header_reads_the_same(tmp_path: Path) -> None:
+    assert read(tmp_path, gguf(version=2)).metadata == read(tmp_path, gguf()).metadata
+
+
+def test_what_a_file_does_not_say_is_none(tmp_path: Path) -> None:
+    header = read(tmp_path, gguf({"general.architecture": "mamba"}, {}))
+
+    assert header.context_length is None
+    assert header.quantization is None
+    assert header.parameter_count == 0
+
+
+def test_without_a_file_type_the_most_common_tensor_type_is_the_quantization(
+    tmp_path: Path,
+) -> None:
+    assert read(tmp_path, gguf({"general.architecture": "llama"})).quantization == "Q4_0"
+
+
+def test_a_download_cut_off_is_so_many_bytes_short(tmp_path: Path) -> None:
+    assert read(tmp_path, gguf(cut=100)).missing_bytes == 100
+
+
+def test_a_string_longer_than_the_reading_window_is_read_whole(tmp_path: Path) -> None:
+    template = "x" * 700_000
+    header = read(tmp_path, gguf({**METADATA, "tokenizer.chat_template": template}))
+
+    assert header.metadata["tokenizer.chat_template"] == template
+
+
+def test_a_vocabulary_of_a_quarter_million_takes_less_than_half_a_second(tmp_path: Path) -> None:
+    data = gguf({**METADATA, "tokenizer.ggml.tokens": [f"token {i}" for i in range(262_144)]})
+
+    before = time.perf_counter()
+    read(tmp_path, data)
+
+    assert time.perf_counter() - before < 0.5
+
+
+def key(name: str, data: bytes) -> dict[str, Any]:
+    return {**METADATA, name: data}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "not a GGUF file"),
+        (b"GGUF", "not a GGUF file"),
+        (b"GGML" + bytes(64), "not a GGUF file"),
+        (gguf(version=1), "version 1 is not supported"),
+        (gguf(version=0x03000000), "big-endian"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**63, 1), "tensors, at most"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1, 2**40), "metadata keys, at most"),
+        (gguf()[:200], "ends within its header"),
+        (gguf({"llama.block_count": 2}), "general.architecture is missing"),
+        (gguf({**METADATA, "llama.block_count": 0}), "block_count is 0"),
+        (gguf({**METADATA, "llama.block_count": 513}), "block_count is 513"),
+        (gguf({**METADATA, "llama.block_count": "2"}), "block_count is '2'"),
+        (gguf({**METADATA, "general.alignment": 0}), "alignment is 0"),
+        (gguf({**METADATA, "general.alignment": 3}), "alignment is 3"),
+        (gguf({**METADATA, "general.alignment": 2**30}), "alignment is"),
+        (gguf(key("odd", struct.pack("<II", 13, 0))), "unknown type 13"),
+        (gguf(key("odd", struct.pack("<IIQ", ARRAY, ARRAY, 1))), "unknown type 9"),
+        (gguf(key("odd", struct.pack("<IIQ", ARRAY, UINT64, 2**61))), "array elements, at most"),
+        (gguf(key("odd", struct.pack("<IQ", STRING, 2**62))), "bytes in a string, at most"),
+        (gguf(key("odd", struct.pack("<IIQQ", ARRAY, STRING, 2, 2**50))), "a string of"),
+        (gguf(tensors={"a": ((1,) * 5, F32)}), "dimensions of a tensor, at most"),
+        (gguf(tensors={"a" * 64: ((1,), F32)}), "bytes in a string, at most 63"),
+        (gguf(tensors={"a": ((8, 2), 99)}), "unknown type 99"),
+        (gguf(tensors={"a": ((33,), 2)}), "whole blocks"),
+    ],
+)
+def test_a_header_that_is_wrong_is_refused_with_the_reason(
+    tmp_path: Path, data: bytes, why: str
+) -> None:
+    assert why in refused(tmp_path, data)
+
+
+def test_tensors_whose_product_overflows_are_refused(tmp_path: Path) -> None:
+    entry = text("a") + struct.pack("<I4QIQ", 4, *[2**32] * 4, F32, 0)
+    header = gguf(METADATA, {})
+    data = header[:8] + struct.pack("<Q", 1) + header[16:].rstrip(b"\0") + entry
+
+    assert refused(tmp_path, data)
+
+
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    data = gguf(METADATA, {})
+    count = len(METADATA)
+    again = text("llama.block_count") + struct.pack("<II", 4, 1)
+    data = data[:16] + struct.pack("<Q", count + 1) + again + data[24:]
+
+    assert "occurs twice" in refused(tmp_path, data)
+
+
+def test_metadata_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    many = {f"key {i}": "x" * 100_000 for i in range(100)}
+
+    assert "bytes of metadata" in refused(tmp_path, gguf({**METADATA, **many}))
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 8), data=st.data())
+def test_no_mutation_of_a_header_raises_anything_but_gguf_error(
+    tmp_path: Path, seed: int, count: int, data: st.DataObject
+) -> None:
+    mutated = bytearray(gguf())
+    rng = random.Random(seed)
+    for _ in range(count):
+        at = data.draw(st.integers(0, 900)) % len(mutated)
+        match rng.randrange(4):
+            case 0:
+                mutated[at] ^= 1 << rng.randrange(8)
+            case 1:
+                mutated[at : at + 8] = struct.pack("<Q", rng.getrandbits(rng.choice([8, 33, 64])))
+            case 2:
+                del mutated[at : at + rng.randrange(1, 40)]
+            case 3:
+                mutated[at:at] = rng.randbytes(rng.randrange(1, 40))
+    began = time.perf_counter()
+    with contextlib.suppress(GgufError):
+        read(tmp_path, bytes(mutated))
+    assert time.perf_counter() - began < 2
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=400))
+def test_no_bytes_after_the_magic_raise_anything_but_gguf_error(
+    tmp_path: Path, tail: bytes
+) -> None:
+    with contextlib.suppress(GgufError):
+        read(tmp_path, b"GGUF\x03\0\0\0" + tail)
+
+
+def test_the_worst_file_within_all_limits_takes_bounded_time_and_memory(tmp_path: Path) -> None:
+    """4 million empty strings, the most that is stepped over."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 2)
+    head += text("general.architecture") + struct.pack("<I", STRING) + text("llama")
+    head += text("v") + struct.pack("<IIQ", ARRAY, STRING, 4_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+
+    read(tmp_path, head + bytes(8 * 4_000_000))
+
+    assert time.perf_counter() - began < 3
+    # The test's own copy of the file is 64 MB of this.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_every_tensor_of_the_demo_model_is_counted() -> None:
+    demo = ROOT / "service/catalog/demo.gguf"
+    header = read_header(demo)
+
+    assert header.missing_bytes == 0
+    assert header.parameter_count > 1_000_000
+    assert header.tensor_bytes < demo.stat().st_size
+
+
+def test_tensors_declared_by_the_builder_are_what_the_reader_finds(tmp_path: Path) -> None:
+    header = read(tmp_path, gguf(METADATA, {**TENSORS, "c": ((32, 3), 2)}))
+
+    assert header.tensor_count == 3
+    assert header.main_type == "Q4_0"
