@@ -1,0 +1,171 @@
+"""The answers to one admitted request, as they come: read, interpreted, and accounted for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from service.catalog.card import ModelCard
+from service.engine.wire import ModelFacts
+from service.events import Event, Finished, FinishReason, Timings, TokenEvent, Usage
+from service.fleet.host import EngineHost
+from service.fleet.stream import EngineEvent, EngineStream
+from service.generation import GenerationRequest
+from service.stats import RequestStats
+from service.text.interpreter import Interpreter
+
+# Of several answers' reasons, the first of these is the request's.
+_GRAVEST: Final = (FinishReason.ERROR, FinishReason.TIMEOUT, FinishReason.CANCELLED)
+
+
+class Generation:
+    """Iterate it, or its `batches`, once; and `aclose` it, whatever happened.
+
+    It reports itself once, as one `RequestStats` for all its answers, when two things have
+    happened: the reader has read the last event or gone away, and the engine has let go of it.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        card: ModelCard,
+        facts: ModelFacts,
+        prompt_tokens: int,
+        host: EngineHost,
+        stream: EngineStream,
+        interpreters: list[Interpreter],
+        on_finish: Callable[[RequestStats], None],
+    ) -> None:
+        self.id = request.id
+        self.model = card.name
+        self.prompt_tokens = prompt_tokens
+        self.card = card
+        self.facts = facts
+        self._request = request
+        self._host = host
+        self._stream = stream
+        self._interpreters = interpreters
+        self._on_finish = on_finish
+        self._finished: dict[int, Finished] = {}
+        self._closed = False
+        self._reported = False
+        stream.on_settled = self._report
+
+    @property
+    def prefilled_tokens(self) -> int:
+        """How much of the prompt is computed, or was found computed already."""
+        if self._stream.answered:
+            return self.prompt_tokens
+        return self._stream.prefilled_tokens
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it has had its turn yet."""
+        return self._stream.scheduled
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events()
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """All that one step brought, or several where the reader lagged behind."""
+        while taken := await self._stream.take():
+            batch: list[Event] = []
+            for event in taken:
+                self._interpret(event, batch)
+            self._report()
+            if batch:
+                yield batch
+
+    async def aclose(self) -> None:
+        """Cancels what still runs. Its place is given back within a step."""
+        self._closed = True
+        self._host.cancel(self._stream)
+        self._report()
+
+    async def _events(self) -> AsyncIterator[Event]:
+        async for batch in self.batches():
+            for event in batch:
+                yield event
+
+    def _interpret(self, event: EngineEvent, batch: list[Event]) -> None:
+        if isinstance(event, TokenEvent):
+            batch += self._interpreters[event.index].feed(event)
+        elif isinstance(event, Finished):
+            interpreter = self._interpreters[event.index]
+            batch += interpreter.flush()
+            event = _as_interpreted(event, interpreter)
+            self._finished[event.index] = event
+            batch.append(event)
+        else:
+            batch.append(event)
+
+    def _report(self) -> None:
+        complete = len(self._finished) == self._request.n
+        if self._reported or not self._stream.settled or not (complete or self._closed):
+            return
+        self._reported = True
+        # What the engine knew at last is better than what was read before it had let go.
+        ends = [
+            self._finished.get(index, end) for index, end in sorted(self._stream.finished.items())
+        ]
+        request = self._request
+        self._on_finish(
+            RequestStats(
+                id=request.id,
+                model=self.model,
+                dialect=request.dialect,
+                endpoint=request.endpoint,
+                stream=request.stream,
+                reason=_reason([end.reason for end in ends], complete),
+                arrived=request.arrived,
+                ended=time.monotonic(),
+                max_tokens=request.sampling.max_tokens,
+                usage=_usage([end.usage for end in ends]),
+                timings=_timings([end.timings for end in ends]),
+            )
+        )
+
+
+def _as_interpreted(event: Finished, interpreter: Interpreter) -> Finished:
+    """The engine knows neither tool calls nor thoughts."""
+    reason, code = event.reason, event.code
+    if reason is FinishReason.STOP and interpreter.called:
+        reason = FinishReason.TOOL_CALLS
+    if reason is FinishReason.ERROR and code is None:
+        code = "internal_error"
+    usage = replace(event.usage, reasoning_tokens=interpreter.reasoning_tokens)
+    return replace(event, reason=reason, code=code, usage=usage)
+
+
+def _reason(reasons: list[FinishReason], complete: bool) -> FinishReason:
+    if not complete:
+        reasons = [*reasons, FinishReason.CANCELLED]
+    return next((reason for reason in _GRAVEST if reason in reasons), reasons[0])
+
+
+def _usage(usages: list[Usage]) -> Usage:
+    """All answers together: the prompt was computed once."""
+    return Usage(
+        prompt_tokens=usages[0].prompt_tokens,
+        cached_tokens=usages[0].cached_tokens,
+        generation_tokens=sum(usage.generation_tokens for usage in usages),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+    )
+
+
+def _timings(timings: list[Timings]) -> Timings:
+    """From the first answer's beginning to the last one's end."""
+    scheduled = [t.scheduled for t in timings if t.scheduled is not None]
+    first = [t.first_token for t in timings if t.first_token is not None]
+    last = [t.last_token for t in timings if t.last_token is not None]
+    finished = [t.finished for t in timings if t.finished is not None]
+    return Timings(
+        queued=min(t.queued for t in timings),
+        scheduled=min(scheduled, default=None),
+        first_token=min(first, default=None),
+        last_token=max(last, default=None),
+        finished=max(finished, default=None),
+    )

@@ -1,0 +1,334 @@
+"""One model's engine, seen from the service: a place in its queue, submit, read, cancel.
+
+A request has its place from `enter` on, through the load and the queue, to its last event. When
+the engine dies, its requests are of two kinds. One that had brought an event is over: what was
+sent cannot be sent again. One that had not goes to the next engine as if nothing had been, once:
+a request that two engines died with is not given to a third.
+
+Everything here runs on the event loop. What to do is decided in `places`, `watchdog` and
+`restarts`, which know neither a clock nor a process; the process is `supervisor`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from service.engine import wire
+from service.errors import ContextOverflow, InvalidRequest, Overloaded, ServiceError
+from service.events import FinishReason
+from service.fleet import endings
+from service.fleet.child import ENGINE
+from service.fleet.limits import Limits
+from service.fleet.places import Places
+from service.fleet.restarts import Again
+from service.fleet.stream import Ending, EngineStream
+from service.fleet.supervisor import Supervisor
+from service.fleet.watchdog import Watchdog
+from service.generation import Grammar, SamplingParams, Text, Tokens
+from service.stats import StepStats
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 0.1
+# A tick this late means that the service itself was held up, and read no reports.
+LATE_SECONDS: Final = 1.0
+# Deaths that a request may see: the engine's that had it, or while it waited for the load.
+DEATHS: Final = 2
+
+
+class EngineHost:
+    """`on_step` gets the figures of each step, and an idle one when the engine is gone."""
+
+    def __init__(
+        self,
+        model: str,
+        params: wire.EngineParams,
+        limits: Limits,
+        on_step: Callable[[str, StepStats], None],
+        *,
+        command: tuple[str, ...] = ENGINE,
+    ) -> None:
+        self.model = model
+        self.params = params
+        self.used = time.monotonic()
+        self.places = Places(params.n_seq + limits.queue)
+        self.supervisor = Supervisor(model, params, limits, self, command)
+        self._limits = limits
+        self._on_step = on_step
+        self._watchdog = Watchdog(limits.step_timeout)
+        self._ids = itertools.count(1)
+        self._streams: dict[int, EngineStream] = {}
+        # Admitted by the living engine and not finished; sent and not answered yet.
+        self._admitted: set[int] = set()
+        self._unanswered: set[int] = set()
+        self._facts: asyncio.Future[wire.ModelFacts] = _future()
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
+        self._last_step = 0
+
+    @property
+    def idle(self) -> bool:
+        return not self._streams
+
+    @property
+    def running(self) -> int:
+        return sum(stream.scheduled for stream in self._streams.values())
+
+    @property
+    def waiting(self) -> int:
+        return len(self._streams) - self.running
+
+    # What the service asks of it
+
+    def start(self, after: Iterable[asyncio.Task[None]] = ()) -> None:
+        self.supervisor.start(after)
+
+    def enter(self, n: int, *, arrived: float, deadline: float) -> EngineStream:
+        """A place for `n` answers, or the error that says why there is none:
+
+        (1) the model cannot be loaded, (2) there are never so many places, (3) all are taken.
+        """
+        self.used = now = time.monotonic()
+        if error := self.supervisor.resting(now):  # (1)
+            raise error
+        if n > self.places.capacity:  # (2)
+            raise InvalidRequest(
+                f"n is {n}; this model takes {self.places.capacity} at a time.", param="n"
+            )
+        if not self.places.take(n):  # (3)
+            raise Overloaded(
+                f"The queue of the model `{self.model}` is full.",
+                retry_after=self.places.retry_after(now),
+            )
+        self.start()
+        stream = EngineStream(next(self._ids), n, arrived=arrived, deadline=deadline)
+        self._streams[stream.id] = stream
+        if self.supervisor.state == "ready":
+            stream.queue_deadline = now + self._limits.queue_timeout
+        self._tick_soon()
+        return stream
+
+    async def loaded(self, stream: EngineStream) -> wire.ModelFacts:
+        """What the model is, once it is loaded; raises what ended `stream` before that."""
+        facts = self._facts
+        either: set[asyncio.Future[Any]] = {facts, stream.admitted}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if stream.admitted.done():
+            stream.admitted.result()
+        return facts.result()
+
+    async def submit(
+        self,
+        stream: EngineStream,
+        prompt: Text | Tokens,
+        sampling: SamplingParams,
+        grammar: Grammar | None = None,
+    ) -> int:
+        """How many tokens the prompt has, once the engine admitted it; raises its refusal."""
+        submit = wire.Submit(stream.id, prompt, sampling, stream.n, grammar)
+        stream.frame = wire.encode(submit)
+        if len(stream.frame) > wire.MAX_FRAME_BYTES:
+            raise InvalidRequest("The prompt is too large.", param="messages")
+        stream.max_tokens = sampling.max_tokens
+        if self.supervisor.state == "ready" and not stream.closed:
+            self._send(stream, time.monotonic())
+        return await asyncio.shield(stream.admitted)
+
+    def cancel(self, stream: EngineStream) -> None:
+        """In whatever stage it is. Nobody reads it any more."""
+        self._end(stream, endings.CANCELLED, time.monotonic())
+        stream.drop()
+
+    def end_all(self, ending: Ending) -> None:
+        now = time.monotonic()
+        for stream in list(self._streams.values()):
+            self._end(stream, ending, now)
+
+    async def close(self) -> None:
+        """Ends the engine and all that it has; comes back when the process is gone."""
+        self.end_all(endings.unloaded(self.model))
+        await self.supervisor.stop()
+        self.on_death()
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+
+    # What the supervisor tells it
+
+    def on_ready(self, facts: wire.ModelFacts) -> None:
+        now = time.monotonic()
+        # The engine may have taken fewer slots than it was asked to.
+        self.places.capacity = facts.n_seq + self._limits.queue
+        self._facts.set_result(facts)
+        for stream in self._streams.values():
+            if stream.queue_deadline is None:
+                stream.queue_deadline = now + self._limits.queue_timeout
+            if stream.frame is not None and not stream.closed:
+                self._send(stream, now)
+
+    def on_report(self, report: wire.Admitted | wire.Refused | wire.Step) -> None:
+        now = time.monotonic()
+        if isinstance(report, wire.Step):
+            self._on_step_report(report, now)
+            return
+        self._unanswered.discard(report.id)
+        self._watchdog.answered(now, len(self._unanswered))
+        stream = self._streams.get(report.id)
+        if stream is None:
+            return
+        if isinstance(report, wire.Admitted):
+            self._admitted.add(report.id)
+            self._watchdog.admitted(now)
+            stream.admit(report.prompt_tokens)
+        else:
+            error = _refusal(report, stream.max_tokens)
+            stream.end(Ending(FinishReason.ERROR, error.code, error), now)
+            self._settle(stream, now)
+
+    def on_death(self) -> None:
+        """(1) What nobody reads any more is settled. (2) What has begun is over. (3) What two
+        engines died with is over. (4) What waited through two deaths is told so. The rest stays.
+        """
+        now = time.monotonic()
+        if self._facts.done():
+            self._facts = _future()
+        self._watchdog.forget()
+        self._admitted.clear()
+        self._unanswered.clear()
+        for stream in list(self._streams.values()):
+            stream.deaths += 1
+            ending: Ending | None = None
+            if stream.answered:  # (2)
+                ending = endings.crashed()
+            elif stream.deaths >= DEATHS:
+                sent = stream.sent is not None
+                ending = endings.poisonous() if sent else endings.unavailable(self.model)  # (3, 4)
+            if ending is not None:
+                stream.end(ending, now)
+            if stream.closed:  # (1) and after the others
+                self._settle(stream, now)
+            else:
+                stream.restart()
+        self._last_step += 1
+        self._on_step(self.model, _gone(self._last_step))
+
+    def on_restart(self, decision: Again) -> None:
+        now = time.monotonic()
+        for stream in list(self._streams.values()):
+            if stream.deadline <= now + decision.after:
+                self._end(stream, self._out_of_time(stream), now)
+
+    def on_failure(self, error: ServiceError) -> None:
+        self.end_all(Ending(FinishReason.ERROR, error.code, error))
+
+    # Its own
+
+    def _on_step_report(self, step: wire.Step, now: float) -> None:
+        """One pass over what a step brought; each reader is woken once, by its first event."""
+        for id, event in step.outputs:
+            stream = self._streams.get(id)
+            if stream is None:
+                continue
+            if not stream.push(event, now):
+                self._end(stream, endings.slow_reader(), now)
+            elif stream.complete:
+                self._settle(stream, now)
+        for id, tokens in step.stats.prefill_progress:
+            if (stream := self._streams.get(id)) is not None:
+                stream.scheduled = True
+                stream.prefilled_tokens = tokens
+        self._watchdog.stepped(now, len(self._admitted))
+        self._last_step = step.stats.number
+        self._on_step(self.model, step.stats)
+
+    def _send(self, stream: EngineStream, now: float) -> None:
+        assert stream.frame is not None
+        stream.sent = now
+        self._unanswered.add(stream.id)
+        self._watchdog.submitted(now)
+        self.supervisor.send(stream.frame)
+
+    def _end(self, stream: EngineStream, ending: Ending, now: float) -> None:
+        """The reader's side at once; the engine's, if it has one, within a step."""
+        if stream.closed:
+            return
+        stream.end(ending, now)
+        if stream.sent is None:
+            self._settle(stream, now)
+        else:
+            self.supervisor.send(wire.encode(wire.Cancel(stream.id)))
+
+    def _settle(self, stream: EngineStream, now: float) -> None:
+        if self._streams.pop(stream.id, None) is None:
+            return
+        self._admitted.discard(stream.id)
+        self._unanswered.discard(stream.id)
+        self.places.give_back(stream.n, now)
+        stream.settle()
+
+    def _tick_soon(self) -> None:
+        if self._tick_handle is None:
+            loop = asyncio.get_running_loop()
+            self._tick_due = time.monotonic() + TICK_SECONDS
+            self._tick_handle = loop.call_later(TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        """All that only time can tell, while there are requests."""
+        now = time.monotonic()
+        self._tick_handle = None
+        if now - self._tick_due > LATE_SECONDS:
+            self._watchdog.excuse(now)
+        elif self._watchdog.wedged(now):
+            self.supervisor.kill(f"made no progress for {self._limits.step_timeout:g} s")
+        for stream in list(self._streams.values()):
+            if ending := self._overdue(stream, now):
+                self._end(stream, ending, now)
+        if self._streams:
+            self._tick_soon()
+
+    def _overdue(self, stream: EngineStream, now: float) -> Ending | None:
+        if stream.closed:
+            return None
+        if now >= stream.deadline:
+            return self._out_of_time(stream)
+        queue_deadline = stream.queue_deadline
+        if queue_deadline is not None and now >= queue_deadline and not stream.scheduled:
+            seconds = self._limits.queue_timeout
+            return endings.out_of_patience(seconds, self.places.retry_after(now))
+        untaken = stream.untaken_since
+        if untaken is not None and now - untaken > self._limits.reader_timeout:
+            return endings.slow_reader()
+        return None
+
+    def _out_of_time(self, stream: EngineStream) -> Ending:
+        return endings.out_of_time(stream.deadline - stream.arrived)
+
+
+def _future() -> asyncio.Future[wire.ModelFacts]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _refusal(report: wire.Refused, max_tokens: int | None) -> ServiceError:
+    if report.overflow is not None:
+        prompt_tokens, longest = report.overflow
+        return ContextOverflow(prompt_tokens, longest, max_tokens)
+    return InvalidRequest(report.message, param=report.param)
+
+
+def _gone(number: int) -> StepStats:
+    """A dead engine computes nothing and holds nothing: no gauge keeps its last busy value."""
+    return StepStats(
+        number=number,
+        phase="idle",
+        decode_seconds=0.0,
+        overhead_seconds=0.0,
+        prefill_tokens=0,
+        decode_tokens=0,
+        running=0,
+        waiting=0,
+        kv_tokens=0,
+    )

@@ -1,0 +1,240 @@
+"""Keeps one model's engine process alive, or says why not.
+
+    unloaded → loading → ready ⇄ restarting
+                  ↓                   ↓
+                  └────→ failed ←─────┘      until its rest is over
+
+A process that *reports* that it cannot load is believed, and not asked again for a while. One that
+dies, loading or serving, is started again as `restarts` decides. What that means for requests is
+the business of the `Witness`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from service.engine import wire
+from service.errors import ModelLoadFailed, ModelUnavailable, ServiceError
+from service.fleet.child import Child
+from service.fleet.limits import Limits
+from service.fleet.restarts import Again, GiveUp, Restarts
+
+logger = logging.getLogger(__name__)
+
+State = Literal["unloaded", "loading", "ready", "failed", "restarting"]
+
+# An engine that closed its socket gets this long to be dead of what it dies of.
+AUTOPSY_SECONDS: Final = 1.0
+
+_UNLOADABLE: Final = {
+    "not_found": "its file is gone",
+    "out_of_memory": "there is not enough memory for it",
+    "bad_file": "its file is damaged",
+    "unsupported": "this version of llama.cpp does not support it",
+    "timeout": "loading takes too long",
+}
+
+
+class Witness(Protocol):
+    """`on_death` comes at once; `on_restart` or `on_failure` when the process has been buried."""
+
+    def on_ready(self, facts: wire.ModelFacts) -> None: ...
+
+    def on_report(self, report: wire.Admitted | wire.Refused | wire.Step) -> None: ...
+
+    def on_death(self) -> None: ...
+
+    def on_restart(self, decision: Again) -> None: ...
+
+    def on_failure(self, error: ServiceError) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Unloadable:
+    kind: str
+    message: str
+
+
+class Supervisor:
+    def __init__(
+        self,
+        model: str,
+        params: wire.EngineParams,
+        limits: Limits,
+        witness: Witness,
+        command: tuple[str, ...],
+    ) -> None:
+        self.state: State = "unloaded"
+        # Why it failed or had to be restarted, for operators.
+        self.reason: str | None = None
+        self.facts: wire.ModelFacts | None = None
+        self.load_fraction: float | None = None
+        self.deaths = 0
+        self._model = model
+        self._params = params
+        self._limits = limits
+        self._witness = witness
+        self._command = command
+        self._restarts = Restarts(first=limits.restart_pause)
+        self._child: Child | None = None
+        self._load: asyncio.Future[wire.Ready | wire.LoadFailed] | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._rests_until = 0.0
+        self._failure: type[ServiceError] = ModelUnavailable
+        self._failure_message = ""
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None else None
+
+    def start(self, after: Iterable[asyncio.Task[None]] = ()) -> None:
+        """Begins to load, once the tasks in `after` have made room."""
+        if self._life is None or self._life.done():
+            self.state = "loading"
+            self._life = asyncio.create_task(self._live(tuple(after)))
+
+    def send(self, frame: bytes) -> None:
+        if self._child is not None:
+            self._child.send(frame)
+
+    def kill(self, verdict: str) -> None:
+        if self._child is not None:
+            self._child.kill(verdict)
+
+    async def stop(self) -> None:
+        """Comes back when the process is gone."""
+        life, self._life = self._life, None
+        if life is not None:
+            life.cancel()
+            await asyncio.wait({life})
+        self.state = "unloaded"
+        self.facts = self.load_fraction = None
+
+    def resting(self, now: float) -> ServiceError | None:
+        """The error for whoever asks, while it has failed and is not to be tried again."""
+        if self.state != "failed" or now >= self._rests_until:
+            return None
+        return self._failure(self._failure_message, retry_after=self._rests_until - now)
+
+    async def _live(self, after: tuple[asyncio.Task[None], ...]) -> None:
+        if after:
+            await asyncio.wait(after)
+        try:
+            await self._live_and_die()
+        except Exception:
+            # Whatever it is, requests must not wait for an engine that nobody starts.
+            logger.exception("the supervisor of %s broke", self._model)
+            self.reason = "the service made an error"
+            message = f"The model `{self._model}` is not available."
+            rest = self._limits.rest_after_bad_load
+            self._fail(ModelUnavailable, message, rest, time.monotonic())
+
+    async def _live_and_die(self) -> None:
+        while True:
+            unloadable, ended = await self._one_life()
+            self.facts = self.load_fraction = None
+            now = time.monotonic()
+            if unloadable is not None:
+                self._refuse(unloadable, now)
+                return
+            self.deaths += 1
+            self.reason = f"its engine died: {ended}"
+            decision = self._restarts.died(now)
+            if isinstance(decision, GiveUp):
+                self._give_up(ended, decision, now)
+                return
+            logger.warning(
+                "the engine of %s died (%s); next start in %g s", self._model, ended, decision.after
+            )
+            self._witness.on_restart(decision)
+            await asyncio.sleep(decision.after)
+
+    async def _one_life(self) -> tuple[_Unloadable | None, str]:
+        """From birth to burial: what kept it from loading, if it said so, and how it ended."""
+        child = self._child = Child(self._model, self._on_report)
+        unloadable: _Unloadable | None = None
+        grace = self._limits.stop_grace
+        try:
+            await child.start(self._command)
+            child.send(wire.encode(wire.Load(self._params)))
+            unloadable = await self._until_loaded(child)
+            if unloadable is None:
+                await child.lost
+                grace = AUTOPSY_SECONDS
+                self.state = "restarting" if self.facts else "loading"
+                self._witness.on_death()
+        except OSError as error:
+            logger.error("no engine process for %s: %s", self._model, error)
+            self._witness.on_death()
+            return None, "could not be started"
+        finally:
+            ended = await child.end(grace)
+            self._child = None
+        if unloadable is None:
+            logger.warning("the engine of %s wrote at last: %s", self._model, child.last_words)
+        kind = child.last_words.kind()
+        return unloadable, f"{ended}, {kind}" if kind else ended
+
+    async def _until_loaded(self, child: Child) -> _Unloadable | None:
+        """None where it loaded, and where it died of it."""
+        self._load = load = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait(
+            {load, child.lost},
+            timeout=self._limits.load_timeout,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not done:
+            child.kill("took too long to load")
+            return _Unloadable("timeout", f"more than {self._limits.load_timeout:g} s")
+        if not load.done():
+            return None
+        report = load.result()
+        if isinstance(report, wire.LoadFailed):
+            return _Unloadable(report.kind, report.message)
+        logger.info("%s is loaded, %.1f s", self._model, report.facts.load_seconds)
+        self.state = "ready"
+        self.reason = None
+        self.facts = report.facts
+        self.load_fraction = None
+        self._witness.on_ready(report.facts)
+        return None
+
+    def _on_report(self, report: wire.Report) -> None:
+        match report:
+            case wire.Step() | wire.Admitted() | wire.Refused():
+                self._witness.on_report(report)
+            case wire.Ready() | wire.LoadFailed():
+                if self._load is not None and not self._load.done():
+                    self._load.set_result(report)
+            case wire.LoadProgress():
+                self.load_fraction = report.fraction
+            case wire.Fatal():
+                logger.error("the engine of %s gave up: %s", self._model, report.message)
+                self.kill("gave up")
+
+    def _refuse(self, unloadable: _Unloadable, now: float) -> None:
+        no_memory = unloadable.kind == "out_of_memory"
+        limits = self._limits
+        rest = limits.rest_after_no_memory if no_memory else limits.rest_after_bad_load
+        why = _UNLOADABLE.get(unloadable.kind, "its engine refuses it")
+        self.reason = f"{why} ({unloadable.message})"
+        self._fail(
+            ModelLoadFailed, f"The model `{self._model}` cannot be loaded: {why}.", rest, now
+        )
+
+    def _give_up(self, ended: str, decision: GiveUp, now: float) -> None:
+        self.reason = f"its engine died too often, last of: {ended}"
+        message = f"The model `{self._model}` is not available: its engine keeps stopping."
+        self._fail(ModelUnavailable, message, decision.until - now, now)
+
+    def _fail(self, error: type[ServiceError], message: str, rest: float, now: float) -> None:
+        logger.error("%s has failed: %s", self._model, self.reason)
+        self.state = "failed"
+        self._rests_until = now + rest
+        self._failure, self._failure_message = error, message
+        self._witness.on_failure(error(message, retry_after=rest))
