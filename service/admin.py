@@ -1,0 +1,151 @@
+"""Health, readiness, metrics, and what the service is."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any, Final, TypedDict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from service.runtime import ModelStatus, Runtime
+from service.telemetry.exposition import render
+from service.telemetry.mirror import Snapshot, StateCollector
+from service.telemetry.recorder import Recorder
+
+
+class State(TypedDict):
+    """What is found in `request.state`; the lifespan puts it there."""
+
+    runtime: Runtime
+    recorder: Recorder
+    mirror: StateCollector
+    version: str
+
+
+async def root(request: Request[State]) -> Response:
+    accept = request.headers.get("accept", "*/*")
+    if "application/json" in accept and "*/*" not in accept:
+        return JSONResponse(CARD)
+    # What Ollama's own command looks for before anything else.
+    return PlainTextResponse("Ollama is running")
+
+
+async def live(request: Request[State]) -> Response:
+    """Answers as long as the event loop turns; says nothing about models."""
+    return PlainTextResponse("OK")
+
+
+async def ready(request: Request[State]) -> Response:
+    runtime = request.state["runtime"]
+    if runtime.ready:
+        return PlainTextResponse("OK")
+    reason = "draining" if runtime.draining else "no model can serve"
+    return PlainTextResponse(reason, 503, {"Retry-After": "5"})
+
+
+async def health(request: Request[State]) -> Response:
+    """The seed's summary. Every other client only reads the status code."""
+    runtime = request.state["runtime"]
+    models = runtime.models()
+    status = health_of(runtime.draining, models)
+    usable = sum(model.card.problem is None for model in models)
+    body = {
+        "status": status,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "components": {
+            "executor": "draining" if runtime.draining else executor_of(models),
+            "models": f"{usable} available",
+            "active_requests": sum(model.running + model.waiting for model in models),
+        },
+    }
+    return JSONResponse(body, 503 if status == "unhealthy" else 200)
+
+
+def health_of(draining: bool, models: list[ModelStatus]) -> str:
+    usable = [model for model in models if model.card.problem is None]
+    if draining or (usable and all(model.state == "failed" for model in usable)):
+        return "unhealthy"
+    if not usable or any(model.state in ("failed", "restarting") for model in usable):
+        return "degraded"
+    return "healthy"
+
+
+def executor_of(models: list[ModelStatus]) -> str:
+    """The gravest state of an engine that there is."""
+    states = {model.state for model in models if model.card.problem is None}
+    return next((s for s in ("failed", "restarting", "loading") if s in states), "healthy")
+
+
+async def model_health(request: Request[State]) -> Response:
+    runtime = request.state["runtime"]
+    card = runtime.resolve(request.path_params["model"])
+    status = next(model for model in runtime.models() if model.card.name == card.name)
+    down = status.state in ("failed", "restarting")
+    return JSONResponse(encode_status(status), 503 if down else 200)
+
+
+def encode_status(status: ModelStatus) -> dict[str, Any]:
+    return {
+        "model": status.card.name,
+        "state": status.state,
+        "reason": status.reason,
+        "load_fraction": status.load_fraction,
+        "running": status.running,
+        "waiting": status.waiting,
+        "queue_capacity": status.queue_capacity,
+        "deaths": status.deaths,
+    }
+
+
+async def metrics(request: Request[State]) -> Response:
+    recorder, mirror = request.state["recorder"], request.state["mirror"]
+    runtime = request.state["runtime"]
+
+    def snapshot() -> Snapshot:
+        models = runtime.models()
+        for model in models:
+            if model.state != "unloaded":
+                recorder.expect(model.card.name)
+        latest, used = dict(recorder.latest_steps), dict(recorder.last_used)
+        return Snapshot(runtime.ready, models, latest, used)
+
+    mirror.take(snapshot)
+    accept = request.headers.get("accept", "")
+    encoding = request.headers.get("accept-encoding", "")
+    body, headers = await asyncio.to_thread(render, recorder.registry, accept, encoding)
+    return Response(body, headers=headers)
+
+
+async def version(request: Request[State]) -> Response:
+    return JSONResponse({"version": request.state["version"]})
+
+
+async def ping(request: Request[State]) -> Response:
+    return Response()
+
+
+CARD: Final = {
+    "service": "LLM Inference Service",
+    "status": "running",
+    "endpoints": {
+        "health": "/health",
+        "metrics": "/metrics",
+        "openai_chat": "/v1/chat/completions",
+        "openai_completions": "/v1/completions",
+        "models": "/v1/models",
+    },
+}
+
+routes: Final = [
+    Route("/", root),
+    Route("/health", health),
+    Route("/health/live", live),
+    Route("/health/ready", ready),
+    Route("/health/models/{model:path}", model_health),
+    Route("/metrics", metrics),
+    Route("/version", version),
+    Route("/ping", ping, methods=["GET", "POST"]),
+]

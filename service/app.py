@@ -1,0 +1,111 @@
+"""The only place that wires: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import Scope
+
+from service import admin
+from service.catalog.catalog import Catalog
+from service.dialects import openai, openai_shapes
+from service.dialects.body import ClientGone
+from service.dialects.failures import ErrorPages, Failure, GenerationFailed
+from service.errors import ServiceError
+from service.host_guard import HostGuard
+from service.runtime import Runtime
+from service.settings import Settings
+from service.stats import Observer
+from service.telemetry.exposition import add_collectors
+from service.telemetry.http import Telemetry
+from service.telemetry.mirror import StateCollector
+from service.telemetry.recorder import Recorder
+
+try:
+    VERSION = version("llm-inference-service")
+except PackageNotFoundError:
+    # Run from a checkout that nobody installed.
+    VERSION = "0+checkout"
+MODEL_DIRS: Final = (Path("models"),)
+# The scan of a large or slow disk goes on behind an open port.
+START_SECONDS: Final = 0.5
+CORS_HEADERS: Final = (
+    "Authorization Content-Type User-Agent Accept X-Requested-With OpenAI-Beta x-api-key "
+    "X-Request-Id X-Request-Timeout"
+).split()
+
+
+def default_runtime(settings: Settings, observer: Observer) -> Runtime:
+    return Runtime(Catalog(settings.model_dir or MODEL_DIRS), settings, observer)
+
+
+def create_app(
+    settings: Settings,
+    make_runtime: Callable[[Settings, Observer], Runtime] = default_runtime,
+) -> Starlette:
+    registry = CollectorRegistry()
+    recorder = Recorder(registry, ("openai",), time.time)
+    mirror = StateCollector()
+    add_collectors(registry, mirror, VERSION)
+    runtime = make_runtime(settings, recorder)
+    pages = ErrorPages([("", openai_shapes.encode_error)], recorder)
+
+    def misdirected(scope: Scope) -> Response:
+        return pages.page(scope, Failure(421, "The Host header names another server"))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        lag = asyncio.create_task(recorder.sample_loop_lag())
+        starting = asyncio.create_task(runtime.start())
+        await asyncio.wait({starting}, timeout=START_SECONDS)
+        if starting.done():
+            starting.result()
+        yield {
+            "runtime": runtime,
+            "settings": settings,
+            "recorder": recorder,
+            "mirror": mirror,
+            "version": VERSION,
+        }
+        lag.cancel()
+        await asyncio.wait({starting, lag})
+        await runtime.close()
+
+    middleware = [
+        Middleware(Telemetry, recorder, pages.crash, lambda: runtime.draining),
+        Middleware(HostGuard, settings, misdirected),
+    ]
+    if settings.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                settings.cors_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=CORS_HEADERS,
+            )
+        )
+    app = Starlette(
+        routes=[*openai.routes, *openai.prefixed, *admin.routes],
+        middleware=middleware,
+        exception_handlers={
+            ServiceError: pages.service_error,
+            GenerationFailed: pages.generation_failed,
+            ClientGone: pages.client_gone,
+            HTTPException: pages.http_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.runtime = runtime
+    return app

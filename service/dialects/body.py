@@ -1,0 +1,124 @@
+"""The request's body: bounded in size, time and shape, then a JSON object.
+
+JSON parsers agree on well-formed text and differ on the rest, so the rest is refused: NaN and
+Infinity, invalid UTF-8, lone surrogates, duplicate keys, integers over 19 digits, nesting over
+64. The parser itself (msgspec) refuses the first three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from service.errors import InvalidRequest
+
+READ_SECONDS: Final = 30.0
+MAX_DEPTH: Final = 64
+MAX_INTEGER: Final = 10**19
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+class ClientGone(Exception):
+    """The client hung up before there was anything to send."""
+
+
+async def read_object(scope: Scope, receive: Receive, limit: int) -> dict[str, Any]:
+    """Whatever the Content-Type says: `curl -d` sends JSON as a form, and so do Ollama's docs."""
+    check_coding(scope)
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            body = await read(scope, receive, limit)
+    except TimeoutError:
+        raise HTTPException(
+            408, "The request's body did not arrive in time", {"Connection": "close"}
+        ) from None
+    except ClientDisconnect:
+        raise ClientGone from None
+    return parse_object(body)
+
+
+def check_coding(scope: Scope) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise HTTPException(415, "A compressed request body is not accepted")
+
+
+async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
+    too_long = HTTPException(
+        413, f"The request's body is longer than {limit} bytes", {"Connection": "close"}
+    )
+    for name, value in scope["headers"]:
+        # httptools has already refused a length that is no number.
+        if name == b"content-length" and int(value) > limit:
+            raise too_long
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_long
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Raises InvalidRequest for everything that is not one well-formed, modest JSON object."""
+    if not body.strip():
+        raise InvalidRequest("The request's body is empty; a JSON object was expected")
+    try:
+        value = msgspec.json.decode(body)
+    except RecursionError:
+        raise too_deep() from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The JSON is not valid UTF-8") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidRequest(f"The request's body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request's body must be a JSON object")
+    if keys_of(value) != written_keys(body):
+        raise InvalidRequest("The JSON has the same key twice in one object")
+    return value
+
+
+def keys_of(value: dict[str, Any]) -> int:
+    """Counts the keys of all objects; raises InvalidRequest on what is too deep or too large."""
+    keys = depth = 0
+    level: list[Any] = [value]
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                keys += len(item)
+                below += item.values()
+            elif type(item) is list:
+                below += item
+            elif type(item) is int and not -MAX_INTEGER < item < MAX_INTEGER:
+                raise InvalidRequest("The JSON has an integer of more than 19 digits")
+            else:
+                continue
+            if depth > MAX_DEPTH:
+                raise too_deep()
+        level = below
+    return keys
+
+
+def too_deep() -> InvalidRequest:
+    return InvalidRequest(f"The JSON is nested more than {MAX_DEPTH} levels deep")
+
+
+def written_keys(body: bytes) -> int:
+    """How many keys the text has: in valid JSON, the colons outside of strings.
+
+    The decoded value has fewer where one object repeats a key, since the last one wins.
+    """
+    return _STRING.sub(b"", body).count(b":")

@@ -1,0 +1,20 @@
+"""Bytes that more than one dialect puts on the wire."""
+
+from __future__ import annotations
+
+import msgspec
+
+# Compact, UTF-8, and ten times as fast as the standard library's.
+encode_json = msgspec.json.Encoder().encode
+
+# Exactly one space after the colon: benchmark clients strip the literal `data: `, and one
+# hub client compares a whole line with `data: [DONE]`.
+DONE = b"data: [DONE]\n\n"
+# A comment line, which every SSE client skips. It keeps proxies from closing a quiet stream.
+PING = b": ping\n\n"
+
+EVENT_STREAM = "text/event-stream"
+
+
+def sse(payload: bytes) -> bytes:
+    return b"data: %b\n\n" % payload

@@ -1,0 +1,174 @@
+"""The OpenAI dialect: /v1/chat/completions, /v1/completions, /v1/models.
+
+Unprefixed, /v1 is a superset: OpenAI's shapes and errors, and beside them the parameters and
+fields that clients of vLLM and llama-server know.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from service.dialects.answers import collect
+from service.dialects.framing import encode_json
+from service.dialects.openai_chat_encode import ChatChunks, Envelope, encode_chat
+from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
+from service.dialects.openai_completions import (
+    CompletionChunks,
+    encode_completions,
+    parse_completions,
+)
+from service.dialects.openai_shapes import fingerprint
+from service.dialects.respond import (
+    Answers,
+    State,
+    Stream,
+    admitted,
+    gathered,
+    identity,
+    read_fields,
+    server_timing,
+    tell_ignored,
+)
+from service.dialects.several import Several
+from service.events import Event, Finished
+from service.generation import GenerationRequest
+
+if TYPE_CHECKING:
+    from service.runtime import Generation, ModelStatus
+
+
+async def chat_completions(request: Request[State]) -> Response:
+    fields = await read_fields(request, "openai")
+    options = parse_options(fields, request.state["settings"].reasoning_fields)
+    wanted = parse_chat(fields, **identity(request))
+    tell_ignored(request, fields, HARMLESS)
+    generation = await admitted(request, wanted)
+    envelope = envelope_of("chatcmpl", wanted, generation)
+    if wanted.stream:
+        chunks = ChatChunks(envelope, options, generation.prompt_tokens, wanted.n)
+        return Stream(generation, chunks, request)
+    events = await gathered(request, generation)
+    return json(encode_chat(envelope, collect(events), options), events)
+
+
+async def completions(request: Request[State]) -> Response:
+    fields = await read_fields(request, "openai")
+    settings = request.state["settings"]
+    wanted, options = parse_completions(
+        fields,
+        default_max_tokens=settings.completions_default_max_tokens,
+        **identity(request),
+    )
+    tell_ignored(request, fields, HARMLESS)
+    answers: Answers
+    if len(wanted) == 1:
+        answers = first = await admitted(request, wanted[0])
+    else:
+        window = settings.parallel_slots
+        answers = several = Several(wanted, lambda each: admitted(request, each), window)
+        first = await several.start()
+    envelope = envelope_of("cmpl", wanted[0], first)
+    if wanted[0].stream:
+        return Stream(answers, CompletionChunks(envelope, options), request)
+    events = await gathered(request, answers)
+    return json(encode_completions(envelope, collect(events), options), events)
+
+
+def envelope_of(kind: str, wanted: GenerationRequest, generation: Generation) -> Envelope:
+    card, facts = generation.card, generation.facts
+    return Envelope(
+        id=f"{kind}-{wanted.id}",
+        created=int(time.time()),
+        # The client's own word for it comes back, as Ollama and vLLM do it.
+        model=wanted.model or generation.model,
+        fingerprint=fingerprint(
+            facts.engine_version,
+            card.digest or card.path,
+            card.size_bytes,
+            facts.n_seq,
+            facts.n_batch,
+            facts.kv_layout,
+            facts.gpu_offload,
+        ),
+    )
+
+
+def json(value: Any, events: list[Event]) -> Response:
+    ends = (event for event in events if isinstance(event, Finished))
+    timing = next((server_timing(end.timings) for end in ends), "")
+    headers = {"Server-Timing": timing} if timing else {}
+    return Response(encode_json(value), headers=headers, media_type="application/json")
+
+
+async def list_models(request: Request[State]) -> Response:
+    models = [
+        encode_model(status)
+        for status in request.state["runtime"].models()
+        if status.card.problem is None
+    ]
+    return json({"object": "list", "data": models}, [])
+
+
+async def one_model(request: Request[State]) -> Response:
+    runtime = request.state["runtime"]
+    card = runtime.resolve(request.path_params["id"])
+    status = next(status for status in runtime.models() if status.card.name == card.name)
+    return json(encode_model(status) | {"id": request.path_params["id"]}, [])
+
+
+def encode_model(status: ModelStatus) -> dict[str, Any]:
+    card, facts = status.card, status.facts
+    model: dict[str, Any] = {
+        "id": card.name,
+        "object": "model",
+        "created": int(card.modified),
+        "owned_by": "library",
+        "root": card.name,
+        "parent": None,
+        "permission": [],
+        "context_length": card.context_length,
+        # One sequence's share, which only a loaded model has.
+        "max_model_len": facts.n_ctx_seq if facts else None,
+        "meta": {"n_ctx_train": card.context_length, "n_params": card.parameter_count},
+    }
+    model["meta"] |= {"size": card.size_bytes}
+    if facts is not None:
+        model["meta"] |= {"n_vocab": facts.n_vocab, "n_embd": facts.n_embd, "n_ctx": facts.n_ctx}
+    return model
+
+
+async def not_supported(request: Request[State]) -> Response:
+    raise HTTPException(501, f"{request.url.path} is not supported by this server")
+
+
+# What OpenAI has and a server of text models has not: 501, which no client takes for a typing error.
+ABSENT: Final = (
+    "/v1/moderations",
+    "/v1/images/{rest:path}",
+    "/v1/audio/{rest:path}",
+    "/v1/files",
+    "/v1/files/{rest:path}",
+    "/v1/batches",
+    "/v1/batches/{rest:path}",
+    "/v1/fine_tuning/{rest:path}",
+)
+
+routes: Final = [
+    Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+    Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/models", list_models),
+    Route("/v1/models/{id:path}", one_model),
+    *[Route(path, not_supported, methods=["GET", "POST", "DELETE"]) for path in ABSENT],
+]
+
+# The same under an explicit prefix; and the seed's and Open WebUI's path for chats.
+prefixed: Final = [
+    Mount("/openai", routes=routes),
+    Route("/api/chat/completions", chat_completions, methods=["POST"]),
+]

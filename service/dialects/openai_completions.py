@@ -1,0 +1,352 @@
+"""POST /v1/completions: JSON → requests, one for each prompt, and their answers → JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Final
+
+import msgspec
+
+from service.dialects.answers import Answer, total_usage
+from service.dialects.failures import Failure, of_finished
+from service.dialects.fields import Fields, integer
+from service.dialects.formats import parse_format
+from service.dialects.framing import DONE, EVENT_STREAM, PING, encode_json, sse
+from service.dialects.openai_chat_encode import Envelope
+from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
+from service.dialects.openai_shapes import (
+    encode_end,
+    encode_error,
+    encode_prompt_logprobs,
+    encode_usage,
+    finite,
+    piece,
+)
+from service.dialects.sampling import MAX_TOP, parse_sampling
+from service.events import (
+    Event,
+    Finished,
+    Logprob,
+    PromptLogprobs,
+    TextDelta,
+    TokenLogprobs,
+    Usage,
+)
+from service.generation import GenerationRequest, Text, Tokens
+
+MAX_PROMPTS: Final = 1024
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    n: int
+    best_of: int
+    # One for each prompt, empty strings where nothing is echoed.
+    echoes: tuple[str, ...]
+    # max_tokens 0: the prompt is only scored, and the one token that was sampled is left out.
+    scoring: bool = False
+    logprobs: int | None = None
+    include_usage: bool = False
+    continuous_usage: bool = False
+    token_ids_for_pieces: bool = False
+
+
+def parse_completions(
+    fields: Fields,
+    *,
+    id: str,
+    arrived: float,
+    endpoint: str,
+    default_max_tokens: int,
+    timeout: float | None = None,
+) -> tuple[list[GenerationRequest], CompletionOptions]:
+    if fields.text("suffix"):
+        raise fields.bad("suffix", "filling in the middle is not supported")
+    prompts = parse_prompts(fields)
+    options = parse_completion_options(fields, prompts)
+    limit = fields.integer("max_tokens", low=0, high=2**31 - 1)
+    if limit == 0 and not options.scoring:
+        raise fields.bad("max_tokens", "must be at least 1, or 0 together with echo")
+    stream = fields.flag("stream")
+    logprobs = options.logprobs
+    asked_prompt = prompt_logprobs(fields, stream)
+    ranked = options.best_of > options.n
+    sampling = parse_sampling(
+        fields,
+        max_tokens=default_max_tokens if limit is None else max(limit, 1),
+        logprobs=0 if ranked and logprobs is None else logprobs,
+        prompt_logprobs=logprobs if options.echoes[0] and asked_prompt is None else asked_prompt,
+    )
+    model = fields.text("model", longest=512) or ""
+    shape = parse_format(fields)
+    special = fields.flag("add_special_tokens", True)
+    requests = [
+        GenerationRequest(
+            id=f"{id}-{number}" if number else id,
+            model=model,
+            input=Text(prompt, special) if isinstance(prompt, str) else prompt,
+            arrived=arrived,
+            dialect="openai",
+            endpoint=endpoint,
+            sampling=sampling,
+            response_format=shape,
+            n=options.best_of,
+            stream=stream,
+            timeout=timeout,
+        )
+        for number, prompt in enumerate(prompts)
+    ]
+    return requests, options
+
+
+def parse_prompts(fields: Fields) -> list[str | Tokens]:
+    """A string, strings, token ids, or lists of token ids."""
+    value = fields.get("prompt")
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        raise fields.bad("prompt", "must be a string, or an array of strings or of token ids")
+    if not isinstance(value[0], str | list):
+        return [Tokens(ids(fields, "prompt", value))]
+    if len(value) > MAX_PROMPTS:
+        raise fields.bad("prompt", f"must not have more than {MAX_PROMPTS} elements")
+    prompts: list[str | Tokens] = []
+    for number, element in enumerate(value):
+        if isinstance(element, str):
+            prompts.append(element)
+        elif isinstance(element, list):
+            prompts.append(Tokens(ids(fields, f"prompt.{number}", element)))
+        else:
+            raise fields.bad(f"prompt.{number}", "must be a string or an array of token ids")
+    return prompts
+
+
+def ids(fields: Fields, key: str, values: list[Any]) -> tuple[int, ...]:
+    for number, value in enumerate(values):
+        # The usual case inline: a prompt may have a million of them.
+        if type(value) is not int or not 0 <= value < 2**31:
+            integer(fields, f"{key}.{number}", value, 0, 2**31 - 1)
+    return tuple(values)
+
+
+def parse_completion_options(fields: Fields, prompts: Sequence[str | Tokens]) -> CompletionOptions:
+    n = fields.integer("n", low=1, high=MAX_ANSWERS) or 1
+    best_of = fields.integer("best_of", low=1, high=MAX_ANSWERS) or n
+    if best_of < n:
+        raise fields.bad("best_of", "must not be smaller than n")
+    stream = fields.flag("stream")
+    if best_of > n and stream:
+        raise fields.bad("best_of", "cannot be streamed: it takes all answers to choose from them")
+    echo = fields.flag("echo")
+    if echo and not all(isinstance(prompt, str) for prompt in prompts):
+        raise fields.bad("echo", "needs the prompt as text")
+    usage = fields.object("stream_options")
+    include = usage is not None and usage.flag("include_usage")
+    continuous = usage is not None and usage.flag("continuous_usage_stats")
+    if (include or continuous) and not stream:
+        raise fields.bad("stream_options", "is only for streams: set stream")
+    return CompletionOptions(
+        n=n,
+        best_of=best_of,
+        echoes=tuple(p if echo and isinstance(p, str) else "" for p in prompts),
+        scoring=echo and fields.get("max_tokens") == 0,
+        logprobs=fields.integer("logprobs", low=0, high=MAX_TOP),
+        include_usage=include or continuous,
+        continuous_usage=continuous,
+        token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
+    )
+
+
+def encode_completions(
+    envelope: Envelope, answers: Sequence[Answer], options: CompletionOptions
+) -> dict[str, Any]:
+    ends = [answer.finished for answer in answers if answer.finished is not None]
+    usage = total_usage(ends, options.best_of)
+    if options.scoring:
+        usage = msgspec.structs.replace(usage, generation_tokens=0, reasoning_tokens=0)
+    # A prompt is scored once, and all its answers show it.
+    scores = {
+        answer.index // options.best_of: answer.prompt_logprobs
+        for answer in answers
+        if answer.prompt_logprobs is not None
+    }
+    body = envelope.fields("text_completion")
+    body["choices"] = [
+        encode_choice(answer, number, options, scores.get(answer.index // options.best_of))
+        for number, answer in enumerate(chosen(answers, options))
+    ]
+    body["usage"] = encode_usage(usage)
+    return body
+
+
+def chosen(answers: Sequence[Answer], options: CompletionOptions) -> list[Answer]:
+    """Of the `best_of` answers to each prompt, the `n` that the model found likeliest."""
+    if options.best_of == options.n:
+        return list(answers)
+    kept: list[Answer] = []
+    for start in range(0, len(answers), options.best_of):
+        group = sorted(answers[start : start + options.best_of], key=likelihood, reverse=True)
+        kept += group[: options.n]
+    return kept
+
+
+def likelihood(answer: Answer) -> float:
+    return fmean(token.chosen.logprob for token in answer.logprobs) if answer.logprobs else 0.0
+
+
+def encode_choice(
+    answer: Answer,
+    number: int,
+    options: CompletionOptions,
+    scores: Sequence[TokenLogprobs | None] | None,
+) -> dict[str, Any]:
+    echo = options.echoes[answer.index // options.best_of]
+    text = "" if options.scoring else answer.text
+    tokens: list[TokenLogprobs | None] = [] if options.scoring else list(answer.logprobs)
+    if echo and scores is not None and options.logprobs is not None:
+        tokens = [*scores, *tokens]
+    choice: dict[str, Any] = {
+        "text": echo + text,
+        "index": number,
+        "logprobs": None
+        if options.logprobs is None
+        else encode_tokens(tokens, options.token_ids_for_pieces, echo=echo),
+    }
+    if answer.finished is not None:
+        choice |= {"finish_reason": "length"} if options.scoring else encode_end(answer.finished)
+    if scores is not None and not echo:
+        choice["prompt_logprobs"] = encode_prompt_logprobs(scores)
+    return choice
+
+
+def encode_tokens(
+    tokens: Sequence[TokenLogprobs | None], as_ids: bool, *, echo: str = "", offset: int = 0
+) -> dict[str, Any]:
+    """`text_offset` counts characters of the choice's text, the echoed prompt included."""
+    columns: dict[str, list[Any]] = {
+        "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": [],
+    }  # fmt: skip
+    for token in tokens:
+        if token is None:
+            # A prompt's first token has no probability, and its text is what the rest leaves.
+            text, logprob, top = first_piece(echo, tokens), None, None
+        else:
+            text, logprob = piece(token.chosen, as_ids), finite(token.chosen.logprob)
+            top = {piece(other, as_ids): finite(other.logprob) for other in alternatives(token)}
+        row = (text, logprob, top, offset)
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+        # Not the length of `text`: that may be an id's name.
+        offset += len(text if token is None else piece(token.chosen, False))
+    return columns
+
+
+def alternatives(token: TokenLogprobs) -> list[Logprob]:
+    """The likeliest, and the sampled token where it is not among them."""
+    known = any(other.token == token.chosen.token for other in token.top)
+    return list(token.top) if known else [*token.top, token.chosen]
+
+
+def first_piece(echo: str, tokens: Sequence[TokenLogprobs | None]) -> str:
+    rest = b"".join(token.chosen.piece for token in tokens if token is not None)
+    prompt = echo.encode()
+    for length in range(len(prompt) + 1):
+        if rest.startswith(prompt[length:]):
+            return prompt[:length].decode("utf-8", "replace")
+    return ""
+
+
+class CompletionChunks:
+    """`respond.Encoder` of a completion stream."""
+
+    media_type = EVENT_STREAM
+    ping: bytes | None = PING
+
+    def __init__(self, envelope: Envelope, options: CompletionOptions) -> None:
+        self.options = options
+        self._head = b"data: " + encode_json(envelope.fields("text_completion"))[:-1]
+        self._tail = b',"usage":null}\n\n' if options.include_usage else b"}\n\n"
+        self._offsets: dict[int, int] = {}
+        self._prompts: dict[int, tuple[TokenLogprobs | None, ...]] = {}
+        self._ends: list[Finished] = []
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        chunks: list[bytes] = []
+        for event in events:
+            if isinstance(event, PromptLogprobs):
+                self._prompts[event.index // self.options.n] = event.tokens
+                continue
+            if isinstance(event, Finished) and of_finished(event) is not None:
+                continue
+            if event.index not in self._offsets:
+                chunks.append(self._open(event.index))
+            if isinstance(event, Finished):
+                self._ends.append(event)
+                ending = encode_end(event)
+                if self.options.scoring:
+                    ending = {"finish_reason": "length"}
+                chunks.append(self._chunk(event.index, "", None, ending))
+            elif isinstance(event, TextDelta) and not self.options.scoring:
+                chunks.append(self._text(event))
+        return b"".join(chunks)
+
+    def fail(self, failure: Failure) -> bytes:
+        self._ends.clear()
+        return sse(encode_json(encode_error(failure)))
+
+    def close(self) -> bytes:
+        if not (self.options.include_usage and self._ends):
+            return DONE
+        usage = self._usage()
+        return b'%b,"choices":[],"usage":%b}\n\n' % (self._head, encode_json(usage)) + DONE
+
+    def _open(self, index: int) -> bytes:
+        """The echoed prompt, once for each answer."""
+        number = index // self.options.n
+        echo = self.options.echoes[number]
+        self._offsets[index] = len(echo)
+        if not echo:
+            return b""
+        tokens = self._prompts.get(number)
+        as_ids = self.options.token_ids_for_pieces
+        logprobs = None if tokens is None else encode_tokens(tokens, as_ids, echo=echo)
+        return self._chunk(index, echo, logprobs)
+
+    def _text(self, event: TextDelta) -> bytes:
+        offset = self._offsets[event.index]
+        self._offsets[event.index] += len(event.text)
+        if not event.logprobs:
+            if not event.text:
+                return b""
+            # The usual case: the JSON of the text between constants.
+            return (
+                b'%b,"choices":[{"text":%b,"index":%d,"logprobs":null,"finish_reason":null}]%b'
+                % (
+                    self._head,
+                    encode_json(event.text),
+                    event.index,
+                    self._tail,
+                )
+            )
+        as_ids = self.options.token_ids_for_pieces
+        logprobs = encode_tokens(event.logprobs, as_ids, offset=offset)
+        return self._chunk(event.index, event.text, logprobs)
+
+    def _chunk(
+        self,
+        index: int,
+        text: str,
+        logprobs: dict[str, Any] | None,
+        ending: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice = {"text": text, "index": index, "logprobs": logprobs}
+        choice |= ending or {"finish_reason": None}
+        return b'%b,"choices":[%b]%b' % (self._head, encode_json(choice), self._tail)
+
+    def _usage(self) -> dict[str, Any]:
+        usage = total_usage(self._ends, self.options.n)
+        if self.options.scoring:
+            usage = Usage(usage.prompt_tokens, usage.cached_tokens)
+        return encode_usage(usage)

@@ -1,0 +1,113 @@
+"""Sampling parameters under all the names that OpenAI's, vLLM's and llama-server's clients use."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from service.dialects.fields import INT64, Fields, integer, number
+from service.errors import InvalidRequest
+from service.generation import SamplingParams
+
+MAX_STOPS: Final = 16
+MAX_STOP_LENGTH: Final = 256
+MAX_BIASES: Final = 1024
+MAX_TOP: Final = 20
+
+# They would constrain the answer, so to ignore one would be to break a promise.
+REFUSED: Final = {
+    "use_beam_search": "beam search is not supported",
+    "prompt_embeds": "embeddings are not accepted as a prompt",
+    "allowed_token_ids": "not supported; logit_bias can ban tokens",
+    "bad_words": "not supported; logit_bias can ban tokens",
+}
+
+
+def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
+    """`given` are the parameters that the endpoint names in its own way (max_tokens, logprobs)."""
+    for key, reason in REFUSED.items():
+        if fields.get(key):
+            raise fields.bad(key, reason)
+    repetition = fields.number("repetition_penalty", low=0.01, high=10.0)
+    # vLLM's name looks at everything so far, llama-server's at a window.
+    window = fields.integer("repeat_last_n", low=-1, high=2**31 - 1)
+    given |= {
+        "min_tokens": fields.integer("min_tokens", low=0, high=2**31 - 1),
+        "temperature": fields.number("temperature", low=0.0, high=2.0),
+        "dynatemp_range": fields.number("dynatemp_range", low=0.0, high=10.0),
+        "dynatemp_exponent": fields.number("dynatemp_exponent", low=0.0, high=100.0),
+        "top_k": top_k(fields),
+        "top_p": fields.number("top_p", low=0.0, high=1.0),
+        "min_p": fields.number("min_p", low=0.0, high=1.0),
+        "typical_p": fields.number("typical_p", low=0.0, high=1.0),
+        "top_n_sigma": fields.number("top_n_sigma", low=-1.0, high=100.0),
+        "repeat_penalty": repetition or fields.number("repeat_penalty", low=0.01, high=10.0),
+        "repeat_last_n": -1 if repetition is not None and window is None else window,
+        "presence_penalty": fields.number("presence_penalty", low=-2.0, high=2.0),
+        "frequency_penalty": fields.number("frequency_penalty", low=-2.0, high=2.0),
+        "dry_multiplier": fields.number("dry_multiplier", low=0.0, high=100.0),
+        "dry_base": fields.number("dry_base", low=1.0, high=100.0),
+        "dry_allowed_length": fields.integer("dry_allowed_length", low=0, high=2**31 - 1),
+        "dry_penalty_last_n": fields.integer("dry_penalty_last_n", low=-1, high=2**31 - 1),
+        "dry_sequence_breakers": fields.strings("dry_sequence_breakers", most=32, longest=64),
+        "xtc_probability": fields.number("xtc_probability", low=0.0, high=1.0),
+        "xtc_threshold": fields.number("xtc_threshold", low=0.0, high=1.0),
+        "mirostat": fields.integer("mirostat", low=0, high=2),
+        "mirostat_tau": fields.number("mirostat_tau", low=0.0, high=100.0),
+        "mirostat_eta": fields.number("mirostat_eta", low=0.0, high=100.0),
+        "logit_bias": logit_bias(fields),
+        "seed": fields.integer("seed", low=-INT64 - 1),
+        "stop": stops(fields),
+        "stop_token_ids": fields.integers("stop_token_ids", longest=MAX_STOPS * 4),
+        "include_stop": fields.claim("include_stop_str_in_output"),
+        "ignore_eos": fields.claim("ignore_eos"),
+        "skip_special_tokens": fields.claim("skip_special_tokens"),
+    }
+    sampling = SamplingParams(**{k: v for k, v in given.items() if v is not None and v != ()})
+    if sampling.max_tokens is not None and sampling.min_tokens > sampling.max_tokens > 0:
+        raise fields.bad("min_tokens", "must not be larger than max_tokens")
+    return sampling
+
+
+def top_k(fields: Fields) -> int | None:
+    """0 and -1 are both words for off."""
+    value = fields.integer("top_k", low=-1, high=2**31 - 1)
+    return None if value is None else max(value, 0)
+
+
+def stops(fields: Fields) -> tuple[str, ...]:
+    found = fields.strings("stop", most=MAX_STOPS, longest=MAX_STOP_LENGTH)
+    return tuple(stop for stop in found if stop)
+
+
+def logit_bias(fields: Fields) -> dict[int, float] | None:
+    biases = fields.object("logit_bias")
+    if biases is None:
+        return None
+    if len(biases.values) > MAX_BIASES:
+        raise fields.bad("logit_bias", f"must not have more than {MAX_BIASES} elements")
+    found = {}
+    for key in biases.values:
+        if not (key.isascii() and key.isdigit() and len(key) < 10):
+            raise biases.bad(key[:64], "is not a token id")
+        bias = number(biases, key, biases.values[key], -100.0, 100.0)
+        # -100 is documented as a ban, which a finite bias is not.
+        found[int(key)] = float("-inf") if bias == -100.0 else bias
+    return found
+
+
+def top_logprobs(fields: Fields, key: str) -> int | None:
+    value = fields.get(key)
+    return None if value is None else integer(fields, key, value, 0, MAX_TOP)
+
+
+def timeout_of(value: str | None, limit: float) -> float | None:
+    """The X-Request-Timeout header, in seconds: may shorten the operator's limit."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not seconds > 0:
+        raise InvalidRequest("X-Request-Timeout must be a number of seconds above 0")
+    return min(seconds, limit)

@@ -1,0 +1,281 @@
+"""What the operator decided at start. Later sources win:
+
+    defaults < YAML file (--config, LLM_CONFIG) < environment (LLM_<KEY>) < command line
+
+An unknown key in the file, a value out of range and a combination that cannot be honoured are
+all refused at start, with the name of the key: a typing error must not become a silent default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+
+
+class SettingsError(Exception):
+    """One line that names the key and says what is wrong with it."""
+
+
+def split_on(separator: str) -> BeforeValidator:
+    """Environment variables and arguments are text: "a,b" is then two elements."""
+
+    def split(value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(separator) if part.strip()]
+        return value
+
+    return BeforeValidator(split)
+
+
+def one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+def upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def default_state_dir() -> Path:
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "llm-inference"
+
+
+Names = Annotated[tuple[str, ...], NoDecode, split_on(",")]
+Paths = Annotated[tuple[Path, ...], NoDecode, split_on(os.pathsep), BeforeValidator(one_or_many)]
+Shares = Annotated[tuple[float, ...], NoDecode, split_on(",")]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    config: Path | None = Field(None, description="The YAML file with any of the keys below.")
+
+    # Where it listens
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(11436, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    insecure_no_auth: bool = Field(
+        False, description="Listen on more than loopback although nothing checks who asks."
+    )
+    allowed_hosts: Names = Field(
+        (), description="Further Host header names to answer to, beside loopback and `host`."
+    )
+    cors_origins: Names = Field(
+        (), description="Browser origins that may read answers, exact (`https://chat.example`)."
+    )
+    max_body_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Longest request body, in bytes."
+    )
+
+    # Which models there are
+    model_dir: Paths = Field(
+        (),
+        description="Directories of *.gguf files or Ollama stores, in order of preference; in the "
+        "environment separated as PATH is. Empty: `models` in the working directory.",
+    )
+    default_model: str | None = Field(
+        None, description="The model that a request without one gets. None: the first found."
+    )
+    enable_model_inspection: bool = Field(
+        True, description="Compare what a GGUF says of itself with the `ollama` command, if found."
+    )
+    state_dir: Path = Field(
+        default_factory=default_state_dir, description="Where run-time changes are kept."
+    )
+
+    # How a model is loaded
+    default_context_size: int | None = Field(
+        None,
+        ge=32,
+        description="Context of a model in tokens, shared by all its sequences. None: the engine "
+        "chooses, from what the model was trained for and what fits.",
+    )
+    parallel_slots: int = Field(
+        4, ge=1, le=256, description="Sequences that one model computes at the same time."
+    )
+    gpu_layers: int | None = Field(
+        None, ge=0, description="Layers to place on GPUs. None: as many as fit."
+    )
+    tensor_split: Shares = Field(
+        (), description="Share of the model for each GPU, as `0.5,0.3,0.2`. Empty: by free memory."
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads for computing. None: the physical cores."
+    )
+    batch_size: int = Field(
+        2048, ge=32, le=65536, description="Most tokens computed in one step (`n_batch`)."
+    )
+    prefill_chunk: int | None = Field(
+        None,
+        ge=1,
+        description="Most prompt tokens in a step while answers are running. None: paced by time.",
+    )
+    kv_cache: Literal["auto", "split", "unified"] = Field(
+        "auto", description="Layout of the KV cache: one for each sequence, or one shared."
+    )
+    keep_alive: float = Field(
+        300.0, description="Seconds that an idle model stays loaded; negative: for ever."
+    )
+
+    # How long things may take
+    queue_size: int | None = Field(
+        None,
+        ge=0,
+        description="Requests that may wait for one model. None: 4 x parallel_slots, at least 16.",
+    )
+    queue_timeout: float = Field(
+        60.0, gt=0, description="Seconds that a request may wait for its turn."
+    )
+    request_timeout: float = Field(
+        1800.0, gt=0, description="Seconds that a request may take in all."
+    )
+    step_timeout: float = Field(
+        30.0, gt=0, description="Seconds without progress after which an engine counts as wedged."
+    )
+    drain_timeout: float = Field(
+        60.0, ge=0, description="Seconds that running requests get to finish at shutdown."
+    )
+
+    # What answers look like
+    reasoning_fields: Literal["both", "reasoning", "reasoning_content", "none"] = Field(
+        "both", description="Names under which the OpenAI dialect shows a model's thoughts."
+    )
+    preserve_think_tags: bool = Field(
+        True, description="Leave <think> tags in the text where the Ollama dialect is not asked."
+    )
+    completions_default_max_tokens: int = Field(
+        16, ge=1, description="Length of a /v1/completions answer that asked for none, in tokens."
+    )
+
+    # What it says of itself
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = (
+        Field("INFO", description="Least severity that is logged.")
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Log lines as JSON or for people. auto: for people on a terminal."
+    )
+
+    @model_validator(mode="after")
+    def combination(self) -> Self:
+        """Each of these is a set of values that are fine alone and cannot be honoured together."""
+        if not is_loopback(self.host) and not self.insecure_no_auth:
+            raise ValueError(
+                f"host: {self.host} can be reached from other machines and nothing checks who "
+                "asks: bind 127.0.0.1, or say insecure_no_auth"
+            )
+        if any(share < 0 for share in self.tensor_split):
+            raise ValueError("tensor_split: a share cannot be negative")
+        if self.tensor_split and not sum(self.tensor_split) > 0:
+            raise ValueError("tensor_split: at least one share must be above 0")
+        if self.tensor_split and self.gpu_layers == 0:
+            raise ValueError("tensor_split: there is nothing to split with gpu_layers 0")
+        if self.prefill_chunk is not None and self.prefill_chunk > self.batch_size:
+            raise ValueError("prefill_chunk: cannot be larger than batch_size")
+        if "*" in self.cors_origins:
+            raise ValueError("cors_origins: name each origin; `*` is not one")
+        return self
+
+    @property
+    def queue_limit(self) -> int:
+        return max(16, 4 * self.parallel_slots) if self.queue_size is None else self.queue_size
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        path = given.get("config") or os.environ.get("LLM_CONFIG")
+        file = InitSettingsSource(settings_cls, read_file(Path(path)) if path else {})
+        return init_settings, env_settings, file
+
+
+def load(command_line: Mapping[str, Any]) -> Settings:
+    """Raises SettingsError. `command_line` has only what was said there."""
+    try:
+        return Settings(**command_line)
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(describe, error.errors()))) from None
+
+
+def describe(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"][:1])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: there is no such setting"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"config: cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = (
+            f" in line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        )
+        raise SettingsError(f"config: {path} is not YAML{where}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"config: {path} must hold `key: value` lines")
+    return without_unset(translate_ollama_paths({str(key): values[key] for key in values}))
+
+
+def without_unset(values: dict[str, Any]) -> dict[str, Any]:
+    """`key:` with nothing behind it, or null, leaves the default in force."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def translate_ollama_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Files written for Ollama-backed services name the two halves of its store.
+
+    `models_dir: S/blobs` and `manifests_dir: S/manifests/...` are one store S.
+    """
+    stores = []
+    if blobs := values.pop("models_dir", None):
+        path = Path(str(blobs))
+        stores.append(path.parent if path.name == "blobs" else path)
+    if manifests := values.pop("manifests_dir", None):
+        path = Path(str(manifests))
+        above = [
+            parent for parent in path.parents if (parent / "manifests") in (path, *path.parents)
+        ]
+        stores.append(above[0] if above else path)
+    if stores:
+        named = values.get("model_dir") or []
+        values["model_dir"] = [
+            *([named] if isinstance(named, str) else named),
+            *dict.fromkeys(stores),
+        ]
+    return values
+
+
+def is_loopback(host: str) -> bool:
+    if host.lower() in LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,313 @@
+"""Gauges that mirror a state: built afresh for each scrape, so that what is gone has no series.
+
+The snapshot is taken on the event loop, the samples are made from it on a worker thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from service.catalog.card import ModelCard
+from service.stats import StepStats
+
+logger = logging.getLogger(__name__)
+
+
+class Facts(Protocol):
+    """Of `engine.wire.ModelFacts`, what is shown here."""
+
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def n_ctx_seq(self) -> int: ...
+    @property
+    def n_ctx_train(self) -> int: ...
+    @property
+    def n_seq(self) -> int: ...
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def engine_version(self) -> str: ...
+
+
+class Status(Protocol):
+    """Of `runtime.ModelStatus`, what is shown here."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def facts(self) -> Facts | None: ...
+    @property
+    def running(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def queue_capacity(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    ready: bool = False
+    models: Sequence[Status] = ()
+    steps: Mapping[str, StepStats] = field(default_factory=dict)
+    last_used: Mapping[str, float] = field(default_factory=dict)
+
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """One family: its name, help and labels, and where its samples come from."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    samples: Callable[[Snapshot], Samples]
+
+    def family(self, snapshot: Snapshot) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(self.name, self.help, labels=self.labels)
+        for labels, value in self.samples(snapshot):
+            family.add_metric(labels, value)
+        return family
+
+
+def of_models(read: Callable[[Status], float | None]) -> Callable[[Snapshot], Samples]:
+    """One sample for each model of which `read` knows a value."""
+
+    def samples(snapshot: Snapshot) -> Samples:
+        for status in snapshot.models:
+            if (value := read(status)) is not None:
+                yield (status.card.name,), value
+
+    return samples
+
+
+def of_engines(read: Callable[[StepStats, Facts], float | None]) -> Callable[[Snapshot], Samples]:
+    """The same, of the models whose engine is up and has made a step."""
+
+    def samples(snapshot: Snapshot) -> Samples:
+        for status in snapshot.models:
+            step = snapshot.steps.get(status.card.name)
+            if status.state == "ready" and status.facts is not None and step is not None:
+                value = read(step, status.facts)
+                if value is not None:
+                    yield (status.card.name,), value
+
+    return samples
+
+
+def of_facts(read: Callable[[Facts], float]) -> Callable[[Snapshot], Samples]:
+    return of_models(lambda status: None if status.facts is None else read(status.facts))
+
+
+def context_tokens(snapshot: Snapshot) -> Samples:
+    for status in snapshot.models:
+        facts = status.facts
+        trained = facts.n_ctx_train if facts else status.card.context_length
+        if trained is not None:
+            yield (status.card.name, "trained"), trained
+        if facts is not None:
+            yield (status.card.name, "configured"), facts.n_ctx
+            yield (status.card.name, "reported"), facts.n_ctx_seq
+
+
+def discovered(snapshot: Snapshot) -> Samples:
+    counts: dict[tuple[str, ...], int] = {}
+    for status in snapshot.models:
+        key = (status.card.source, size_class(status.card.parameter_count))
+        counts[key] = counts.get(key, 0) + 1
+    return counts.items()
+
+
+def size_class(parameters: int | None) -> str:
+    if parameters is None:
+        return "unknown"
+    billions = parameters / 1e9
+    return next((n for n, most in SIZE_CLASSES if billions < most), "xlarge")
+
+
+def up(status: Status) -> float | None:
+    return {"ready": 1.0, "restarting": 0.0, "failed": 0.0}.get(status.state)
+
+
+SIZE_CLASSES: Final = (("small", 7.0), ("medium", 30.0), ("large", 70.0))
+# An engine that is down keeps nobody waiting; what it last said of its cells is not true any more.
+MIRRORS: Final = (
+    Mirror(
+        "llm_ready",
+        "1 while some model can serve and the service is not shutting down.",
+        (),
+        lambda snapshot: [((), float(snapshot.ready))],
+    ),
+    Mirror(
+        "llm_active_requests",
+        "Requests running or waiting, of all models.",
+        (),
+        lambda snapshot: [((), sum(m.running + m.waiting for m in snapshot.models))],
+    ),
+    Mirror(
+        "llm_requests_running",
+        "Requests that hold an engine slot.",
+        ("model",),
+        of_models(lambda status: status.running if status.state != "unloaded" else None),
+    ),
+    Mirror(
+        "llm_requests_waiting",
+        "Requests admitted that have no engine slot yet.",
+        ("model",),
+        of_models(lambda status: status.waiting if status.state != "unloaded" else None),
+    ),
+    Mirror(
+        "llm_queue_capacity_requests",
+        "Requests that may wait before more are refused.",
+        ("model",),
+        of_models(lambda status: status.queue_capacity if status.state != "unloaded" else None),
+    ),
+    Mirror(
+        "llm_engine_up", "1 while the model's engine process serves.", ("model",), of_models(up)
+    ),
+    Mirror(
+        "llm_model_loaded",
+        "1 for a model that is loaded, 0 for one that is known and is not.",
+        ("model",),
+        of_models(lambda status: float(status.state == "ready")),
+    ),
+    Mirror(
+        "llm_engine_slots",
+        "Sequences that the engine can compute at the same time.",
+        ("model",),
+        of_facts(lambda facts: facts.n_seq),
+    ),
+    Mirror(
+        "llm_engine_slots_busy",
+        "Slots in use after the last step.",
+        ("model",),
+        of_engines(lambda step, facts: step.running),
+    ),
+    Mirror(
+        "llm_engine_batch_occupancy_ratio",
+        "Slots in use after the last step, of all slots.",
+        ("model",),
+        of_engines(lambda step, facts: step.running / facts.n_seq if facts.n_seq else None),
+    ),
+    Mirror(
+        "llm_kv_cache_tokens",
+        "KV cells in use, kept prefixes included.",
+        ("model",),
+        of_engines(lambda step, facts: step.kv_tokens),
+    ),
+    Mirror(
+        "llm_kv_cache_capacity_tokens",
+        "KV cells that there are.",
+        ("model",),
+        of_facts(lambda facts: facts.n_ctx),
+    ),
+    Mirror(
+        "llm_kv_cache_usage_ratio",
+        "KV cells in use, of all.",
+        ("model",),
+        of_engines(lambda step, facts: step.kv_tokens / facts.n_ctx if facts.n_ctx else None),
+    ),
+    Mirror(
+        "llm_model_size_bytes",
+        "Size of the model's files.",
+        ("model",),
+        of_models(lambda status: status.card.size_bytes),
+    ),
+    Mirror(
+        "llm_model_parameters",
+        "Weights that the model has.",
+        ("model",),
+        of_models(lambda status: status.card.parameter_count),
+    ),
+    Mirror(
+        "llm_model_context_tokens",
+        "Context length: what the model was trained for, what its context holds, what one "
+        "sequence may have of it.",
+        ("model", "kind"),
+        context_tokens,
+    ),
+    Mirror(
+        "llm_model_layers",
+        "Layers of a loaded model.",
+        ("model",),
+        of_facts(lambda facts: facts.n_layer),
+    ),
+    Mirror(
+        "llm_model_last_used_timestamp_seconds",
+        "When an answer of this model last ended, in Unix seconds.",
+        ("model",),
+        lambda snapshot: [
+            ((m.card.name,), snapshot.last_used[m.card.name])
+            for m in snapshot.models
+            if m.card.name in snapshot.last_used
+        ],
+    ),
+    Mirror(
+        "llm_models_discovered",
+        "Models found, by where and by size (7, 30 and 70 thousand million weights divide them).",
+        ("source", "size_class"),
+        discovered,
+    ),
+)
+
+
+class StateCollector(Collector):
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+
+    def take(self, read: Callable[[], Snapshot]) -> None:
+        """On the event loop: nothing there changes meanwhile."""
+        try:
+            self._snapshot = read()
+        except Exception:
+            self._snapshot = None
+            logger.exception("The state of the models could not be read")
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise LookupError("no snapshot was taken")
+        for mirror in MIRRORS:
+            yield mirror.family(snapshot)
+        yield model_info(snapshot)
+        yield engine_info(snapshot)
+
+
+def model_info(snapshot: Snapshot) -> Metric:
+    family = InfoMetricFamily("llm_model", "What a model is.", labels=("model",))
+    for status in snapshot.models:
+        card = status.card
+        known = {
+            "architecture": card.architecture,
+            "quantization": card.quantization,
+            "parameter_size": parameter_size(card.parameter_count),
+        }
+        family.add_metric((card.name,), {key: value or "" for key, value in known.items()})
+    return family
+
+
+def engine_info(snapshot: Snapshot) -> Metric:
+    family = InfoMetricFamily("llm_engine", "What computes a loaded model.", labels=("model",))
+    for status in snapshot.models:
+        if status.facts is not None:
+            family.add_metric((status.card.name,), {"llama_cpp": status.facts.engine_version})
+    return family
+
+
+def parameter_size(count: int | None) -> str | None:
+    if count is None:
+        return None
+    if count >= 1e9:
+        return f"{count / 1e9:.1f}B"
+    return f"{count / 1e6:.1f}M"

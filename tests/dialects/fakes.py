@@ -1,0 +1,178 @@
+"""A runtime that plays a script: what an engine would say, without an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from service.catalog.card import ModelCard
+from service.engine.wire import ModelFacts
+from service.errors import Draining, ModelNotFound, ServiceError
+from service.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
+from service.generation import GenerationRequest
+from service.runtime import ModelStatus, Runtime
+from service.settings import Settings
+from service.stats import Observer, RequestStats
+
+CARD = ModelCard(
+    name="demo:latest",
+    path="/models/demo.gguf",
+    size_bytes=5_000_000,
+    modified=1_760_000_000.0,
+    source="demo",
+    architecture="llama",
+    parameter_count=2_500_000,
+    quantization="Q8_0",
+    context_length=2048,
+)
+FACTS = ModelFacts(
+    architecture="llama",
+    description="demo",
+    n_ctx=8192,
+    n_ctx_seq=2048,
+    n_ctx_train=2048,
+    n_seq=4,
+    n_batch=2048,
+    n_vocab=512,
+    n_embd=128,
+    n_layer=4,
+    n_params=2_500_000,
+    size_bytes=5_000_000,
+    kv_layout="split",
+    threads=2,
+    bos="<s>",
+    eos="</s>",
+    eog_tokens=(2,),
+    chat_template=None,
+    can_rollback=True,
+    gpu_offload=False,
+    engine_version="llama.cpp-1",
+    load_seconds=0.1,
+)
+
+
+def end(
+    index: int = 0,
+    reason: FinishReason = FinishReason.STOP,
+    tokens: int = 3,
+    **given: Any,
+) -> Finished:
+    usage = given.pop("usage", Usage(7, 2, tokens))
+    timings = given.pop("timings", Timings(1.0, 1.25, 1.5, 2.0, 2.0))
+    return Finished(index, reason, usage, timings, **given)
+
+
+def says(*pieces: str, index: int = 0, **ending: Any) -> list[list[Event]]:
+    """A script: one batch for each piece, and an end."""
+    batches: list[list[Event]] = [[TextDelta(index, piece, tokens=1)] for piece in pieces]
+    return [*batches, [end(index, tokens=len(pieces), **ending)]]
+
+
+# A batch of events, or a pause of so many seconds.
+Script = Sequence[list[Event] | float]
+
+
+@dataclass
+class FakeRuntime:
+    """`script` says what each request gets; a ServiceError in its place is raised by `admit`."""
+
+    script: Script | ServiceError | Callable[[GenerationRequest], Script | ServiceError] = field(
+        default_factory=lambda: says("Hello", " there")
+    )
+    ready: bool = True
+    draining: bool = False
+    admitting: float = 0.0
+    facts: ModelFacts | None = FACTS
+    state: Any = "ready"
+    requests: list[GenerationRequest] = field(default_factory=list)
+    open: set[str] = field(default_factory=set)
+    cancelled: list[str] = field(default_factory=list)
+    observer: Observer | None = None
+
+    def make(self, settings: Settings, observer: Observer) -> Runtime:
+        self.observer = observer
+        return cast(Runtime, self)
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.open:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+    def models(self) -> list[ModelStatus]:
+        return [ModelStatus(CARD, self.state, None, self.facts, None, len(self.open), 0, 20)]
+
+    def resolve(self, name: str | None) -> ModelCard:
+        if name in (None, "", "dummy", "demo", "demo:latest", "org/demo:latest"):
+            return CARD
+        raise ModelNotFound(str(name))
+
+    async def admit(self, request: GenerationRequest) -> FakeGeneration:
+        self.requests.append(request)
+        script = self.script(request) if callable(self.script) else self.script
+        if self.draining:
+            raise Draining("The service is shutting down.", retry_after=5.0)
+        if isinstance(script, ServiceError):
+            raise script
+        self.open.add(request.id)
+        try:
+            await asyncio.sleep(self.admitting)
+        except asyncio.CancelledError:
+            self.open.discard(request.id)
+            self.cancelled.append(request.id)
+            raise
+        return FakeGeneration(self, request, script)
+
+
+class FakeGeneration:
+    def __init__(self, runtime: FakeRuntime, request: GenerationRequest, script: Script) -> None:
+        self.id = request.id
+        self.model = CARD.name
+        self.card = CARD
+        self.facts = FACTS
+        self.prompt_tokens = 7
+        self._runtime = runtime
+        self._request = request
+        self._script = script
+        self._ends: list[Finished] = []
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        for batch in self._script:
+            if isinstance(batch, int | float):
+                await asyncio.sleep(batch)
+                continue
+            self._ends += [event for event in batch if isinstance(event, Finished)]
+            yield batch
+
+    async def aclose(self) -> None:
+        if self.id not in self._runtime.open:
+            return
+        self._runtime.open.discard(self.id)
+        complete = len(self._ends) >= self._request.n
+        if not complete:
+            self._runtime.cancelled.append(self.id)
+        if self._runtime.observer is not None:
+            request = self._request
+            stats = RequestStats(
+                request.id,
+                self.model,
+                request.dialect,
+                request.endpoint,
+                request.stream,
+                self._ends[0].reason if complete else FinishReason.CANCELLED,
+                request.arrived,
+                time.monotonic(),
+                request.sampling.max_tokens,
+                self._ends[0].usage if complete else None,
+                self._ends[0].timings if complete else None,
+            )
+            self._runtime.observer.on_finish(stats)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.errors import ModelNotFound
+from service.settings import Settings
+from tests.dialects.fakes import FakeRuntime
+
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def client(runtime: FakeRuntime | None = None, **settings: Any) -> TestClient:
+    app = create_app(Settings(**settings), (runtime or FakeRuntime()).make)
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/openai/v1/chat/completions", "/api/chat/completions"]
+)
+def test_chats_are_answered_under_each_path(path: str) -> None:
+    with client() as http:
+        assert http.post(path, json=CHAT).json()["object"] == "chat.completion"
+
+
+def test_the_clients_own_name_for_a_model_comes_back() -> None:
+    with client() as http:
+        assert http.post("/v1/chat/completions", json={**CHAT, "model": "demo"}).json()[
+            "model"
+        ] == ("demo")
+        assert http.post("/v1/chat/completions", json=CHAT).json()["model"] == "demo:latest"
+
+
+def test_a_model_that_nobody_has_is_not_found() -> None:
+    with client() as http:
+        response = http.post("/v1/chat/completions", json={**CHAT, "model": "gpt-4o"})
+
+    assert response.status_code == 404
+    assert response.json()["error"] == {
+        "message": "The model `gpt-4o` does not exist",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
+
+
+def test_parameters_without_effect_are_named() -> None:
+    body = {**CHAT, "user": "me", "frobnicate": 1, "priority": 3, "bad\r\nname": 1, "seed": None}
+    with client() as http:
+        response = http.post("/v1/chat/completions", json=body)
+
+    assert response.status_code == 200
+    assert response.headers["x-ignored-params"] == "frobnicate, priority"
+
+
+def test_the_request_id_is_the_answers_id() -> None:
+    with client() as http:
+        response = http.post("/v1/chat/completions", json=CHAT, headers={"X-Request-Id": "my-1"})
+
+    assert response.headers["x-request-id"] == "my-1"
+    assert response.json()["id"] == "chatcmpl-my-1"
+    assert int(response.headers["openai-processing-ms"]) >= 0
+    assert response.headers["server-timing"] == (
+        "queue;dur=250.0, prefill;dur=250.0, decode;dur=500.0"
+    )
+
+
+def test_a_client_may_shorten_its_own_deadline() -> None:
+    runtime = FakeRuntime()
+    with client(runtime, request_timeout=60) as http:
+        http.post("/v1/chat/completions", json=CHAT, headers={"X-Request-Timeout": "5"})
+        http.post("/v1/chat/completions", json=CHAT, headers={"X-Request-Timeout": "500"})
+
+    assert [request.timeout for request in runtime.requests] == [5.0, 60.0]
+
+
+def test_models_are_listed_with_what_is_known_of_them() -> None:
+    with client() as http:
+        listed = http.get("/v1/models").json()
+
+    assert listed["object"] == "list"
+    (model,) = listed["data"]
+    assert model["id"] == "demo:latest"
+    assert model["object"] == "model"
+    assert model["created"] == 1_760_000_000
+    assert model["max_model_len"] == 2048
+
+
+def test_a_model_that_is_not_loaded_has_no_context_of_its_own() -> None:
+    with client(FakeRuntime(facts=None, state="unloaded")) as http:
+        (model,) = http.get("/v1/models").json()["data"]
+
+    assert model["max_model_len"] is None
+    assert model["context_length"] == 2048
+
+
+@pytest.mark.parametrize(
+    "id", ["demo", "org/demo:latest", "org%2Fdemo:latest", "org%2Fdemo%3Alatest"]
+)
+def test_a_model_is_found_by_a_name_with_slashes_and_colons(id: str) -> None:
+    with client() as http:
+        response = http.get(f"/v1/models/{id}")
+
+    assert response.status_code == 200
+    assert response.json()["root"] == "demo:latest"
+
+
+def test_an_unknown_model_has_no_page() -> None:
+    with client() as http:
+        assert http.get("/v1/models/nope").json()["error"]["code"] == ModelNotFound("").code
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+        ("POST", "/v1/images/generations", 501),
+        ("POST", "/v1/moderations", 501),
+        ("GET", "/openai/v1/nothing", 404),
+    ],
+)
+def test_what_there_is_not_is_said_in_json(method: str, path: str, status: int) -> None:
+    with client() as http:
+        response = http.request(method, path)
+
+    assert response.status_code == status
+    assert response.json()["error"].keys() == {"message", "type", "param", "code"}
+    if status == 405:
+        assert response.headers["allow"]
+
+
+def test_the_longest_body_is_a_setting() -> None:
+    with client(max_body_bytes=1024) as http:
+        response = http.post("/v1/chat/completions", json={**CHAT, "x": "y" * 2000})
+
+    assert response.status_code == 413
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_the_names_of_thoughts_are_a_setting() -> None:
+    from service.events import ReasoningDelta, TextDelta
+    from tests.dialects.fakes import end
+
+    runtime = FakeRuntime(script=[[ReasoningDelta(0, "hm"), TextDelta(0, "a"), end()]])
+    with client(runtime, reasoning_fields="reasoning_content") as http:
+        message = http.post("/v1/chat/completions", json=CHAT).json()["choices"][0]["message"]
+
+    assert "reasoning" not in message
+    assert message["reasoning_content"] == "hm"
