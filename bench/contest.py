@@ -1,0 +1,88 @@
+"""Several ways to do the same work, taken in turns, and what their medians say.
+
+A shared machine is not equally fast from minute to minute. So contestants are interleaved round
+by round, each round beginning with another one, and a ratio is one of medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from bench.load import Figures
+
+Measure = Callable[[int], Awaitable[Figures]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a figure must reach: as a ratio to another contestant's, or by itself."""
+
+    figure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    against: str | None = None
+
+    def met(self, value: float) -> bool:
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return low <= value <= high
+
+    def __str__(self) -> str:
+        return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """`judged` are those that the bars are for; the others are what they are held against."""
+
+    title: str
+    contestants: Mapping[str, Measure]
+    judged: tuple[str, ...]
+    bars: tuple[Bar, ...] = ()
+    baseline: str | None = None
+
+
+@dataclass
+class Outcome:
+    """Every round's figures of every contestant."""
+
+    title: str
+    judged: tuple[str, ...]
+    bars: tuple[Bar, ...]
+    baseline: str | None
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    load_average: list[float] = field(default_factory=list)
+
+    def values(self, name: str, figure: str) -> list[float]:
+        return [figures[figure] for figures in self.rounds[name] if figure in figures]
+
+    def median(self, name: str, figure: str) -> float:
+        values = self.values(name, figure)
+        return statistics.median(values) if values else math.nan
+
+
+async def hold(contest: Contest, rounds: int) -> Outcome:
+    outcome = Outcome(contest.title, contest.judged, contest.bars, contest.baseline)
+    outcome.rounds = {name: [] for name in contest.contestants}
+    for number in range(rounds):
+        outcome.load_average.append(os.getloadavg()[0])
+        for name in rotated(list(contest.contestants), number):
+            begin = monotonic()
+            outcome.rounds[name].append(await contest.contestants[name](number))
+            say(f"{contest.title}, round {number + 1}: {name} took {monotonic() - begin:.0f} s")
+    return outcome
+
+
+def rotated(names: Sequence[str], by: int) -> list[str]:
+    by %= len(names)
+    return [*names[by:], *names[:by]]
+
+
+def say(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)
