@@ -98,15 +98,19 @@ class Finished(Struct, frozen=True, array_like=True, tag="f"):
 
 
 class TextDelta(Struct, frozen=True):
+    """`tokens`, here and below, is how many sampled tokens came with this delta."""
+
     index: int
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
+    tokens: int = 0
 
 
 class ReasoningDelta(Struct, frozen=True):
     index: int
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
+    tokens: int = 0
 
 
 class ToolCallDelta(Struct, frozen=True):
@@ -118,6 +122,7 @@ class ToolCallDelta(Struct, frozen=True):
     id: str | None = None
     name: str | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
+    tokens: int = 0
 
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta

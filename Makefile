@@ -1,0 +1,103 @@
+# Everything that can be done with a clone. Each target sets up what it needs in .venv, once.
+#
+#   make run ARGS="--port 9000"      arguments for the command that a target ends in
+#   make run CUDA=1                  compile llama.cpp for NVIDIA GPUs (or CMAKE_ARGS="-DGGML_VULKAN=ON" …);
+#                                    remembered until other flags are given
+#   make run PYTHON=python3.12       set up with this Python and pip, not with uv or the first recent Python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEBIAN := $(CURDIR)/$(VENV)/debian
+SOURCE := $(wildcard service bench tools tests)
+
+# uv where it made the environment, pip where `python3 -m venv` did.
+install   = if [ -x $(BIN)/pip ]; then $(PIP) install $(1); else $(UV) install $(1); fi
+uninstall = if [ -x $(BIN)/pip ]; then $(PIP) uninstall --yes $(1); else $(UV) uninstall $(1); fi
+PIP      := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV       := VIRTUAL_ENV=$(VENV) uv --quiet pip
+
+.PHONY: help run test lint format bench wheel lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.ready ## Set everything up and serve, with the bundled demo model if there is no other
+	@exec $(BIN)/llm-inference $(ARGS)
+
+test: $(VENV)/.ready $(VENV)/.test ## Set everything up and run the whole suite
+	@sh tools/debian.sh $(DEBIAN)
+	@PATH="$(DEBIAN)/usr/bin:$(DEBIAN)/usr/sbin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready $(VENV)/.test $(VENV)/.lint ## Check format, style and types
+	@$(BIN)/ruff format --quiet --check $(SOURCE) || { echo "make format mends these"; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCE)
+	@$(BIN)/mypy $(SOURCE)
+
+format: $(VENV)/.lint ## Format the code, and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only $(SOURCE)
+	@$(BIN)/ruff format $(SOURCE)
+
+bench: $(VENV)/.ready $(VENV)/.bench ## Measure the service (ARGS="--help" says what can be measured)
+	@$(BIN)/python -m bench $(ARGS)
+
+wheel: $(VENV)/.ready ## Build dist/llm_inference_service-*.whl
+	@$(BIN)/hatchling build --target wheel
+
+lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade for newer releases)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 2; }
+	@$(call compile,pyproject.toml,runtime)
+	@$(call compile,--group test,test,runtime)
+	@$(call compile,--group lint,lint,runtime test)
+	@$(call compile,--group build,build,runtime test lint)
+	@$(foreach from,$(wildcard bench/requirements.in),$(call compile,$(from),bench,runtime);)
+	@$(foreach from,$(wildcard tools/demo_model/requirements.in),$(call compile,$(from),demo_model);)
+
+clean: ## Remove the environment and everything built or cached in the tree
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# compile(source, group, groups that it must agree with): one lock for every platform and Python ≥ 3.11.
+compile = uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --custom-compile-command "make lock" $(ARGS) \
+	$(1) $(foreach other,$(3),-c requirements/$(other).txt) -o requirements/$(2).txt
+
+# ---- the environment: an empty file in .venv stands for each thing that is in it
+
+$(VENV)/.made:
+	@python=$$(PYTHON="$(PYTHON)" CUDA="$(CUDA)" sh tools/preflight.sh) || exit $$?; \
+	echo "Setting up $(VENV) with $$python"; \
+	case $$python in \
+	uv) uv venv --quiet --allow-existing $(VENV) ;; \
+	*)  $$python -m venv $(VENV) ;; \
+	esac
+	@touch $@
+
+# Other flags than llama.cpp was compiled with mean to compile it again. No cache of wheels knows flags,
+# so a build with any neither takes from it nor adds to it.
+GIVEN := $(strip $(CMAKE_ARGS) $(if $(CUDA),-DGGML_CUDA=ON))
+BUILT := $(shell cat $(VENV)/.flags 2>/dev/null)
+FLAGS := $(or $(GIVEN),$(BUILT))
+ifneq ($(FLAGS),$(BUILT))
+.PHONY: $(VENV)/.runtime
+endif
+
+$(VENV)/.runtime: requirements/runtime.txt $(VENV)/.build
+	@if [ -e $@ ] && [ "$(FLAGS)" != "$(BUILT)" ]; then rm $@ && $(call uninstall,llama-cpp-python); fi
+	@echo "Installing what it runs on (llama.cpp, where no build of it is cached: 4 minutes on 2 cores)"
+	@export CMAKE_ARGS="$(FLAGS)"; \
+	$(call install,$(if $(FLAGS),--no-cache-dir) --no-build-isolation --require-hashes -r $<)
+	@echo "$(FLAGS)" >$(VENV)/.flags
+	@touch $@
+
+$(VENV)/.ready: pyproject.toml $(VENV)/.runtime
+	@$(call install,--no-deps --no-build-isolation --editable .)
+	@touch $@
+
+$(VENV)/.%: requirements/%.txt | $(VENV)/.made
+	@$(call install,--require-hashes -r $<)
+	@touch $@

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Unpacks the Debian packages that the tests use into the folder $1, which the tests' PATH begins with.
+# Nothing is installed on the machine, so no service of theirs starts and no root is needed; a command
+# that is there already is used as it is. What cannot be had is named, and its tests are skipped.
+set -u
+
+folder=$1
+wanted="promtool:prometheus"    # command:package; each must run from where it was unpacked
+
+missing=""
+for pair in $wanted; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 ||
+        [ -x "$folder/usr/bin/${pair%%:*}" ] || [ -x "$folder/usr/sbin/${pair%%:*}" ] ||
+        missing="$missing ${pair##*:}"
+done
+[ -n "$missing" ] || exit 0
+
+fetch() { (cd "$folder" && apt-get download -q $missing >apt.log 2>&1); }
+# A fresh container has no package lists, and only root can fetch them.
+lists() {
+    if [ "$(id -u)" = 0 ]; then apt-get update -q >>"$folder/apt.log" 2>&1
+    else sudo -n apt-get update -q >>"$folder/apt.log" 2>&1; fi
+}
+
+mkdir -p "$folder"
+echo "Fetching for the tests:$missing"
+if fetch || { lists && fetch; }; then
+    for package in "$folder"/*.deb; do
+        dpkg-deb -x "$package" "$folder" && rm "$package"
+    done
+else
+    echo "The tests that need it are skipped; to have them run: sudo apt-get install$missing"
+fi
