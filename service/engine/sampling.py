@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 from service.generation import SamplingParams
 
+# Below this the logits, divided by it, overflow: probabilities of NaN, on which llama.cpp aborts.
+# What is meant is greedy.
+GREEDY_BELOW = 1e-3
+
 
 class Stage(NamedTuple):
     """One sampler: the `llama_sampler_init_*` it is made by, its arguments, and whether it has
@@ -32,12 +36,13 @@ def seed_of(sampling: SamplingParams) -> int:
 def stages(sampling: SamplingParams, n_ctx: int, seed: int) -> list[Stage]:
     """The chain for one sequence. `n_ctx` bounds what "the whole answer" can mean."""
     chain = _penalties(sampling, n_ctx)
-    if sampling.mirostat and sampling.temperature > 0:
+    greedy = sampling.temperature < GREEDY_BELOW
+    if sampling.mirostat and not greedy:
         # Mirostat replaces the cuts: it needs the whole distribution, and picks by itself.
         chain.append(Stage("temp", (sampling.temperature,)))
         arguments = (seed, sampling.mirostat_tau, sampling.mirostat_eta)
         chain.append(Stage("mirostat" if sampling.mirostat == 1 else "mirostat_v2", arguments))
-    elif sampling.temperature <= 0:
+    elif greedy:
         chain.append(Stage("greedy", ()))
     else:
         chain += _cuts(sampling, seed)
@@ -51,7 +56,7 @@ def _penalties(sampling: SamplingParams, n_ctx: int) -> list[Stage]:
     if sampling.logit_bias:
         chain.append(Stage("logit_bias", (tuple(sampling.logit_bias.items()),)))
     if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n != 0:
-        window = n_ctx if sampling.repeat_last_n < 0 else sampling.repeat_last_n
+        window = _window(sampling.repeat_last_n, n_ctx)
         arguments = (window, sampling.repeat_penalty, 0.0, 0.0)
         chain.append(Stage("penalties", arguments, sees_prompt=True))
     if sampling.frequency_penalty or sampling.presence_penalty:
@@ -59,16 +64,20 @@ def _penalties(sampling: SamplingParams, n_ctx: int) -> list[Stage]:
         arguments = (n_ctx, 1.0, sampling.frequency_penalty, sampling.presence_penalty)
         chain.append(Stage("penalties", arguments))
     if sampling.dry_multiplier > 0:
-        window = n_ctx if sampling.dry_penalty_last_n < 0 else sampling.dry_penalty_last_n
         dry = (
             sampling.dry_multiplier,
             sampling.dry_base,
             sampling.dry_allowed_length,
-            window,
+            _window(sampling.dry_penalty_last_n, n_ctx),
             sampling.dry_sequence_breakers,
         )
         chain.append(Stage("dry", dry, sees_prompt=True))
     return chain
+
+
+def _window(last_n: int, n_ctx: int) -> int:
+    """llama.cpp allocates the window at once, so a client's two billion must not reach it."""
+    return n_ctx if last_n < 0 else min(last_n, n_ctx)
 
 
 def _cuts(sampling: SamplingParams, seed: int) -> list[Stage]:

@@ -108,7 +108,9 @@ class Child:
                     raise AssertionError(report.message)
         return {id: refused.get(id) or answers[id] for id in ids}
 
-    def ask(self, prompt: str | list[int], sampling: SamplingParams = GREEDY, **more: Any) -> Answer:
+    def ask(
+        self, prompt: str | list[int], sampling: SamplingParams = GREEDY, **more: Any
+    ) -> Answer:
         id = self.submit(prompt, sampling, **more)
         answers = self.collect(id, n=more.get("n", 1))[id]
         assert isinstance(answers, list), answers

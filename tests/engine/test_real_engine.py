@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.wire import Cancel, EngineParams, Load, LoadFailed, Ready, Refused, Step
+from service.engine.wire import (
+    Cancel,
+    EngineParams,
+    KVLayout,
+    Load,
+    LoadFailed,
+    Ready,
+    Refused,
+    Step,
+)
 from service.events import Finished, FinishReason, TokenEvent
 from service.generation import Grammar, SamplingParams
 from tests.engine.child import DEMO, GREEDY, Child, chat, child
@@ -213,10 +222,11 @@ def test_streams_hold_no_broken_code_point(engine: Child) -> None:
 
 
 def test_cancelling_a_neighbour_changes_nothing(engine: Child) -> None:
+    """Greedily: a batch of another size sums in another order, which may tip a close draw."""
     draw = random.Random(3)
-    for seed in range(20):
-        sampling = SamplingParams(seed=seed, max_tokens=40, ignore_eos=True)
-        prompt = chat(f"Count from {draw.randint(1, 9)} to 30")
+    for _ in range(20):
+        sampling = SamplingParams(temperature=0, max_tokens=60)
+        prompt = chat(f"Count from {draw.randint(1, 9)} to 20")
         alone = engine.ask(prompt, sampling).text
         kept = engine.submit(prompt, sampling)
         victim = engine.submit(chat("Say something long"), SamplingParams(ignore_eos=True))
@@ -238,9 +248,11 @@ def test_cancelling_a_neighbour_changes_nothing(engine: Child) -> None:
         assert text == alone
 
 
-def test_a_full_context_ends_an_answer(engine: Child) -> None:
-    limit = engine.facts.n_ctx_seq
-    answer = engine.ask([100] * (limit - 5), SamplingParams(ignore_eos=True))
+@pytest.mark.parametrize("layout", ["split", "unified"])
+def test_a_full_context_ends_an_answer(layout: KVLayout) -> None:
+    with child(EngineParams(str(DEMO), n_ctx=512, n_seq=1, kv_layout=layout)) as engine:
+        limit = engine.facts.n_ctx_seq
+        answer = engine.ask([100] * (limit - 5), SamplingParams(ignore_eos=True))
 
     assert answer.end is not None
     assert answer.end.reason is FinishReason.LENGTH

@@ -20,6 +20,21 @@ def test_temperature_zero_is_greedy_and_cuts_nothing() -> None:
     assert names(SamplingParams(temperature=0, top_k=40, top_p=0.9)) == ["greedy"]
 
 
+def test_a_temperature_that_would_overflow_is_greedy() -> None:
+    assert names(SamplingParams(temperature=1e-30)) == ["greedy"]
+    assert names(SamplingParams(temperature=1e-30, mirostat=2)) == ["greedy"]
+
+
+def test_no_window_is_larger_than_the_context() -> None:
+    huge = SamplingParams(
+        repeat_penalty=1.1, repeat_last_n=2**31 - 1, dry_multiplier=1, dry_penalty_last_n=2**31 - 1
+    )
+    penalties, dry, *_ = stages(huge, n_ctx=4096, seed=1)
+
+    assert penalties.arguments[0] == 4096
+    assert dry.arguments[3] == 4096
+
+
 def test_all_samplers_stand_in_llama_cpps_order() -> None:
     everything = SamplingParams(
         logit_bias={1: 2.0},
