@@ -100,7 +100,7 @@ class Runtime:
         try:
             card = self.resolve(None)
         except ServiceError as error:
-            logger.info("no model is loaded yet: %s", error.message)
+            logger.warning("no model is loaded yet: %s", error.message)
             return
         if card.problem is None:
             self._first = self._residency.host(card)

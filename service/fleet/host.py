@@ -268,6 +268,7 @@ class EngineHost:
         self._admitted.discard(stream.id)
         self._unanswered.discard(stream.id)
         self.places.give_back(stream.n, now)
+        self.used = now
         stream.settle()
 
     def _tick_soon(self) -> None:

@@ -175,7 +175,7 @@ class Supervisor:
         finally:
             ended = await child.end(grace)
             self._child = None
-        if unloadable is None:
+        if unloadable is None and str(child.last_words):
             logger.warning("the engine of %s wrote at last: %s", self._model, child.last_words)
         kind = child.last_words.kind()
         return unloadable, f"{ended}, {kind}" if kind else ended

@@ -21,6 +21,7 @@ from service.text.markers import partial
 
 _MESSAGE = "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
+_STARTS = ("<|start|>", "<|channel|>", "<|message|>", "to=")
 _RECIPIENT = re.compile(r"\bto=(\S+?)(?=[\s<]|$)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([a-z]+)")
 
@@ -46,6 +47,8 @@ class HarmonyParser:
         return not self._in_header and self._kind == "reasoning"
 
     def feed(self, text: str) -> list[tuple[Literal["reasoning", "content"], str]]:
+        if not self._held and not self._in_header and "<" not in text:
+            return [(self._kind, text)] if text else []
         out: list[tuple[Literal["reasoning", "content"], str]] = []
         self._held += text
         while self._held:
@@ -60,19 +63,21 @@ class HarmonyParser:
     def flush(self) -> list[tuple[Literal["reasoning", "content"], str]]:
         """The end of the answer. A header without a message says nothing, and is dropped."""
         text, self._held = self._held, ""
-        text = "" if self._in_header and _marked(text) else text
+        if self._in_header and ("<|start|>" in text or "<|channel|>" in text):
+            text = ""
         text += self._closer
         self._closer = ""
         return [(self._kind, text)] if text else []
 
     def _header(self) -> tuple[str, bool]:
-        header, found, rest = self._held.partition(_MESSAGE)
-        if not found:
-            if _marked(header) and len(header) <= _LONGEST_HEADER:
-                return "", False
+        window = self._held[: _LONGEST_HEADER + len(_MESSAGE)]
+        header, found, _ = window.partition(_MESSAGE)
+        if not _begins_header(window) or (not found and len(window) < len(self._held)):
             self._kind, self._in_header = "content", False
             return "", True
-        self._held, self._in_header = rest, False
+        if not found:
+            return "", False
+        self._held, self._in_header = self._held[len(header) + len(_MESSAGE) :], False
         return self._open(header), True
 
     def _open(self, header: str) -> str:
@@ -97,8 +102,6 @@ class HarmonyParser:
         return body, True
 
 
-def _marked(text: str) -> bool:
-    """Whether `text` can be (the beginning of) a header rather than an answer without one."""
+def _begins_header(text: str) -> bool:
     begun = text.lstrip()
-    starts = ("<|start|>", "<|channel|>", "assistant", "to=", "commentary", "analysis", "final")
-    return any(begun.startswith(start) or start.startswith(begun) for start in starts)
+    return any(begun.startswith(start) or start.startswith(begun) for start in _STARTS)

@@ -49,7 +49,7 @@ class JsonScanner:
 
     @property
     def done(self) -> bool:
-        return self._state == _END
+        return self._state == _END and not self.failed
 
     def feed(self, text: str, at: int = 0, floor: int = 0) -> int:
         """Consume `text` from `at`; return the position after what was consumed.

@@ -167,26 +167,24 @@ def _method_size(text: str, method: str, args: tuple[Any, ...]) -> int:
 # A width of five digits, or one that is computed, in a format string of either kind.
 _WIDE_BRACES = re.compile(r"\{[^{}]*(?:\d{5}|\{)")
 _WIDE_PERCENT = re.compile(r"%[^a-zA-Z%]*(?:\d{5}|\*)")
-_LARGEST = 10**18
+_LARGEST_BITS = 4096
+_TOO_LARGE = 1 << 62
 
 
 def _operation_size(operator: str, left: Any, right: Any) -> int:
     """About how large the result will be; more than any limit for what must not be computed."""
     if operator == "+":
-        sizes = [len(side) for side in (left, right) if isinstance(side, (str, list, tuple))]
-        return sum(sizes)
+        return sum(len(side) for side in (left, right) if isinstance(side, (str, list, tuple)))
     if operator == "%":
-        return _LARGEST if isinstance(left, str) and _WIDE_PERCENT.search(left) else 0
-    if isinstance(left, (str, list, tuple)) or isinstance(right, (str, list, tuple)):
-        sized, times = (right, left) if isinstance(left, int) else (left, right)
-        return len(sized) * times if isinstance(times, int) else 0
+        return _TOO_LARGE if isinstance(left, str) and _WIDE_PERCENT.search(left) else 0
     if isinstance(left, int) and isinstance(right, int):
-        return 0 if max(abs(left), abs(right)) <= _LARGEST and operator == "*" else _power(right)
+        bits = left.bit_length()
+        bits = bits * abs(right) if operator == "**" else bits + right.bit_length()
+        return _TOO_LARGE if bits > _LARGEST_BITS else 0
+    sized, times = (right, left) if isinstance(left, int) else (left, right)
+    if isinstance(sized, (str, list, tuple)) and isinstance(times, int):
+        return len(sized) * times
     return 0
-
-
-def _power(exponent: int) -> int:
-    return 0 if abs(exponent) <= 64 else _LARGEST
 
 
 class GenerationBlock(Extension):
@@ -243,10 +241,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        # Templates may build lists of their own; the messages are ours, made for one rendering.
-        return (type(obj) is list and attr == "append") or super().is_safe_attribute(
-            obj, attr, value
-        )
+        # Templates may build lists of their own, as Kimi's do. The messages are made for one rendering.
+        own = type(obj) is list and attr in ("append", "pop")
+        return own or super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         text = getattr(value, "__self__", None)

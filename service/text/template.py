@@ -31,7 +31,8 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_LONGEST_SOURCE = 1 << 20
+# Four times the largest in use (gpt-oss's). To compile so much code takes a second or two.
+_LONGEST_SOURCE = 1 << 16
 _SECONDS = 1.0
 
 # Everything that a template can do wrong: it is a program, written by somebody unknown.
@@ -117,9 +118,10 @@ class ChatTemplate:
     def _compiled(self) -> Template | None:
         try:
             if len(self.source) > _LONGEST_SOURCE:
-                raise TemplateSyntaxError("it is larger than 1 MiB", 1)
-            self._names = frozenset(meta.find_undeclared_variables(_sandbox.parse(self.source)))
-            return _sandbox.from_string(self.source)
+                raise TemplateSyntaxError(f"it is larger than {_LONGEST_SOURCE >> 10} KiB", 1)
+            tree = _sandbox.parse(self.source)
+            self._names = frozenset(meta.find_undeclared_variables(tree))
+            return _sandbox.from_string(tree)
         except _TEMPLATE_BUGS as error:
             self._broken = _reason(error)
             return None
@@ -128,7 +130,7 @@ class ChatTemplate:
         self, messages: list[dict[str, Any]], variables: dict[str, Any], add_generation_prompt: bool
     ) -> str:
         if self._template is None:
-            raise ModelLoadFailed(f"The model's chat template cannot be compiled: {self._broken}")
+            raise _unusable(self._broken)
         size = len(json.dumps([messages, variables], ensure_ascii=False))
         limit = 4 * size + len(self.source) + (1 << 16)
         pieces = self._template.generate(
@@ -141,9 +143,7 @@ class ChatTemplate:
             with limited(Limits(limit, _SECONDS)):
                 return _collected(pieces, limit)
         except (Exhausted, RecursionError, MemoryError) as error:
-            raise ModelLoadFailed(
-                f"The model's chat template was stopped: {_reason(error)}"
-            ) from None
+            raise _unusable(_reason(error)) from None
         except _TEMPLATE_BUGS as error:
             raise InvalidRequest(
                 f"The model's chat template cannot render these messages: {_reason(error)}",
@@ -184,7 +184,11 @@ class ChatTemplate:
         """A short conversation rendered, or None where the template fails."""
         try:
             return self._render(turns(messages, manners), variables, True)
-        except (InvalidRequest, ModelLoadFailed):
+        except InvalidRequest:
+            return None
+        except ModelLoadFailed as failure:
+            # So much for two words: it will not get better with more.
+            self._template, self._broken = None, failure.message
             return None
 
 
@@ -200,6 +204,11 @@ def _strftime(now: Callable[[], datetime]) -> Callable[[str], str]:
         return now().strftime(form)
 
     return strftime_now
+
+
+def _unusable(reason: str) -> ModelLoadFailed:
+    known = "The model's chat template cannot be used: "
+    return ModelLoadFailed(known + reason.removeprefix(known))
 
 
 def _reason(error: BaseException) -> str:

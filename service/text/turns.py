@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from hashlib import sha256
 from typing import Any
 
@@ -47,13 +48,14 @@ def turns(messages: tuple[Message, ...], manners: Manners) -> list[dict[str, Any
 
 
 def tool_shapes(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
+    """Copies throughout: a template may change lists, and the request is not its own."""
     return [
         {
             "type": "function",
             "function": {
                 "name": tool.name,
                 "description": tool.description,
-                "parameters": tool.parameters or {"type": "object", "properties": {}},
+                "parameters": deepcopy(tool.parameters) or {"type": "object", "properties": {}},
             },
         }
         for tool in tools

@@ -56,7 +56,7 @@ async def test_requests_run_side_by_side(tmp_path: Path) -> None:
 
 
 async def test_each_of_several_answers_has_a_place(tmp_path: Path) -> None:
-    async with running_host(write_script(tmp_path)) as host:
+    async with running_host(write_script(tmp_path, delay=0.05)) as host:
         stream = await submitted(host, n=3, tokens=2)
         assert host.places.taken == 3
         _, ends = await read(stream)
@@ -129,8 +129,8 @@ async def test_a_cancelled_request_gives_its_place_back_at_any_stage(
         others = host.running + host.waiting - 1
         host.cancel(stream)
 
-        # One step, which is 10 ms here.
-        assert await until(lambda: stream.settled) < 0.1
+        # One step, which is 10 ms here, and what a busy machine adds.
+        assert await until(lambda: stream.settled) < 0.25
         assert host.places.taken == others
         assert await stream.take() == []
 
@@ -225,7 +225,7 @@ async def test_after_its_rest_a_failed_model_is_tried_again(tmp_path: Path) -> N
     path = write_script(tmp_path, lives=[{"load": "refuse"}, {}])
     async with running_host(path, replace(QUICK, rest_after_bad_load=0.1)) as host:
         assert isinstance(await outcome(host.loaded(enter(host))), ModelLoadFailed)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         text, _ = await read(await submitted(host, tokens=1))
 
     assert text == "t0 "

@@ -112,25 +112,38 @@ async def test_r1_a_killed_engine_costs_the_running_streams_an_error_and_the_que
         assert [end.usage.generation_tokens for _, (end,) in await answers] == [5] * 4
 
 
-async def test_a_file_that_kills_or_fails_the_loader_leaves_the_service_up(tmp_path: Path) -> None:
+def with_a_token_twice(data: bytes) -> bytes:
+    """A vocabulary in which two tokens read the same. llama.cpp asserts that there are none."""
+    key = b"tokenizer.ggml.tokens"
+    at = data.index(key) + len(key) + 16
+    first: dict[int, bytes] = {}
+    while True:
+        length = int.from_bytes(data[at : at + 8], "little")
+        text = data[at + 8 : at + 8 + length]
+        if first.setdefault(length, text) != text:
+            return data[: at + 8] + first[length] + data[at + 8 + length :]
+        at += 8 + length
+
+
+async def test_files_that_fail_or_kill_the_loader_leave_the_service_up(tmp_path: Path) -> None:
     """Headers that the scan accepts, and llama.cpp does not."""
     write(tmp_path / "hollow.gguf")
-    broken = bytearray(PATH.read_bytes())
-    at = broken.index(b"llama.attention.head_count") + len(b"llama.attention.head_count") + 4
-    broken[at : at + 4] = (0).to_bytes(4, "little")
-    (tmp_path / "headless.gguf").write_bytes(broken)
+    (tmp_path / "deadly.gguf").write_bytes(with_a_token_twice(PATH.read_bytes()))
     async with running(tmp_path, default_model="demo") as runtime:
-        for name in ("hollow", "headless"):
+        for name in ("hollow", "deadly"):
             assert runtime.resolve(name).problem is None
-            error = await outcome(runtime.admit(request(model=name)))
-            assert isinstance(error, ModelLoadFailed | ModelUnavailable), error
-        _, (end,) = await rest(await runtime.admit(request(max_tokens=5)))
+        running_on = asyncio.create_task(rest(await runtime.admit(endless(400))))
+        hollow = await outcome(runtime.admit(request(model="hollow")))
+        deadly = await outcome(runtime.admit(request(model="deadly")))
+        _, (end,) = await running_on
 
-        assert end.error is None
+        assert isinstance(hollow, ModelLoadFailed)
+        assert isinstance(deadly, ModelUnavailable)
+        assert end.usage.generation_tokens == 400
         assert runtime.ready
-        states = {status.card.name: status for status in runtime.models()}
-        assert states["hollow:latest"].state in ("failed", "restarting", "loading")
-        assert states["hollow:latest"].reason
+        reasons = {status.card.name: status.reason for status in runtime.models()}
+        assert "key not found in model" in str(reasons["hollow:latest"])
+        assert reasons["deadly:latest"] == "its engine died: SIGABRT, assertion failed"
 
 
 async def test_a_raw_prompt_is_continued() -> None:

@@ -192,7 +192,7 @@ def test_other_formats_are_annotations() -> None:
 bounds = st.none() | st.integers(-250, 250)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(bounds, bounds, st.booleans(), st.booleans())
 def test_integers_lie_exactly_between_their_bounds(
     low: int | None, high: int | None, open_low: bool, open_high: bool
@@ -211,7 +211,7 @@ def test_integers_lie_exactly_between_their_bounds(
         assert accepts(schema, *values) == expected
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(bounds, bounds, st.booleans(), st.booleans(), st.lists(st.floats(-300, 300), max_size=20))
 def test_numbers_lie_exactly_between_whole_bounds(
     low: int | None, high: int | None, open_low: bool, open_high: bool, values: list[float]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import groupby
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.text.reasoning import (
@@ -113,7 +113,8 @@ def test_a_message_to_a_function_is_passed_on_in_one_spelling(header: str) -> No
 
 
 def test_an_answer_without_channels_is_content() -> None:
-    assert run(splitter(HARMONY), "It is 4.") == [("content", "It is 4.")]
+    for text in ("It is 4.", "<|mess", "to", "t"):
+        assert run(splitter(HARMONY), text) == [("content", text)]
     assert run(splitter(HARMONY), "<|channel|>" + "x" * 300) == [
         ("content", "<|channel|>" + "x" * 300)
     ]
@@ -125,6 +126,7 @@ marks = st.sampled_from([
 ])  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(marks, max_size=12).map("".join), st.sampled_from([THINK, HARMONY]), st.booleans())
 def test_any_split_gives_what_the_whole_text_gives(
     text: str, form: ReasoningFormat, inside: bool
@@ -132,6 +134,7 @@ def test_any_split_gives_what_the_whole_text_gives(
     assert run(splitter(form, inside), *text) == run(splitter(form, inside), text)
 
 
+@settings(deadline=None)
 @given(st.lists(marks, max_size=12).map("".join))
 def test_nothing_is_lost_but_tags_and_the_white_space_after_them(text: str) -> None:
     parts = run(splitter(THINK), text)
