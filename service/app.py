@@ -47,14 +47,14 @@ CORS_HEADERS: Final = (
 ).split()
 
 
+MakeRuntime = Callable[[Settings, Observer], Runtime]
+
+
 def default_runtime(settings: Settings, observer: Observer) -> Runtime:
     return Runtime(Catalog(settings.model_dir or MODEL_DIRS), settings, observer)
 
 
-def create_app(
-    settings: Settings,
-    make_runtime: Callable[[Settings, Observer], Runtime] = default_runtime,
-) -> Starlette:
+def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> Starlette:
     registry = CollectorRegistry()
     recorder = Recorder(registry, ("openai",), time.time)
     mirror = StateCollector()

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from service.app import VERSION, create_app
+from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.http_protocol import HttpProtocol
 from service.runtime import Runtime
 from service.settings import Settings, SettingsError, load
@@ -74,9 +74,9 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> int:
     logs.configure(settings.log_level, settings.log_format)
-    app = create_app(settings)
+    app = create_app(settings, make_runtime)
     config = uvicorn.Config(
         app,
         host=settings.host,

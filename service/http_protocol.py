@@ -11,6 +11,10 @@ and the last one also the answer's generation.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import sys
+import termios
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -97,11 +101,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_stall(self) -> None:
         self._end_stall()
-        left = self.transport.get_write_buffer_size()
-        self._stall = self.loop.call_later(self.stall_seconds, self._check_stall, left)
+        self._stall = self.loop.call_later(self.stall_seconds, self._check_stall, self._unread())
+
+    def _unread(self) -> int:
+        """Bytes that the peer has not taken: ours, and those in the kernel, which alone can hold
+        what a slow but honest reader takes minutes for."""
+        waiting = self.transport.get_write_buffer_size()
+        connection = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            queued = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+            waiting += int.from_bytes(queued, sys.byteorder)
+        return waiting
 
     def _check_stall(self, left: int) -> None:
-        if self.transport.get_write_buffer_size() < left:
+        if self._unread() < left:
             self._watch_stall()
         else:
             # The request's task sees a client that went away, and cancels its generation.

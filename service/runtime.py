@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog
 from service.errors import ModelLoadFailed, ModelUnavailable, ServiceError
+from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.answers import Generation
 from service.fleet.child import ENGINE
-from service.fleet.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.residency import Residency

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -56,7 +57,7 @@ def default_state_dir() -> Path:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, split_on(",")]
-Paths = Annotated[tuple[Path, ...], NoDecode, split_on(os.pathsep), BeforeValidator(one_or_many)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(one_or_many), split_on(os.pathsep)]
 Shares = Annotated[tuple[float, ...], NoDecode, split_on(",")]
 
 
@@ -65,35 +66,43 @@ class Settings(BaseSettings):
         env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    config: Path | None = Field(None, description="The YAML file with any of the keys below.")
+    config: Path | None = Field(
+        default=None, description="The YAML file with any of the keys below."
+    )
 
     # Where it listens
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(11436, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=11436, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
     insecure_no_auth: bool = Field(
-        False, description="Listen on more than loopback although nothing checks who asks."
+        default=False, description="Listen on more than loopback although nothing checks who asks."
     )
     allowed_hosts: Names = Field(
-        (), description="Further Host header names to answer to, beside loopback and `host`."
+        default=(),
+        description="Further Host header names to answer to, beside loopback and `host`.",
     )
     cors_origins: Names = Field(
-        (), description="Browser origins that may read answers, exact (`https://chat.example`)."
+        default=(),
+        description="Browser origins that may read answers, exact (`https://chat.example`).",
     )
     max_body_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, description="Longest request body, in bytes."
+        default=4 * 1024 * 1024, ge=1024, description="Longest request body, in bytes."
     )
 
     # Which models there are
     model_dir: Paths = Field(
-        (),
+        default=(),
         description="Directories of *.gguf files or Ollama stores, in order of preference; in the "
         "environment separated as PATH is. Empty: `models` in the working directory.",
     )
     default_model: str | None = Field(
-        None, description="The model that a request without one gets. None: the first found."
+        default=None,
+        description="The model that a request without one gets. None: the first found.",
     )
     enable_model_inspection: bool = Field(
-        True, description="Compare what a GGUF says of itself with the `ollama` command, if found."
+        default=True,
+        description="Compare what a GGUF says of itself with the `ollama` command, if found.",
     )
     state_dir: Path = Field(
         default_factory=default_state_dir, description="Where run-time changes are kept."
@@ -101,74 +110,84 @@ class Settings(BaseSettings):
 
     # How a model is loaded
     default_context_size: int | None = Field(
-        None,
+        default=None,
         ge=32,
         description="Context of a model in tokens, shared by all its sequences. None: the engine "
         "chooses, from what the model was trained for and what fits.",
     )
     parallel_slots: int = Field(
-        4, ge=1, le=256, description="Sequences that one model computes at the same time."
+        default=4, ge=1, le=256, description="Sequences that one model computes at the same time."
     )
     gpu_layers: int | None = Field(
-        None, ge=0, description="Layers to place on GPUs. None: as many as fit."
+        default=None, ge=0, description="Layers to place on GPUs. None: as many as fit."
     )
     tensor_split: Shares = Field(
-        (), description="Share of the model for each GPU, as `0.5,0.3,0.2`. Empty: by free memory."
+        default=(),
+        description="Share of the model for each GPU, as `0.5,0.3,0.2`. Empty: by free memory.",
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads for computing. None: the physical cores."
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads for computing. None: the physical cores.",
     )
     batch_size: int = Field(
-        2048, ge=32, le=65536, description="Most tokens computed in one step (`n_batch`)."
+        default=2048, ge=32, le=65536, description="Most tokens computed in one step (`n_batch`)."
     )
     prefill_chunk: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Most prompt tokens in a step while answers are running. None: paced by time.",
     )
     kv_cache: Literal["auto", "split", "unified"] = Field(
-        "auto", description="Layout of the KV cache: one for each sequence, or one shared."
+        default="auto", description="Layout of the KV cache: one for each sequence, or one shared."
     )
     keep_alive: float = Field(
-        300.0, description="Seconds that an idle model stays loaded; negative: for ever."
+        default=300.0, description="Seconds that an idle model stays loaded; negative: for ever."
     )
 
     # How long things may take
     queue_size: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="Requests that may wait for one model. None: 4 x parallel_slots, at least 16.",
     )
     queue_timeout: float = Field(
-        60.0, gt=0, description="Seconds that a request may wait for its turn."
+        default=60.0, gt=0, description="Seconds that a request may wait for its turn."
     )
     request_timeout: float = Field(
-        1800.0, gt=0, description="Seconds that a request may take in all."
+        default=1800.0, gt=0, description="Seconds that a request may take in all."
     )
     step_timeout: float = Field(
-        30.0, gt=0, description="Seconds without progress after which an engine counts as wedged."
+        default=30.0,
+        gt=0,
+        description="Seconds without progress after which an engine counts as wedged.",
     )
     drain_timeout: float = Field(
-        60.0, ge=0, description="Seconds that running requests get to finish at shutdown."
+        default=60.0, ge=0, description="Seconds that running requests get to finish at shutdown."
     )
 
     # What answers look like
     reasoning_fields: Literal["both", "reasoning", "reasoning_content", "none"] = Field(
-        "both", description="Names under which the OpenAI dialect shows a model's thoughts."
+        default="both", description="Names under which the OpenAI dialect shows a model's thoughts."
     )
     preserve_think_tags: bool = Field(
-        True, description="Leave <think> tags in the text where the Ollama dialect is not asked."
+        default=True,
+        description="Leave <think> tags in the text where the Ollama dialect is not asked.",
     )
     completions_default_max_tokens: int = Field(
-        16, ge=1, description="Length of a /v1/completions answer that asked for none, in tokens."
+        default=16,
+        ge=1,
+        description="Length of a /v1/completions answer that asked for none, in tokens.",
     )
 
     # What it says of itself
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = (
-        Field("INFO", description="Least severity that is logged.")
+        Field(default="INFO", description="Least severity that is logged.")
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Log lines as JSON or for people. auto: for people on a terminal."
+        default="auto",
+        description="Log lines as JSON or for people. auto: for people on a terminal.",
     )
 
     @model_validator(mode="after")
@@ -279,3 +298,22 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def table() -> str:
+    """The settings as a Markdown table, for docs/settings.md."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for key, field in Settings.model_fields.items():
+        default = "" if field.default_factory else shown(field.default)
+        rows.append(f"| `{key}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def shown(value: Any) -> str:
+    if value in (None, ()):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

@@ -40,7 +40,7 @@ class StepStats(Struct, frozen=True, array_like=True):
 
 
 class RequestStats(Struct, frozen=True):
-    """One answer's whole life. `arrived` and `ended` are stamped by the service, the rest inside.
+    """One request's whole life, all its answers together. `arrived` and `ended` are stamped by the service, the rest inside.
 
     `timings` is None where the request never reached an engine.
     """

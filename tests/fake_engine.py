@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from service.engine import wire
 from service.events import Finished, FinishReason, PromptLogprobs, Timings, TokenEvent, Usage
+from service.facts import ModelFacts
 from service.generation import Text
 from service.stats import StepStats
 
@@ -218,8 +219,8 @@ def this_life(path: Path) -> Script:
     return msgspec.convert(scripts[min(lives.stat().st_size, len(scripts)) - 1], Script)
 
 
-def facts(script: Script, params: wire.EngineParams, slots: int) -> wire.ModelFacts:
-    return wire.ModelFacts(
+def facts(script: Script, params: wire.EngineParams, slots: int) -> ModelFacts:
+    return ModelFacts(
         architecture="fake",
         description="fake",
         n_ctx=script.n_ctx_seq * slots,

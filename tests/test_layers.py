@@ -15,11 +15,11 @@ ORDER = """
     __main__
     cli
     app
-    dialects admin
+    dialects admin host_guard http_protocol
     runtime
     fleet control telemetry
     text catalog
-    generation events stats errors settings
+    generation events stats facts errors settings
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}
@@ -28,9 +28,10 @@ GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}
 # and of which the parent knows the messages alone.
 ENGINE_MAY = {"engine", "text", *GROUND - {"settings"}}
 
-ONE_IMPORTER = {
-    "llama_cpp": "service.engine.llama",  # it can abort the process that it is loaded into
-    "pynvml": "exporters.nvml",
+IMPORTERS = {
+    # It can abort the process that it is loaded into.
+    "llama_cpp": {"service.engine.llama", "service.engine.llama_sampler"},
+    "pynvml": {"exporters.nvml"},
 }
 
 
@@ -38,8 +39,8 @@ def allowed(importer: str, imported: str) -> bool:
     """May the module `importer` say `import imported`, or import such a name from its module?"""
     top, *within = importer.split(".")
     target, *inner = imported.split(".")
-    if target in ONE_IMPORTER:
-        return importer == ONE_IMPORTER[target]
+    if target in IMPORTERS:
+        return importer in IMPORTERS[target]
     if target in {"tests", "tools", "bench"}:
         return False
     if target == "exporters":

@@ -61,8 +61,10 @@ def confine(parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
-    # The service decides when an engine ends: a terminal's Ctrl-C reaches the whole group.
+    # The service decides when an engine ends. A terminal's Ctrl-C and a service manager's SIGTERM
+    # reach the whole group, while the service is still letting answers finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def leave() -> NoReturn:

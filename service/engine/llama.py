@@ -24,8 +24,9 @@ from service.engine.context import choose_context
 from service.engine.llama_sampler import Candidates, LlamaSampler
 from service.engine.model import Ids, InvalidPrompt
 from service.engine.scheduler import output_rows
-from service.engine.wire import EngineParams, ModelFacts
+from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs
+from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams
 
 CACHE_TYPES = {

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.batch import Batch
-from service.engine.wire import ModelFacts
 from service.events import TokenLogprobs
+from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams
 
 Ids = NDArray[np.int32]

@@ -5,7 +5,7 @@ everyone else wait for their next token; a small one reads all weights again for
 rule has no unit of the machine in it: a step with a chunk may last `STRETCH` times as long as a
 step without one, whatever that is here. At 8 the running streams see their gap grow that far
 while a prompt arrives, and the prompt's own prefill is slowed by about a seventh. Measured against
-fixed chunks in docs/decisions/0002.
+fixed chunks in docs/decisions/0004.
 """
 
 from __future__ import annotations

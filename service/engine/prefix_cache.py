@@ -3,7 +3,7 @@
 A slot that a sequence left keeps its cells, as a prefix for whoever comes next, until the slot is
 needed: least recently used first. Looking a prompt up is one vectorised comparison for each slot;
 with the 4 to 64 slots there are, that is a few microseconds and beats a trie kept in Python, which
-would have to be told of every token of every step (docs/decisions/0002).
+would have to be told of every token of every step (docs/decisions/0004).
 """
 
 from __future__ import annotations

@@ -24,13 +24,12 @@ import msgspec
 from msgspec import Struct
 
 from service.events import Finished, PromptLogprobs, TokenEvent
+from service.facts import KVLayout, ModelFacts
 from service.generation import Grammar, SamplingParams, Text, Tokens
 from service.stats import StepStats
 
 # A prompt of a million tokens as ids is 5 MB; more than this is a broken peer.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-
-KVLayout = Literal["auto", "split", "unified"]
 
 
 class EngineParams(Struct, frozen=True):
@@ -85,39 +84,6 @@ Command = Load | Submit | Cancel
 
 class LoadProgress(Struct, frozen=True, array_like=True, tag="progress"):
     fraction: float
-
-
-class ModelFacts(Struct, frozen=True):
-    """What the loaded model and its context say of themselves; all of it is read, none assumed.
-
-    n_ctx: tokens of all sequences together; n_ctx_seq: the most that one sequence may hold;
-    n_ctx_train: what the model was trained for. Sizes are in bytes.
-    """
-
-    architecture: str
-    description: str
-    n_ctx: int
-    n_ctx_seq: int
-    n_ctx_train: int
-    n_seq: int
-    n_batch: int
-    n_vocab: int
-    n_embd: int
-    n_layer: int
-    n_params: int
-    size_bytes: int
-    kv_layout: KVLayout
-    threads: int
-    bos: str
-    eos: str
-    eog_tokens: tuple[int, ...]
-    chat_template: str | None
-    # Whether a sequence's tail can be dropped: false for recurrent and hybrid models, which
-    # reuse a prefix only where it ends exactly at a kept state.
-    can_rollback: bool
-    gpu_offload: bool
-    engine_version: str
-    load_seconds: float
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):

@@ -9,8 +9,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
-from service.engine.wire import ModelFacts
 from service.events import Event, Finished, FinishReason, Timings, TokenEvent, Usage
+from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
 from service.generation import GenerationRequest

@@ -21,6 +21,7 @@ from typing import Any, Final
 from service.engine import wire
 from service.errors import ContextOverflow, InvalidRequest, Overloaded, ServiceError
 from service.events import FinishReason
+from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.child import ENGINE
 from service.fleet.limits import Limits
@@ -66,7 +67,7 @@ class EngineHost:
         # Admitted by the living engine and not finished; sent and not answered yet.
         self._admitted: set[int] = set()
         self._unanswered: set[int] = set()
-        self._facts: asyncio.Future[wire.ModelFacts] = _future()
+        self._facts: asyncio.Future[ModelFacts] = _future()
         self._tick_handle: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._last_step = 0
@@ -113,7 +114,7 @@ class EngineHost:
         self._tick_soon()
         return stream
 
-    async def loaded(self, stream: EngineStream) -> wire.ModelFacts:
+    async def loaded(self, stream: EngineStream) -> ModelFacts:
         """What the model is, once it is loaded; raises what ended `stream` before that."""
         facts = self._facts
         either: set[asyncio.Future[Any]] = {facts, stream.admitted}
@@ -159,7 +160,7 @@ class EngineHost:
 
     # What the supervisor tells it
 
-    def on_ready(self, facts: wire.ModelFacts) -> None:
+    def on_ready(self, facts: ModelFacts) -> None:
         now = time.monotonic()
         # The engine may have taken fewer slots than it was asked to.
         self.places.capacity = facts.n_seq + self._limits.queue
@@ -309,7 +310,7 @@ class EngineHost:
         return endings.out_of_time(stream.deadline - stream.arrived)
 
 
-def _future() -> asyncio.Future[wire.ModelFacts]:
+def _future() -> asyncio.Future[ModelFacts]:
     return asyncio.get_running_loop().create_future()
 
 

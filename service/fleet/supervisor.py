@@ -20,6 +20,7 @@ from typing import Final, Literal, Protocol
 
 from service.engine import wire
 from service.errors import ModelLoadFailed, ModelUnavailable, ServiceError
+from service.facts import ModelFacts
 from service.fleet.child import Child
 from service.fleet.limits import Limits
 from service.fleet.restarts import Again, GiveUp, Restarts
@@ -43,7 +44,7 @@ _UNLOADABLE: Final = {
 class Witness(Protocol):
     """`on_death` comes at once; `on_restart` or `on_failure` when the process has been buried."""
 
-    def on_ready(self, facts: wire.ModelFacts) -> None: ...
+    def on_ready(self, facts: ModelFacts) -> None: ...
 
     def on_report(self, report: wire.Admitted | wire.Refused | wire.Step) -> None: ...
 
@@ -72,7 +73,7 @@ class Supervisor:
         self.state: State = "unloaded"
         # Why it failed or had to be restarted, for operators.
         self.reason: str | None = None
-        self.facts: wire.ModelFacts | None = None
+        self.facts: ModelFacts | None = None
         self.load_fraction: float | None = None
         self.deaths = 0
         self._model = model

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Facts(Protocol):
-    """Of `engine.wire.ModelFacts`, what is shown here."""
+    """Of `facts.ModelFacts`, what is shown here."""
 
     @property
     def n_ctx(self) -> int: ...

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from service.catalog.card import ModelCard
-from service.engine.wire import ModelFacts
 from service.errors import Draining, ModelNotFound, ServiceError
 from service.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
+from service.facts import ModelFacts
 from service.generation import GenerationRequest
 from service.runtime import ModelStatus, Runtime
 from service.settings import Settings
@@ -83,7 +83,7 @@ class FakeRuntime:
     script: Script | ServiceError | Callable[[GenerationRequest], Script | ServiceError] = field(
         default_factory=lambda: says("Hello", " there")
     )
-    ready: bool = True
+    able: bool = True
     draining: bool = False
     admitting: float = 0.0
     facts: ModelFacts | None = FACTS
@@ -96,6 +96,10 @@ class FakeRuntime:
     def make(self, settings: Settings, observer: Observer) -> Runtime:
         self.observer = observer
         return cast(Runtime, self)
+
+    @property
+    def ready(self) -> bool:
+        return self.able and not self.draining
 
     async def start(self) -> None: ...
 
@@ -161,7 +165,7 @@ class FakeGeneration:
         if not complete:
             self._runtime.cancelled.append(self.id)
         if self._runtime.observer is not None:
-            request = self._request
+            request, arrived = self._request, self._request.arrived
             stats = RequestStats(
                 request.id,
                 self.model,
@@ -173,6 +177,6 @@ class FakeGeneration:
                 time.monotonic(),
                 request.sampling.max_tokens,
                 self._ends[0].usage if complete else None,
-                self._ends[0].timings if complete else None,
+                Timings(arrived, arrived + 0.1, arrived + 0.2, arrived + 0.3) if complete else None,
             )
             self._runtime.observer.on_finish(stats)

@@ -122,6 +122,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(
         b'{"a":' * 64 + b"{}" + b"}" * 64,
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b"[" * 1_000_000,
+        b'{"a":[' + b"[]," * 100_000 + b"[]]}",
     ],
     ids=lambda text: repr(text[:24])[2:-1],
 )

@@ -19,7 +19,6 @@ from service.engine.wire import (
     FrameDecoder,
     Load,
     LoadFailed,
-    ModelFacts,
     Ready,
     Refused,
     Report,
@@ -28,6 +27,7 @@ from service.engine.wire import (
     encode,
 )
 from service.events import Finished, PromptLogprobs, TokenEvent
+from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams, Text, Tokens
 
 DEMO = Path(__file__).parents[2] / "service" / "catalog" / "demo.gguf"

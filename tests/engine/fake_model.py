@@ -16,8 +16,9 @@ import numpy as np
 from service.engine.batch import Batch
 from service.engine.engine import Engine
 from service.engine.model import Ids
-from service.engine.wire import EngineParams, ModelFacts, Report, Step, Submit
+from service.engine.wire import EngineParams, Report, Step, Submit
 from service.events import Finished, Logprob, PromptLogprobs, TokenEvent, TokenLogprobs
+from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams, Tokens
 
 EOG = 0

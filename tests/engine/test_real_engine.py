@@ -13,14 +13,15 @@ import pytest
 from service.engine.wire import (
     Cancel,
     EngineParams,
-    KVLayout,
     Load,
     LoadFailed,
     Ready,
     Refused,
+    Report,
     Step,
 )
 from service.events import Finished, FinishReason, TokenEvent
+from service.facts import KVLayout
 from service.generation import Grammar, SamplingParams
 from tests.engine.child import DEMO, GREEDY, Child, chat, child
 
@@ -230,7 +231,8 @@ def test_cancelling_a_neighbour_changes_nothing(engine: Child) -> None:
         alone = engine.ask(prompt, sampling).text
         kept = engine.submit(prompt, sampling)
         victim = engine.submit(chat("Say something long"), SamplingParams(ignore_eos=True))
-        text, ended, seen = "", set(), 0
+        ended: set[int] = set()
+        text, seen = "", 0
         while ended != {kept, victim}:
             for report in engine.receive():
                 if not isinstance(report, Step):
@@ -316,7 +318,7 @@ def test_a_first_message_that_is_not_load_ends_the_engine() -> None:
 def test_progress_is_told_while_loading() -> None:
     with child() as engine:
         engine.send(Load(EngineParams(str(DEMO))))
-        reports = []
+        reports: list[Report] = []
         while not any(isinstance(report, Ready) for report in reports):
             reports += engine.receive()
 

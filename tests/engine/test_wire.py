@@ -30,7 +30,7 @@ STEP = Step(
         (9, Finished(0, FinishReason.STOP, Usage(3, 1, 2), Timings(1.0, 2.0), stop="\n")),
     ],
 )
-COMMANDS = [
+COMMANDS: list[Command] = [
     Load(EngineParams("/m.gguf", n_ctx=4096, tensor_split=(0.5, 0.5))),
     Submit(1, Text("hi"), SamplingParams(stop=("a",), logit_bias={3: -100.0})),
     Submit(2, Tokens((1, 2, 3)), SamplingParams(), n=2, grammar=Grammar('root ::= "a"')),
@@ -40,7 +40,7 @@ COMMANDS = [
 
 @given(st.lists(st.integers(1, 40), max_size=60))
 def test_messages_come_out_whole_however_the_bytes_arrive(cuts: list[int]) -> None:
-    data = b"".join(map(encode, COMMANDS))
+    data = b"".join(encode(command) for command in COMMANDS)
     decoder: FrameDecoder[Command] = FrameDecoder(Command)
     received: list[Command] = []
     for cut in [*cuts, len(data)]:
@@ -60,7 +60,8 @@ def test_a_step_survives_the_way() -> None:
 def test_garbage_is_a_protocol_error_and_nothing_else(data: bytes) -> None:
     frame = len(data).to_bytes(4, "little") + data
     try:
-        messages = FrameDecoder(Report).feed(frame)
+        decoder: FrameDecoder[Report] = FrameDecoder(Report)
+        messages = decoder.feed(frame)
     except ProtocolError:
         return
     assert all(isinstance(message, Report) for message in messages)

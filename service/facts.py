@@ -1,0 +1,42 @@
+"""What a loaded model and its context say of themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+KVLayout = Literal["auto", "split", "unified"]
+
+
+class ModelFacts(Struct, frozen=True):
+    """What the loaded model and its context say of themselves; all of it is read, none assumed.
+
+    n_ctx: tokens of all sequences together; n_ctx_seq: the most that one sequence may hold;
+    n_ctx_train: what the model was trained for. Sizes are in bytes.
+    """
+
+    architecture: str
+    description: str
+    n_ctx: int
+    n_ctx_seq: int
+    n_ctx_train: int
+    n_seq: int
+    n_batch: int
+    n_vocab: int
+    n_embd: int
+    n_layer: int
+    n_params: int
+    size_bytes: int
+    kv_layout: KVLayout
+    threads: int
+    bos: str
+    eos: str
+    eog_tokens: tuple[int, ...]
+    chat_template: str | None
+    # Whether a sequence's tail can be dropped: false for recurrent and hybrid models, which
+    # reuse a prefix only where it ends exactly at a kept state.
+    can_rollback: bool
+    gpu_offload: bool
+    engine_version: str
+    load_seconds: float

@@ -1,0 +1,44 @@
+"""`llm-inference serve` with a scripted runtime: `python -m tests.serve_fake STREAM [FLAG...]`.
+
+STREAM is what every request gets: `short`, `slow` (two seconds), `endless`, or `flood`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+from service.cli import parser, serve
+from service.events import Event, TextDelta
+from service.settings import load
+from tests.dialects.fakes import FakeRuntime, Script, end, says
+
+
+class Flood:
+    """More than any socket holds, made as it is read."""
+
+    def __iter__(self) -> Iterator[list[Event] | float]:
+        for n in range(100_000):
+            yield [TextDelta(0, "x" * 4000)]
+            if n % 16 == 0:
+                yield 0.0
+
+
+SCRIPTS: dict[str, Any] = {
+    "short": says("Hello", " there"),
+    "slow": [[TextDelta(0, "a")], 2.0, [TextDelta(0, "b"), end()]],
+    "endless": [[TextDelta(0, "a")], 3600.0],
+    "flood": Flood(),
+}
+
+
+def main() -> int:
+    kind, *arguments = sys.argv[1:]
+    given = vars(parser().parse_args(arguments))
+    given.pop("command")
+    return serve(load(given), FakeRuntime(script=cast(Script, SCRIPTS[kind])).make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

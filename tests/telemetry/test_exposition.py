@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+from prometheus_client.registry import Collector, CollectorRegistry
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from service.stats import StepStats
+from service.telemetry.exposition import Guards, render
+from service.telemetry.mirror import Snapshot, StateCollector
+from tests.dialects.fakes import FakeRuntime
+
+GOLDEN = Path(__file__).with_name("families.txt")
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+STEP = StepStats(1, "decode", 0.01, 0.001, 0, 2, 2, 1, 4096)
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def scrape(runtime: FakeRuntime, requests: int = 2, accept: str = "*/*") -> str:
+    app = create_app(Settings(), runtime.make)
+    with TestClient(app, base_url="http://localhost") as http:
+        assert runtime.observer is not None
+        runtime.observer.on_step("demo:latest", STEP)
+        for n in range(requests):
+            http.post(f"/v1/chat/completions?{n}", json=CHAT, headers={"X-Request-Id": f"r{n}"})
+        response = http.get("/metrics", headers={"Accept": accept})
+    assert response.status_code == 200
+    return response.text
+
+
+def samples(text: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    return {
+        tuple(sorted(sample.labels.items())): sample.value
+        for family in plain(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_promtool_has_nothing_to_object_to() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is missing: Debian's package prometheus has it")
+    text = scrape(FakeRuntime())
+
+    result = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True
+    )
+
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", "")
+
+
+def test_every_family_is_as_written_down() -> None:
+    """A renamed family breaks dashboards. UPDATE_GOLDEN=1 writes the file anew."""
+    families = sorted(
+        f"{family.name} {family.type} {' '.join(labels_of(family))}".rstrip()
+        for family in plain(scrape(FakeRuntime()))
+        if family.name.startswith("llm_")
+    )
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text("\n".join(families) + "\n")
+
+    assert families == GOLDEN.read_text().splitlines()
+
+
+def labels_of(family: Metric) -> list[str]:
+    return sorted({key for sample in family.samples for key in sample.labels} - {"le"})
+
+
+def test_exemplars_carry_the_request_where_the_scraper_takes_them() -> None:
+    text = scrape(FakeRuntime(), accept=OPENMETRICS)
+
+    exemplars = [
+        sample.exemplar.labels
+        for family in openmetrics(text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.exemplar
+    ]
+    assert {"request_id": "r1"} in exemplars
+    assert text.endswith("# EOF\n")
+
+
+def test_there_is_no_series_that_says_when_another_was_made() -> None:
+    assert "_created" not in scrape(FakeRuntime())
+
+
+def test_a_scrape_is_compressed_for_those_who_take_it() -> None:
+    registry = CollectorRegistry()
+
+    body, headers = render(registry, "", "gzip, deflate")
+
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(body) == render(registry, "", "")[0]
+
+
+def test_gauges_mirror_the_runtime() -> None:
+    text = scrape(FakeRuntime())
+    model = (("model", "demo:latest"),)
+
+    assert samples(text, "llm_ready") == {(): 1}
+    assert samples(text, "llm_model_loaded") == {model: 1}
+    assert samples(text, "llm_engine_up") == {model: 1}
+    assert samples(text, "llm_engine_slots") == {model: 4}
+    assert samples(text, "llm_engine_slots_busy") == {model: 2}
+    assert samples(text, "llm_engine_batch_occupancy_ratio") == {model: 0.5}
+    assert samples(text, "llm_kv_cache_tokens") == {model: 4096}
+    assert samples(text, "llm_kv_cache_capacity_tokens") == {model: 8192}
+    assert samples(text, "llm_kv_cache_usage_ratio") == {model: 0.5}
+    assert samples(text, "llm_queue_capacity_requests") == {model: 20}
+    assert samples(text, "llm_models_discovered") == {
+        (("size_class", "small"), ("source", "demo")): 1
+    }
+
+
+@pytest.mark.parametrize("state", ["failed", "restarting"])
+def test_an_engine_that_is_down_has_no_figures_left(state: str) -> None:
+    text = scrape(FakeRuntime(state=state))
+    model = (("model", "demo:latest"),)
+
+    assert samples(text, "llm_engine_up") == {model: 0}
+    assert samples(text, "llm_model_loaded") == {model: 0}
+    assert samples(text, "llm_kv_cache_tokens") == {}
+    assert samples(text, "llm_engine_slots_busy") == {}
+
+
+def test_a_model_that_is_not_loaded_is_only_known() -> None:
+    text = scrape(FakeRuntime(state="unloaded", facts=None), requests=0)
+    model = (("model", "demo:latest"),)
+
+    assert samples(text, "llm_model_loaded") == {model: 0}
+    assert samples(text, "llm_engine_up") == {}
+    assert samples(text, "llm_requests_running") == {}
+    assert samples(text, "llm_model_context_tokens") == {(("kind", "trained"), *model): 2048}
+
+
+def test_a_model_that_went_away_leaves_no_gauge_behind() -> None:
+    runtime = FakeRuntime()
+    app = create_app(Settings(), runtime.make)
+    with TestClient(app, base_url="http://localhost") as http:
+        assert "llm_model_loaded{" in http.get("/metrics").text
+        runtime.models = lambda: []  # type: ignore[method-assign]
+        text = http.get("/metrics").text
+
+    assert samples(text, "llm_model_loaded") == {}
+    assert samples(text, "llm_active_requests") == {(): 0}
+
+
+class Broken(Collector):
+    def collect(self) -> Iterator[Metric]:
+        raise RuntimeError("no luck")
+
+
+def test_a_collector_that_fails_is_a_sample_and_no_broken_scrape() -> None:
+    registry = CollectorRegistry()
+    state = StateCollector()
+    state.take(Snapshot)
+    registry.register(Guards({"broken": Broken(), "state": state}))
+
+    text = render(registry, "", "")[0].decode()
+
+    assert samples(text, "llm_exporter_collector_success") == {
+        (("collector", "broken"),): 0,
+        (("collector", "state"),): 1,
+    }
+    assert samples(text, "llm_ready") == {(): 0}
+
+
+def test_a_runtime_that_fails_does_not_break_the_scrape() -> None:
+    runtime = FakeRuntime()
+    runtime.models = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    text = scrape(runtime, requests=1)
+
+    assert samples(text, "llm_exporter_collector_success")[("collector", "state"),] == 0
+    assert samples(text, "llm_http_requests_total")
+    assert samples(text, "process_resident_memory_bytes")
+
+
+def test_names_that_clients_make_up_add_no_series() -> None:
+    runtime = FakeRuntime()
+    app = create_app(Settings(), runtime.make)
+
+    def series(http: TestClient) -> int:
+        return sum(not line.startswith("#") for line in http.get("/metrics").text.splitlines())
+
+    with TestClient(app, base_url="http://localhost") as http:
+        for _ in range(2):
+            http.post("/v1/chat/completions", json={**CHAT, "model": "x"})
+            http.get("/nowhere")
+            http.request("BREW", "/v1/models")
+            before = series(http)
+        for n in range(50):
+            http.post("/v1/chat/completions", json={**CHAT, "model": f"made-up-{n}"})
+            http.get(f"/nowhere/{n}")
+            http.get(f"/v1/models/{n}")
+            http.request(f"BREW{n}", "/v1/models")
+        after = series(http)
+
+    assert after - before <= 4
+
+
+def test_what_went_out_adds_up() -> None:
+    text = scrape(FakeRuntime(), requests=5)
+
+    assert sum(samples(text, "llm_requests_finished_total").values()) == 5
+    assert sum(samples(text, "llm_requests_total").values()) == 5
+    assert samples(text, "llm_active_requests") == {(): 0}

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, SettingsError, is_loopback, load, table
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("LLM_"):
+            monkeypatch.delenv(name)
+
+
+def yaml(folder: Path, text: str) -> Path:
+    path = folder / "service.yaml"
+    path.write_text(text)
+    return path
+
+
+def refused(**given: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(given)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = yaml(tmp_path, "port: 1\nthreads: 2\nparallel_slots: 3\n")
+    monkeypatch.setenv("LLM_THREADS", "20")
+    monkeypatch.setenv("LLM_PARALLEL_SLOTS", "30")
+
+    settings = load({"config": config, "parallel_slots": "150"})
+
+    assert (settings.queue_timeout, settings.port) == (60.0, 1)
+    assert (settings.threads, settings.parallel_slots) == (20, 150)
+
+
+def test_the_file_can_be_named_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_CONFIG", str(yaml(tmp_path, "port: 99")))
+
+    assert load({}).port == 99
+
+
+def test_every_key_of_the_seeds_file_is_understood(tmp_path: Path) -> None:
+    config = yaml(
+        tmp_path,
+        """
+models_dir: /opt/llm/models/ollama/models/blobs
+manifests_dir: /opt/llm/models/ollama/models/manifests/registry.ollama.ai/library
+default_context_size: 131072         # tokens
+default_model: null
+tensor_split: '0.25,0.25,0.25,0.25'
+gpu_layers: 999
+threads: 32
+batch_size: 512
+request_timeout: 1800
+log_level: info
+enable_model_inspection: true
+preserve_think_tags: true
+""",
+    )
+
+    settings = load({"config": config})
+
+    assert settings.model_dir == (Path("/opt/llm/models/ollama/models"),)
+    assert settings.tensor_split == (0.25, 0.25, 0.25, 0.25)
+    assert settings.default_model is None
+    assert (settings.gpu_layers, settings.threads, settings.batch_size) == (999, 32, 512)
+    assert settings.log_level == "INFO"
+
+
+def test_directories_are_separated_as_a_path_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_MODEL_DIR", "/a:/b c")
+    assert load({}).model_dir == (Path("/a"), Path("/b c"))
+
+    monkeypatch.delenv("LLM_MODEL_DIR")
+    assert load({"model_dir": ["/x", "/y"]}).model_dir == (Path("/x"), Path("/y"))
+
+
+def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_DEFAULT_MODEL", "")
+
+    assert load({}).default_model is None
+
+
+def test_names_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_ALLOWED_HOSTS", "llm, llm.example")
+
+    assert load({}).allowed_hosts == ("llm", "llm.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("portt: 1", "portt: there is no such setting"),
+        ("port: [1]", "port: "),
+        ("port: 70000", "port: "),
+        ("just words", "must hold `key: value` lines"),
+        ("a: b: c", "is not YAML in line 1"),
+        ("port: 1\n\tthreads: 2", "is not YAML in line 2"),
+    ],
+)
+def test_a_mistake_in_the_file_stops_the_start_and_is_named(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert said in refused(config=yaml(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "No such file" in refused(config=tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"host": "0.0.0.0"}, "host"),
+        ({"host": "::"}, "host"),
+        ({"host": "llm.example"}, "host"),
+        ({"tensor_split": "0.5,-0.5"}, "tensor_split"),
+        ({"tensor_split": "0,0"}, "tensor_split"),
+        ({"tensor_split": "a,b"}, "tensor_split"),
+        ({"tensor_split": "1,1", "gpu_layers": 0}, "tensor_split"),
+        ({"prefill_chunk": 4096, "batch_size": 512}, "prefill_chunk"),
+        ({"cors_origins": "*"}, "cors_origins"),
+        ({"queue_timeout": 0}, "queue_timeout"),
+        ({"log_level": "LOUD"}, "log_level"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_what_cannot_be_honoured_stops_the_start(given: dict[str, Any], key: str) -> None:
+    assert refused(**given).startswith(f"{key}: ")
+
+
+def test_an_open_door_has_to_be_asked_for() -> None:
+    assert load({"host": "0.0.0.0", "insecure_no_auth": True}).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True),
+     ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.evil", False)],
+)  # fmt: skip
+def test_only_loopback_is_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load({}).port = 5
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"), [({}, 16), ({"parallel_slots": 8}, 32), ({"queue_size": 0}, 0)]
+)
+def test_the_queue_grows_with_the_slots(given: dict[str, Any], limit: int) -> None:
+    assert load(given).queue_limit == limit
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for key, field in Settings.model_fields.items():
+        assert field.description, key
+        assert field.description.endswith("."), key
+        if field.annotation in (float, float | None):
+            assert "econds" in field.description, f"{key}: in what unit?"
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    written = (ROOT / "docs/settings.md").read_text()
+
+    assert written.endswith(table()), "python -m service.settings writes the table anew"
+    assert set(re.findall(r"^\| `(\w+)`", written, re.M)) == set(Settings.model_fields)
