@@ -16,12 +16,13 @@ from typing import Any
 import psutil
 import uvloop
 
-from bench import models, of_ours, reference
+from bench import of_ours, reference
 from bench.client import RequestFailed, Target
 from bench.contest import Contest, Outcome, hold, say
 from bench.over_http import OVER_HTTP, BatchedBench, Entrants
 from bench.paths import RESULTS
 from bench.servers import LLAMA_SERVER, Setup, llama_server, model_names, ours
+from bench.shapes import SHAPES, model
 from bench.table import as_json, markdown
 
 OF_OURS = ("two_engines", "overhead", "in_flight")
@@ -33,7 +34,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("workloads", nargs="*", metavar="workload", help=f"of {', '.join((*OVER_HTTP, *OF_OURS))}")
-    add("--model", action="append", help="0.5B, 1.1B or 15M; may be repeated (0.5B and 1.1B)")
+    add(
+        "--model",
+        action="append",
+        choices=SHAPES,
+        help="0.5B, 1.1B or 15M; may be repeated (0.5B and 1.1B)",
+    )
     add("--rounds", type=int, default=3, help="how often each contestant has its turn (3)")
     add("--minutes", type=float, default=60, help="no workload begins later than this (60)")
     add("--threads", type=int, default=2, help="of every server (2)")
@@ -85,29 +91,29 @@ class Session:
 
     async def everything(self) -> None:
         for name in self.chosen.model or ("0.5B", "1.1B"):
-            model = models.make(models.SHAPES[name])
+            path = model(name)
             if any(workload in OVER_HTTP for workload in self.wanted):
-                await self.against_llama_server(name, model)
+                await self.against_llama_server(name, path)
             for workload, contests in of_ours.WITH_MODEL.items():
                 if workload in self.wanted:
-                    async with contests(self.setup, name, model) as some:
+                    async with contests(self.setup, name, path) as some:
                         await self.hold(some)
         if "in_flight" in self.wanted:
             async with of_ours.in_flight(self.setup) as some:
                 await self.hold(some)
 
-    async def against_llama_server(self, name: str, model: Path) -> None:
+    async def against_llama_server(self, name: str, path: Path) -> None:
         programs = reference.programs()
         async with (
-            llama_server(self.setup, programs, model) as theirs,
-            ours(self.setup, model.parent) as service,
+            llama_server(self.setup, programs, path) as theirs,
+            ours(self.setup, path.parent) as service,
         ):
             entrants = Entrants(
                 name,
                 (theirs.target, service.target),
                 LLAMA_SERVER,
                 self.chosen.seed or 0,
-                BatchedBench(programs.batched_bench, model, self.setup),
+                BatchedBench(programs.batched_bench, path, self.setup),
                 self.chosen.rate,
             )
             await self.hold(over_http(self.wanted, entrants))
@@ -167,8 +173,8 @@ def main() -> int:
     chosen = arguments()
     if chosen.prepare:
         reference.programs()
-        for name in chosen.model or models.SHAPES:
-            models.make(models.SHAPES[name])
+        for name in chosen.model or SHAPES:
+            model(name)
         return 0
     session = Session(chosen)
     # Asked to end is as good as Ctrl-C: what is known is printed, and no server is left behind.

@@ -5,7 +5,7 @@ A token that is half a character makes a server hold back its frame, and text th
 differently when it comes back in the next turn defeats every prefix cache. So the rows of the
 embedding that are not whole words of lower-case letters are made small: only words are sampled,
 each is one frame, and a reply reads back as the tokens it was written with.
-`python -m bench.models` makes all of them (about four minutes on two cores).
+`python -m bench.models [NAME]` makes them anew: two minutes for all of them on two cores.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
 
 from bench import reference
-from bench.paths import MODELS, ROOT
+from bench.paths import ROOT
+from bench.shapes import SHAPES, Shape
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -33,57 +33,15 @@ QUIET = 0.05  # of that for rows that must not be sampled
 WORD = re.compile(r"[Ġ▁][a-z]+")  # how byte-level BPE and SentencePiece write " word"
 
 
-@dataclass(frozen=True)
-class Shape:
-    name: str
-    architecture: str
-    vocabulary: str
-    quantization: str
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    feed_forward: int
-    context: int
-    rope_base: float
-    tied: bool = False  # the output matrix is the embedding
-
-    @property
-    def head(self) -> int:
-        return self.width // self.heads
-
-    @property
-    def path(self) -> Path:
-        """Each in a folder of its own, so that a server can be pointed at one of them."""
-        return MODELS / self.name / f"bench-{self.name}-{self.quantization}.gguf"
-
-
-SHAPES = {
-    shape.name: shape
-    for shape in (
-        # Qwen2.5-0.5B
-        Shape("0.5B", "qwen2", "qwen2", "Q8_0", 896, 24, 14, 2, 4864, 32768, 1e6, tied=True),
-        # TinyLlama-1.1B, its context four times as long so that eight sequences fit
-        Shape("1.1B", "llama", "llama-spm", "Q4_K_M", 2048, 22, 32, 4, 5632, 8192, 1e4),
-        # stories15M: so small that the server's own work dominates
-        Shape("15M", "llama", "llama-spm", "Q8_0", 288, 6, 6, 6, 768, 8192, 1e4, tied=True),
-    )
-}
-
-
-def make(shape: Shape) -> Path:
-    """The model's file, made unless it is there."""
-    if shape.path.is_file():
-        return shape.path
-    shape.path.parent.mkdir(parents=True, exist_ok=True)
+def make(shape: Shape) -> None:
     plain, part = shape.path.with_suffix(".f16"), shape.path.with_suffix(".part")
     sys.stderr.write(f"bench: making {shape.path.name}\n")
+    shape.path.parent.mkdir(parents=True, exist_ok=True)
     write(shape, reference.source(reference.pinned()) / "models", plain)
     command = ("-m", "bench.quantize", str(plain), str(part), shape.quantization)
     subprocess.run((sys.executable, *command), check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
     plain.unlink()
     part.rename(shape.path)
-    return shape.path
 
 
 def write(shape: Shape, vocabularies: Path, path: Path) -> None:
@@ -166,5 +124,5 @@ def weights(number: int, name: str, size: tuple[int, ...], words: np.ndarray) ->
 
 
 if __name__ == "__main__":
-    for named in sys.argv[1:] or SHAPES:
-        sys.stdout.write(f"{make(SHAPES[named])}\n")
+    for name in sys.argv[1:] or SHAPES:
+        make(SHAPES[name])
