@@ -8,6 +8,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
 VENV   := .venv

@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from service.runtime import ModelStatus, Runtime
 from service.telemetry.exposition import render
-from service.telemetry.mirror import Snapshot, StateCollector
+from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
+from service.telemetry.snapshot import Snapshot
 
 
 class State(TypedDict):

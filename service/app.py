@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +41,8 @@ try:
 except PackageNotFoundError:
     # Run from a checkout that nobody installed.
     VERSION = "0+checkout"
+logger = logging.getLogger(__name__)
+
 MODEL_DIRS: Final = (Path("models"),)
 # The scan of a large or slow disk goes on behind an open port.
 START_SECONDS: Final = 0.5
@@ -72,6 +77,8 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         await asyncio.wait({starting}, timeout=START_SECONDS)
         if starting.done():
             starting.result()
+        else:
+            starting.add_done_callback(partial(stop_if_failed, app))
         yield {
             "runtime": runtime,
             "settings": settings,
@@ -108,4 +115,12 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.failed = False
     return app
+
+
+def stop_if_failed(app: Starlette, starting: asyncio.Task[None]) -> None:
+    if not starting.cancelled() and (error := starting.exception()) is not None:
+        logger.critical("The service cannot start", exc_info=error)
+        app.state.failed = True
+        signal.raise_signal(signal.SIGTERM)

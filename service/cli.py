@@ -16,7 +16,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -76,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
 
 def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> int:
     logs.configure(settings.log_level, settings.log_format)
+    for name in unknown_variables(os.environ):
+        logger.warning("%s in the environment is no setting", name)
     app = create_app(settings, make_runtime)
     config = uvicorn.Config(
         app,
@@ -96,7 +98,13 @@ def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> in
     )
     server = Server(config, app.state.runtime, settings.drain_timeout)
     server.run()
-    return 0 if server.started else 1
+    return 0 if server.started and not app.state.failed else 1
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Not refused, as an unknown key in the file is: others may use the prefix too."""
+    known = {f"LLM_{key.upper()}" for key in Settings.model_fields}
+    return sorted(n for n in environment if n.startswith("LLM_") and n.upper() not in known)
 
 
 class Server(uvicorn.Server):

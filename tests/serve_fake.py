@@ -1,10 +1,12 @@
 """`llm-inference serve` with a scripted runtime: `python -m tests.serve_fake STREAM [FLAG...]`.
 
-STREAM is what every request gets: `short`, `slow` (two seconds), `endless`, or `flood`.
+STREAM is what every request gets: `short`, `slow` (two seconds), `endless`, or `flood`; `doomed`
+is a runtime whose start fails after a second.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from typing import Any, cast
@@ -13,6 +15,12 @@ from service.cli import parser, serve
 from service.events import Event, TextDelta
 from service.settings import load
 from tests.dialects.fakes import FakeRuntime, Script, end, says
+
+
+class Doomed(FakeRuntime):
+    async def start(self) -> None:
+        await asyncio.sleep(1)
+        raise OSError("the disk is gone")
 
 
 class Flood:
@@ -37,6 +45,8 @@ def main() -> int:
     kind, *arguments = sys.argv[1:]
     given = vars(parser().parse_args(arguments))
     given.pop("command")
+    if kind == "doomed":
+        return serve(load(given), Doomed().make)
     return serve(load(given), FakeRuntime(script=cast(Script, SCRIPTS[kind])).make)
 
 

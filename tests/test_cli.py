@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from service.app import VERSION
-from service.cli import parser
+from service.cli import parser, unknown_variables
 from service.settings import Settings
 from tests.dialects.serving import wait_until
 
@@ -151,6 +151,12 @@ def test_only_what_was_said_is_passed_on(arguments: list[str], expected: dict[st
     assert vars(parser().parse_args(arguments)) == {"command": "serve", **expected}
 
 
+def test_a_variable_that_is_no_setting_is_found() -> None:
+    assert unknown_variables({"LLM_PORT": "1", "LLM_PROT": "1", "PATH": "", "llm_port": ""}) == [
+        "LLM_PROT"
+    ]
+
+
 def test_help_and_version_need_no_model() -> None:
     assert run("--version").stdout.strip() == VERSION
     text = run("serve", "--help").stdout
@@ -242,6 +248,15 @@ def test_the_second_signal_means_now() -> None:
         assert service.process.poll() is None
         service.stop()
         assert service.code(2) == 0
+
+
+def test_a_start_that_fails_late_is_no_success() -> None:
+    with running("doomed") as service:
+        code = service.code(10)
+        lines = [line for line in service.lines if line["level"] == "CRITICAL"]
+
+    assert code == 1
+    assert "the disk is gone" in lines[0]["exception"]
 
 
 def test_its_log_is_json_with_one_line_for_a_request() -> None:

@@ -16,14 +16,11 @@ from starlette.routing import Mount, Route
 
 from service.dialects.answers import collect
 from service.dialects.framing import encode_json
-from service.dialects.openai_chat_encode import ChatChunks, Envelope, encode_chat
+from service.dialects.openai_chat_encode import ChatChunks, encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
-from service.dialects.openai_completions import (
-    CompletionChunks,
-    encode_completions,
-    parse_completions,
-)
-from service.dialects.openai_shapes import fingerprint
+from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
+from service.dialects.openai_completions_request import parse_completions
+from service.dialects.openai_shapes import Envelope, fingerprint
 from service.dialects.respond import (
     Answers,
     State,

@@ -8,7 +8,6 @@ a call's first part has id, type and name, its later parts have none of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service.dialects.answers import Answer, total_usage
@@ -16,6 +15,7 @@ from service.dialects.failures import Failure, of_finished
 from service.dialects.framing import DONE, EVENT_STREAM, PING, encode_json, sse
 from service.dialects.openai_chat_request import Options
 from service.dialects.openai_shapes import (
+    Envelope,
     encode_end,
     encode_error,
     encode_logprobs,
@@ -36,25 +36,6 @@ from service.events import (
     Usage,
 )
 from service.generation import ToolCall
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """What is the same in every chunk of one response, and in the response itself."""
-
-    id: str
-    created: int
-    model: str
-    fingerprint: str
-
-    def fields(self, object: str) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": object,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": self.fingerprint,
-        }
 
 
 def encode_chat(envelope: Envelope, answers: Sequence[Answer], options: Options) -> dict[str, Any]:

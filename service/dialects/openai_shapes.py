@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from service.dialects.failures import Failure
@@ -27,6 +28,25 @@ ERROR_TYPES: Final = {
     429: "rate_limit_error",
     501: "not_supported_error",
 }
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What is the same in every chunk of one response, and in the response itself."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+    def fields(self, object: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
 
 
 def encode_error(failure: Failure) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import pytest
 
 from service.dialects.answers import collect
 from service.dialects.failures import Failure
-from service.dialects.openai_chat_encode import ChatChunks, Envelope, encode_chat
+from service.dialects.openai_chat_encode import ChatChunks, encode_chat
 from service.dialects.openai_chat_request import Options
+from service.dialects.openai_shapes import Envelope
 from service.events import (
     Event,
     FinishReason,

@@ -7,13 +7,9 @@ import pytest
 
 from service.dialects.answers import collect
 from service.dialects.fields import Fields
-from service.dialects.openai_chat_encode import Envelope
-from service.dialects.openai_completions import (
-    CompletionChunks,
-    CompletionOptions,
-    encode_completions,
-    parse_completions,
-)
+from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
+from service.dialects.openai_completions_request import CompletionOptions, parse_completions
+from service.dialects.openai_shapes import Envelope
 from service.errors import InvalidRequest
 from service.events import Event, FinishReason, Logprob, PromptLogprobs, TextDelta, TokenLogprobs
 from service.generation import GenerationRequest, Text, Tokens

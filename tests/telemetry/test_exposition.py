@@ -19,7 +19,8 @@ from service.app import create_app
 from service.settings import Settings
 from service.stats import StepStats
 from service.telemetry.exposition import Guards, render
-from service.telemetry.mirror import Snapshot, StateCollector
+from service.telemetry.mirror import StateCollector
+from service.telemetry.snapshot import Snapshot
 from tests.dialects.fakes import FakeRuntime
 
 GOLDEN = Path(__file__).with_name("families.txt")

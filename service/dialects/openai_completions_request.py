@@ -1,0 +1,135 @@
+"""POST /v1/completions: JSON → requests, one for each prompt. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.dialects.fields import Fields, integer
+from service.dialects.formats import parse_format
+from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
+from service.dialects.sampling import MAX_TOP, parse_sampling
+from service.generation import GenerationRequest, Text, Tokens
+
+MAX_PROMPTS: Final = 1024
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    n: int
+    best_of: int
+    # One for each prompt, empty strings where nothing is echoed.
+    echoes: tuple[str, ...]
+    # max_tokens 0: the prompt is only scored, and the one token that was sampled is left out.
+    scoring: bool = False
+    logprobs: int | None = None
+    include_usage: bool = False
+    continuous_usage: bool = False
+    token_ids_for_pieces: bool = False
+
+
+def parse_completions(
+    fields: Fields,
+    *,
+    id: str,
+    arrived: float,
+    endpoint: str,
+    default_max_tokens: int,
+    timeout: float | None = None,
+) -> tuple[list[GenerationRequest], CompletionOptions]:
+    if fields.text("suffix"):
+        raise fields.bad("suffix", "filling in the middle is not supported")
+    prompts = parse_prompts(fields)
+    options = parse_completion_options(fields, prompts)
+    limit = fields.integer("max_tokens", low=0, high=2**31 - 1)
+    if limit == 0 and not options.scoring:
+        raise fields.bad("max_tokens", "must be at least 1, or 0 together with echo")
+    stream = fields.flag("stream")
+    logprobs = options.logprobs
+    asked_prompt = prompt_logprobs(fields, stream)
+    ranked = options.best_of > options.n
+    sampling = parse_sampling(
+        fields,
+        max_tokens=default_max_tokens if limit is None else max(limit, 1),
+        logprobs=0 if ranked and logprobs is None else logprobs,
+        prompt_logprobs=logprobs if options.echoes[0] and asked_prompt is None else asked_prompt,
+    )
+    model = fields.text("model", longest=512) or ""
+    shape = parse_format(fields)
+    special = fields.flag("add_special_tokens", True)
+    requests = [
+        GenerationRequest(
+            id=f"{id}-{number}" if number else id,
+            model=model,
+            input=Text(prompt, special) if isinstance(prompt, str) else prompt,
+            arrived=arrived,
+            dialect="openai",
+            endpoint=endpoint,
+            sampling=sampling,
+            response_format=shape,
+            n=options.best_of,
+            stream=stream,
+            timeout=timeout,
+        )
+        for number, prompt in enumerate(prompts)
+    ]
+    return requests, options
+
+
+def parse_prompts(fields: Fields) -> list[str | Tokens]:
+    """A string, strings, token ids, or lists of token ids."""
+    value = fields.get("prompt")
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        raise fields.bad("prompt", "must be a string, or an array of strings or of token ids")
+    if not isinstance(value[0], str | list):
+        return [Tokens(ids(fields, "prompt", value))]
+    if len(value) > MAX_PROMPTS:
+        raise fields.bad("prompt", f"must not have more than {MAX_PROMPTS} elements")
+    prompts: list[str | Tokens] = []
+    for number, element in enumerate(value):
+        if isinstance(element, str):
+            prompts.append(element)
+        elif isinstance(element, list):
+            prompts.append(Tokens(ids(fields, f"prompt.{number}", element)))
+        else:
+            raise fields.bad(f"prompt.{number}", "must be a string or an array of token ids")
+    return prompts
+
+
+def ids(fields: Fields, key: str, values: list[Any]) -> tuple[int, ...]:
+    for number, value in enumerate(values):
+        # The usual case inline: a prompt may have a million of them.
+        if type(value) is not int or not 0 <= value < 2**31:
+            integer(fields, f"{key}.{number}", value, 0, 2**31 - 1)
+    return tuple(values)
+
+
+def parse_completion_options(fields: Fields, prompts: Sequence[str | Tokens]) -> CompletionOptions:
+    n = fields.integer("n", low=1, high=MAX_ANSWERS) or 1
+    best_of = fields.integer("best_of", low=1, high=MAX_ANSWERS) or n
+    if best_of < n:
+        raise fields.bad("best_of", "must not be smaller than n")
+    stream = fields.flag("stream")
+    if best_of > n and stream:
+        raise fields.bad("best_of", "cannot be streamed: it takes all answers to choose from them")
+    echo = fields.flag("echo")
+    if echo and not all(isinstance(prompt, str) for prompt in prompts):
+        raise fields.bad("echo", "needs the prompt as text")
+    usage = fields.object("stream_options")
+    include = usage is not None and usage.flag("include_usage")
+    continuous = usage is not None and usage.flag("continuous_usage_stats")
+    if (include or continuous) and not stream:
+        raise fields.bad("stream_options", "is only for streams: set stream")
+    return CompletionOptions(
+        n=n,
+        best_of=best_of,
+        echoes=tuple(p if echo and isinstance(p, str) else "" for p in prompts),
+        scoring=echo and fields.get("max_tokens") == 0,
+        logprobs=fields.integer("logprobs", low=0, high=MAX_TOP),
+        include_usage=include or continuous,
+        continuous_usage=continuous,
+        token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
+    )

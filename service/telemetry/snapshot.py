@@ -1,0 +1,116 @@
+"""The state that gauges mirror, taken at one moment on the event loop, and its parts as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from service.catalog.card import ModelCard
+from service.stats import StepStats
+
+SIZE_CLASSES: Final = (("small", 7.0), ("medium", 30.0), ("large", 70.0))
+
+
+class Facts(Protocol):
+    """Of `facts.ModelFacts`, what is shown here."""
+
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def n_ctx_seq(self) -> int: ...
+    @property
+    def n_ctx_train(self) -> int: ...
+    @property
+    def n_seq(self) -> int: ...
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def engine_version(self) -> str: ...
+
+
+class Status(Protocol):
+    """Of `runtime.ModelStatus`, what is shown here."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def facts(self) -> Facts | None: ...
+    @property
+    def running(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def queue_capacity(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    ready: bool = False
+    models: Sequence[Status] = ()
+    steps: Mapping[str, StepStats] = field(default_factory=dict)
+    last_used: Mapping[str, float] = field(default_factory=dict)
+
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+def of_models(read: Callable[[Status], float | None]) -> Callable[[Snapshot], Samples]:
+    """One sample for each model of which `read` knows a value."""
+
+    def samples(snapshot: Snapshot) -> Samples:
+        for status in snapshot.models:
+            if (value := read(status)) is not None:
+                yield (status.card.name,), value
+
+    return samples
+
+
+def of_engines(read: Callable[[StepStats, Facts], float | None]) -> Callable[[Snapshot], Samples]:
+    """The same, of the models whose engine is up and has made a step."""
+
+    def samples(snapshot: Snapshot) -> Samples:
+        for status in snapshot.models:
+            step = snapshot.steps.get(status.card.name)
+            if status.state == "ready" and status.facts is not None and step is not None:
+                value = read(step, status.facts)
+                if value is not None:
+                    yield (status.card.name,), value
+
+    return samples
+
+
+def of_facts(read: Callable[[Facts], float]) -> Callable[[Snapshot], Samples]:
+    return of_models(lambda status: None if status.facts is None else read(status.facts))
+
+
+def context_tokens(snapshot: Snapshot) -> Samples:
+    for status in snapshot.models:
+        facts = status.facts
+        trained = facts.n_ctx_train if facts else status.card.context_length
+        if trained is not None:
+            yield (status.card.name, "trained"), trained
+        if facts is not None:
+            yield (status.card.name, "configured"), facts.n_ctx
+            yield (status.card.name, "reported"), facts.n_ctx_seq
+
+
+def discovered(snapshot: Snapshot) -> Samples:
+    counts: dict[tuple[str, ...], int] = {}
+    for status in snapshot.models:
+        key = (status.card.source, size_class(status.card.parameter_count))
+        counts[key] = counts.get(key, 0) + 1
+    return counts.items()
+
+
+def size_class(parameters: int | None) -> str:
+    if parameters is None:
+        return "unknown"
+    billions = parameters / 1e9
+    return next((n for n, most in SIZE_CLASSES if billions < most), "xlarge")
+
+
+def up(status: Status) -> float | None:
+    return {"ready": 1.0, "restarting": 0.0, "failed": 0.0}.get(status.state)
