@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, SettingsError, is_loopback, load, table
+from service.settings import WITHOUT_EFFECT, Settings, SettingsError, is_loopback, load, table
 
 ROOT = Path(__file__).parents[1]
 
@@ -173,6 +173,13 @@ def test_every_setting_says_what_it_is() -> None:
         assert field.description.endswith("."), key
         if field.annotation in (float, float | None):
             assert "econds" in field.description, f"{key}: in what unit?"
+
+
+def test_every_setting_is_read_somewhere_or_said_to_have_no_effect() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "service").rglob("*.py"))
+    read = {key for key in Settings.model_fields if re.search(rf"[.]{key}\b", source)}
+
+    assert Settings.model_fields.keys() - read == WITHOUT_EFFECT | {"config"}
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:

@@ -7,8 +7,9 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.errors import ModelNotFound
+from service.events import ReasoningDelta, TextDelta
 from service.settings import Settings
-from tests.dialects.fakes import FakeRuntime
+from tests.dialects.fakes import FakeRuntime, end
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -80,6 +81,7 @@ def test_a_client_may_shorten_its_own_deadline() -> None:
 def test_models_are_listed_with_what_is_known_of_them() -> None:
     with client() as http:
         listed = http.get("/v1/models").json()
+        assert http.get("/v1/models/").json() == listed
 
     assert listed["object"] == "list"
     (model,) = listed["data"]
@@ -143,9 +145,6 @@ def test_the_longest_body_is_a_setting() -> None:
 
 
 def test_the_names_of_thoughts_are_a_setting() -> None:
-    from service.events import ReasoningDelta, TextDelta
-    from tests.dialects.fakes import end
-
     runtime = FakeRuntime(script=[[ReasoningDelta(0, "hm"), TextDelta(0, "a"), end()]])
     with client(runtime, reasoning_fields="reasoning_content") as http:
         message = http.post("/v1/chat/completions", json=CHAT).json()["choices"][0]["message"]

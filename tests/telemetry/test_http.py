@@ -60,6 +60,16 @@ def test_a_request_is_one_line_with_what_it_took(caplog: pytest.LogCaptureFixtur
     }
 
 
+def test_the_line_of_a_list_of_prompts_counts_them_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    runtime = FakeRuntime(script=says("x", index=0) + says("y", index=1))
+    with client(runtime) as http:
+        http.post("/v1/completions", json={"prompt": ["a", "b", "c"], "n": 2})
+
+    (line,) = lines(caplog)
+    assert (line["prompt_tokens"], line["cached_tokens"], line["generation_tokens"]) == (21, 6, 6)
+
+
 def test_neither_prompt_nor_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with client(FakeRuntime(script=says(CANARY))) as http:
