@@ -249,7 +249,8 @@ def test_promtool_accepts_the_metrics_under_load(running: Service) -> None:
     if promtool is None:
         pytest.skip("promtool is missing: it comes with Debian's package `prometheus`")
     with httpx.stream("POST", running.url + "/v1/chat/completions", json=ENDLESS) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()
+        next(lines)
         text = running.metrics()
     check = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True
