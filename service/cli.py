@@ -25,7 +25,7 @@ import uvicorn
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.http_protocol import HttpProtocol
 from service.runtime import Runtime
-from service.settings import Settings, SettingsError, load
+from service.settings import WITHOUT_EFFECT, Settings, SettingsError, load
 from service.telemetry import logs
 
 logger = logging.getLogger("service")
@@ -78,6 +78,8 @@ def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> in
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(os.environ):
         logger.warning("%s in the environment is no setting", name)
+    for key in sorted(settings.model_fields_set & WITHOUT_EFFECT):
+        logger.warning("%s is set and has no effect yet", key)
     app = create_app(settings, make_runtime)
     config = uvicorn.Config(
         app,

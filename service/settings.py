@@ -25,6 +25,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+# Taken from the file format that installations have, by features that are still to come. Who sets
+# one is told so at start.
+WITHOUT_EFFECT = frozenset(
+    {"keep_alive", "enable_model_inspection", "state_dir", "preserve_think_tags"}
+)
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -305,7 +310,8 @@ def table() -> str:
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for key, field in Settings.model_fields.items():
         default = "" if field.default_factory else shown(field.default)
-        rows.append(f"| `{key}` | {default} | {field.description} |")
+        later = " **No effect yet.**" if key in WITHOUT_EFFECT else ""
+        rows.append(f"| `{key}` | {default} | {field.description}{later} |")
     return "\n".join(rows) + "\n"
 
 

@@ -130,7 +130,7 @@ def test_a_prompt_that_was_seen_before_is_not_computed_again(client: openai.Open
 
 def test_thoughts_are_kept_apart_and_counted(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
-        model=MODEL, messages=ASK, max_tokens=400, reasoning_effort="high"
+        model=MODEL, messages=ASK, max_tokens=400, temperature=0, reasoning_effort="high"
     )
 
     message = answer.choices[0].message

@@ -113,10 +113,13 @@ async def list_models(request: Request[State]) -> Response:
 
 
 async def one_model(request: Request[State]) -> Response:
+    id = request.path_params["id"]
+    if not id:  # /v1/models/
+        return await list_models(request)
     runtime = request.state["runtime"]
-    card = runtime.resolve(request.path_params["id"])
+    card = runtime.resolve(id)
     status = next(status for status in runtime.models() if status.card.name == card.name)
-    return json(encode_model(status) | {"id": request.path_params["id"]}, [])
+    return json(encode_model(status) | {"id": id}, [])
 
 
 def encode_model(status: ModelStatus) -> dict[str, Any]:

@@ -73,7 +73,7 @@ async def admitted(request: Request[State], wanted: GenerationRequest) -> Genera
     """Raises ServiceError, or ClientGone where the client did not wait for it."""
     runtime = request.state["runtime"]
     exchange = exchange_of(request.scope)
-    exchange.stream = wanted.stream
+    exchange.stream, exchange.n = wanted.stream, wanted.n
     # For the labels of what may be refused next; the name in `wanted` is the client's word.
     exchange.model = runtime.resolve(wanted.model or None).name
     return await unless_gone(request.receive, runtime.admit(wanted))

@@ -49,6 +49,8 @@ class Exchange:
     gone: bool = False
     size: int = 0
     finished: list[Finished] = field(default_factory=list)
+    # Answers to each prompt, of which a request may have several.
+    n: int = 1
     ignored: list[str] = field(default_factory=list)
 
     @property
@@ -187,9 +189,10 @@ def line_of(exchange: Exchange, endpoint: str, elapsed: float) -> dict[str, Any]
 def tokens_of(exchange: Exchange) -> dict[str, Any]:
     first = exchange.finished[0]
     timings = first.timings
+    prompts = {end.index // exchange.n: end.usage for end in reversed(exchange.finished)}.values()
     fields: dict[str, Any] = {
-        "prompt_tokens": first.usage.prompt_tokens,
-        "cached_tokens": first.usage.cached_tokens,
+        "prompt_tokens": sum(usage.prompt_tokens for usage in prompts),
+        "cached_tokens": sum(usage.cached_tokens for usage in prompts),
         "generation_tokens": sum(f.usage.generation_tokens for f in exchange.finished),
         "finish_reason": ",".join(dict.fromkeys(f.reason.value for f in exchange.finished)),
     }

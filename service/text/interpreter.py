@@ -24,7 +24,7 @@ class Interpreter:
     tools: the syntax of its calls, None where no tools were offered: then nothing is a call.
     names: the tools that were offered. stream_arguments, parallel: see `Calls`.
 
-    Log-probabilities ride on the first delta that leaves after their token arrived.
+    Log-probabilities, and the count of tokens, ride on the first delta that leaves after them.
     """
 
     def __init__(
@@ -47,7 +47,9 @@ class Interpreter:
             index, names, stream_arguments=stream_arguments, parallel=parallel, new_id=new_id
         )
         self._tools = tools.parser(self._calls) if tools else None
+        # Of tokens that no delta has left with yet.
         self._logprobs: tuple[TokenLogprobs, ...] = ()
+        self._silent_tokens = 0
 
     @property
     def called(self) -> bool:
@@ -66,7 +68,8 @@ class Interpreter:
             self.reasoning_tokens += event.tokens
         if event.logprobs:
             self._logprobs += event.logprobs
-        return self._with_logprobs(self._deltas(parts))
+        self._silent_tokens += event.tokens
+        return self._laden(self._deltas(parts))
 
     def flush(self) -> list[Delta]:
         """The end of the answer: whatever was held back, as what it turned out to be."""
@@ -75,7 +78,7 @@ class Interpreter:
             deltas += map(self._delta, self._tools.flush())
         if self._logprobs and not deltas:
             deltas.append(TextDelta(self.index, ""))
-        return self._with_logprobs(deltas)
+        return self._laden(deltas)
 
     def _deltas(self, parts: list[tuple[Kind, str]]) -> list[Delta]:
         out: list[Delta] = []
@@ -91,16 +94,16 @@ class Interpreter:
     def _delta(self, part: Part) -> Delta:
         return TextDelta(self.index, part) if isinstance(part, str) else part
 
-    def _with_logprobs(self, deltas: list[Delta]) -> list[Delta]:
-        if deltas and self._logprobs:
-            deltas[0] = _carrying(deltas[0], self._logprobs)
-            self._logprobs = ()
+    def _laden(self, deltas: list[Delta]) -> list[Delta]:
+        if deltas:
+            deltas[0] = _carrying(deltas[0], self._logprobs, self._silent_tokens)
+            self._logprobs, self._silent_tokens = (), 0
         return deltas
 
 
-def _carrying(delta: Delta, logprobs: tuple[TokenLogprobs, ...]) -> Delta:
+def _carrying(delta: Delta, logprobs: tuple[TokenLogprobs, ...], tokens: int) -> Delta:
     if isinstance(delta, ToolCallDelta):
         return ToolCallDelta(
-            delta.index, delta.call, delta.arguments, delta.id, delta.name, logprobs
+            delta.index, delta.call, delta.arguments, delta.id, delta.name, logprobs, tokens
         )
-    return type(delta)(delta.index, delta.text, logprobs)
+    return type(delta)(delta.index, delta.text, logprobs, tokens)

@@ -50,7 +50,7 @@ def run(it: Interpreter, *pieces: str) -> tuple[str, str, str]:
 def test_plain_text_passes_as_it_is() -> None:
     it = interpreter()
 
-    assert it.feed(event("It is <4>")) == [TextDelta(3, "It is <4>")]
+    assert it.feed(event("It is <4>")) == [TextDelta(3, "It is <4>", tokens=1)]
     assert it.flush() == []
     assert not it.called
 
@@ -80,11 +80,11 @@ def test_a_call_that_breaks_off_was_no_call_made() -> None:
 def test_tokens_are_counted_while_the_thoughts_last_even_those_whose_text_is_held_back() -> None:
     it = interpreter(THINK, inside=True)
 
-    assert it.feed(TokenEvent(3, "Hm", 2, 0)) == [ReasoningDelta(3, "Hm")]
+    assert it.feed(TokenEvent(3, "Hm", 2, 0)) == [ReasoningDelta(3, "Hm", tokens=2)]
     assert it.feed(TokenEvent(3, "", 1, 0)) == []
     assert it.feed(TokenEvent(3, "</thi", 1, 0)) == []
     assert it.feed(TokenEvent(3, "nk>", 1, 0)) == []
-    assert it.feed(TokenEvent(3, "4", 1, 0)) == [TextDelta(3, "4")]
+    assert it.feed(TokenEvent(3, "4", 1, 0)) == [TextDelta(3, "4", tokens=4)]
     assert it.reasoning_tokens == 5
 
 
@@ -109,11 +109,11 @@ def test_log_probabilities_ride_on_the_first_delta_after_their_token() -> None:
 
     assert it.feed(event("<think>", 1, with_logprobs=True)) == []
     assert it.feed(event("Hm</think>4", 2, with_logprobs=True)) == [
-        ReasoningDelta(3, "Hm", logprobs(1) + logprobs(2)),
+        ReasoningDelta(3, "Hm", logprobs(1) + logprobs(2), tokens=2),
         TextDelta(3, "4"),
     ]
     assert it.feed(event("", 3, with_logprobs=True)) == []
-    assert it.flush() == [TextDelta(3, "", logprobs(3))]
+    assert it.flush() == [TextDelta(3, "", logprobs(3), tokens=1)]
 
 
 def test_log_probabilities_ride_on_parts_of_calls_too() -> None:
@@ -121,7 +121,7 @@ def test_log_probabilities_ride_on_parts_of_calls_too() -> None:
     it.feed(event('<tool_call>{"name": "f", "arguments": ', 1, with_logprobs=True))
 
     first, second = it.feed(event("{}", 2, with_logprobs=True))
-    assert first == ToolCallDelta(3, 0, "", "id", "f", logprobs(1) + logprobs(2))
+    assert first == ToolCallDelta(3, 0, "", "id", "f", logprobs(1) + logprobs(2), tokens=2)
     assert second == ToolCallDelta(3, 0, "{}")
 
 
