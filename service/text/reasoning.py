@@ -97,7 +97,8 @@ def splitter(form: ReasoningFormat, inside: bool = False) -> Splitter:
 class ReasoningParser:
     """Splits text into what lies between the tags of `form` and what follows them.
 
-    The tags never come out, nor does white space that follows one. A block that never ends
+    The tags never come out, nor does white space that follows one, or that stands before an answer
+    without thoughts. A block that never ends
     stays reasoning. The states are methods: each takes the text at hand, appends what it
     releases, and returns the text that it leaves to the next state.
     """
@@ -133,7 +134,7 @@ class ReasoningParser:
             self._held = text
             return ""
         self._state = self._answer
-        return text
+        return begun
 
     def _opened(self, text: str, out: list[tuple[Kind, str]]) -> str:
         text = text.lstrip()
