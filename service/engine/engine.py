@@ -104,14 +104,13 @@ class Engine:
         self._model = model
         self._send = send
         self._clock = clock
-        self._pacer = PrefillPacer(params.n_batch, params.prefill_chunk)
+        self._pacer = PrefillPacer(min(params.n_batch, params.n_ubatch), params.prefill_chunk)
         prefixes = PrefixCache(
             facts.n_seq, can_rollback=facts.can_rollback, enabled=params.prefix_cache
         )
         self._scheduler = Scheduler(
             prefixes,
             self._pacer,
-            step_tokens=min(params.n_batch, params.n_ubatch),
             split=split,
             output_rows=output_rows(facts.n_seq),
         )

@@ -22,8 +22,10 @@ import psutil
 from service.engine.batch import Batch
 from service.engine.context import choose_context
 from service.engine.llama_sampler import Candidates, LlamaSampler
-from service.engine.model import Ids, InvalidPrompt
+from service.engine.model import Ids, InvalidPrompt, Sampler
+from service.engine.sampling import seed_of, takes_whole_distribution
 from service.engine.scheduler import output_rows
+from service.engine.whole_distribution import WholeDistribution
 from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs
 from service.facts import ModelFacts
@@ -127,7 +129,10 @@ class LlamaModel:
 
     def sampler(
         self, sampling: SamplingParams, grammar: Grammar | None, prompt: Ids, index: int
-    ) -> LlamaSampler:
+    ) -> Sampler:
+        if grammar is None and takes_whole_distribution(sampling):
+            seed = (seed_of(sampling) + index) & 0xFFFFFFFF
+            return WholeDistribution(self._logits, self._n_vocab, sampling.temperature, seed)
         return LlamaSampler(
             self._vocab,
             self._context,

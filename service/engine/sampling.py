@@ -33,6 +33,13 @@ def seed_of(sampling: SamplingParams) -> int:
     return sampling.seed & 0xFFFFFFFF
 
 
+def takes_whole_distribution(sampling: SamplingParams) -> bool:
+    """Whether temperature is all there is: no cut, no penalty, no bias, no ban."""
+    bans = bool(sampling.min_tokens or sampling.ignore_eos)
+    names = [stage.name for stage in stages(sampling, n_ctx=1, seed=0)]
+    return names == ["temp", "dist"] and not bans
+
+
 def stages(sampling: SamplingParams, n_ctx: int, seed: int) -> list[Stage]:
     """The chain for one sequence. `n_ctx` bounds what "the whole answer" can mean."""
     chain = _penalties(sampling, n_ctx)

@@ -70,7 +70,7 @@ class Plan:
 
 
 class Scheduler:
-    """`step_tokens` bounds a step that only computes prompts, `pacer` one that also decodes.
+    """`pacer` bounds the prompt tokens of a step.
 
     `split`: each slot has cells of its own, and rows of a batch must stand in ascending slot
     order without gaps, or llama.cpp reads the weights once more for every gap. Otherwise the
@@ -83,7 +83,6 @@ class Scheduler:
         prefixes: PrefixCache,
         pacer: PrefillPacer,
         *,
-        step_tokens: int,
         split: bool,
         output_rows: int,
     ) -> None:
@@ -91,7 +90,6 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.prefixes = prefixes
         self._pacer = pacer
-        self._step_tokens = step_tokens
         self._split = split
         self._output_rows = output_rows
         self._shared = None if split else SharedCells(prefixes.size)
@@ -249,7 +247,7 @@ class Scheduler:
 
     def _fill(self, plan: Plan) -> None:
         decoding = sum(sequence.pending == 1 for sequence in self.running)
-        budget = self._pacer.chunk if decoding else self._step_tokens
+        budget = self._pacer.beside if decoding else self._pacer.alone
         outputs = self._output_rows - len(self.running)
         for sequence in self.running:
             pending = sequence.pending

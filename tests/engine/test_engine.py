@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.scheduler import WORTH_MOVING
+from service.engine.scheduler import WORTH_MOVING, WORTH_WAITING
 from service.engine.wire import Admitted, Cancel, Refused
 from service.events import Finished, FinishReason, PromptLogprobs, TokenEvent
 from service.generation import SamplingParams
@@ -57,8 +57,11 @@ def test_a_prefix_in_flight_is_computed_once_for_all(layout: str) -> None:
 
     for id in range(4):
         assert bench.tokens(id) == answer([*SHARED, 200 + id], 8)
-    assert [bench.end(id).usage.cached_tokens for id in range(4)] == [0, 100, 100, 100]
-    assert model.computed_tokens == 101 + 3 * 1 + 4 * 7
+    cached = [bench.end(id).usage.cached_tokens for id in range(4)]
+    # The last few tokens are not worth another step of waiting.
+    assert cached[0] == 0
+    assert all(100 - WORTH_WAITING < count <= 100 for count in cached[1:])
+    assert model.computed_tokens == 4 * 101 - sum(cached) + 4 * 7
 
 
 def test_n_answers_share_one_prefill(layout: str) -> None:
@@ -67,7 +70,7 @@ def test_n_answers_share_one_prefill(layout: str) -> None:
     bench.submit(1, SHARED, n=3)
     bench.run()
 
-    assert model.computed_tokens == 100 + 2 * 1 + 3 * 7
+    assert model.computed_tokens <= 100 + 2 * WORTH_WAITING + 3 * 7
     for index in range(3):
         assert bench.tokens(1, index) == answer(SHARED, 8)
         assert bench.end(1, index).index == index

@@ -1,36 +1,47 @@
 from __future__ import annotations
 
-from service.engine.pacing import FIRST_CHUNK, MIN_CHUNK, STRETCH, PrefillPacer
+from service.engine.pacing import LEAST, MIN_CHUNK, STEP_SECONDS, STRETCH, PrefillPacer
 
 
-def test_before_anything_is_measured_the_chunk_is_a_guess() -> None:
-    assert PrefillPacer(2048).chunk == FIRST_CHUNK
+def paced(decode_seconds: float, token_seconds: float, step_tokens: int = 2048) -> PrefillPacer:
+    pacer = PrefillPacer(step_tokens)
+    for _ in range(50):
+        pacer.observe(0, 4, decode_seconds)
+        pacer.observe(128, 4, decode_seconds + 128 * token_seconds)
+    return pacer
+
+
+def test_the_first_step_is_small_since_nothing_is_known_of_the_machine() -> None:
+    pacer = PrefillPacer(2048)
+
+    assert pacer.alone == pacer.beside == LEAST
 
 
 def test_a_step_with_a_chunk_lasts_as_often_a_plain_step_as_promised() -> None:
-    pacer = PrefillPacer(2048)
-    for _ in range(50):
-        pacer.observe(0, 4, 0.060)
-        pacer.observe(128, 4, 0.060 + 128 * 0.0035)
+    pacer = paced(0.020, 0.0002)
+    duration = 0.020 + pacer.beside * 0.0002
 
-    duration = 0.060 + pacer.chunk * 0.0035
-    assert 0.8 * STRETCH * 0.060 < duration <= STRETCH * 0.060
+    assert 0.9 * STRETCH * 0.020 < duration <= STRETCH * 0.020
 
 
-def test_the_chunk_stays_within_its_bounds() -> None:
-    slow, fast = PrefillPacer(512), PrefillPacer(512)
-    slow.observe(0, 1, 0.001)
-    slow.observe(64, 1, 1.0)
-    fast.observe(0, 1, 1.0)
-    fast.observe(64, 1, 1.001)
+def test_a_chunk_is_not_so_small_that_everyone_would_wait_longer_in_all() -> None:
+    assert paced(0.010, 0.0035).beside == MIN_CHUNK
 
-    assert slow.chunk == MIN_CHUNK
-    assert fast.chunk == 512
+
+def test_no_step_lasts_longer_than_can_be_waited_for() -> None:
+    pacer = paced(1.0, 0.03)
+
+    assert pacer.alone * 0.03 <= STEP_SECONDS
+    assert pacer.beside <= pacer.alone
+    assert paced(10.0, 1.0).alone == LEAST
+
+
+def test_a_fast_machine_computes_whole_steps() -> None:
+    assert paced(0.01, 0.00001, step_tokens=512).alone == 512
 
 
 def test_the_operators_chunk_stands() -> None:
     pacer = PrefillPacer(2048, fixed=100)
-    pacer.observe(0, 1, 0.001)
-    pacer.observe(64, 1, 1.0)
+    pacer.observe(64, 0, 1.0)
 
-    assert pacer.chunk == 100
+    assert pacer.beside == 100
