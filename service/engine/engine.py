@@ -119,6 +119,8 @@ class Engine:
         self._steps = 0
         self._closed = False
         self._told_idle = True
+        # What the last frame took: it counts with the next step, which can still report it.
+        self._sending = 0.0
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
@@ -162,23 +164,21 @@ class Engine:
         for sequence in plan.admitted:
             if sequence.scheduled is None:
                 sequence.scheduled = started
-        for move in plan.moves:
-            self._carry_out(move)
+        moving = self._carry_out(plan.moves)
         first_rows = self._fill(plan)
         before = self._clock()
         decoded = self._model.decode(self._batch)
-        after = self._clock()
+        decoding = self._clock() - before
         if not decoded:
             self._make_room(plan, tally)
             return
         self._scheduler.computed(plan)
         sampling = self._sample(plan, first_rows, tally)
-        in_llama = after - before + sampling
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
-        phase = self._observe(plan, after - before)
-        overhead = self._clock() - started - in_llama
-        self._report(plan, tally, phase, after - before, overhead)
+        phase = self._observe(plan, decoding)
+        python = self._clock() - started - moving - decoding - sampling
+        self._report(plan, tally, phase, decoding, python + self._sending)
 
     def _take_commands(self, tally: _Tally) -> None:
         while True:
@@ -198,14 +198,20 @@ class Engine:
             for sequence in command:
                 self._scheduler.add(sequence)
 
-    def _carry_out(self, move: Move) -> None:
-        match move:
-            case Forget(slot, start):
-                self._model.forget(slot, start)
-            case Copy(source, target, length):
-                self._model.copy(source, target, length)
-            case _:
-                self._model.swap(move.a, move.b)
+    def _carry_out(self, moves: list[Move]) -> float:
+        """Returns the seconds that llama.cpp took for it."""
+        if not moves:
+            return 0.0
+        before = self._clock()
+        for move in moves:
+            match move:
+                case Forget(slot, start):
+                    self._model.forget(slot, start)
+                case Copy(source, target, length):
+                    self._model.copy(source, target, length)
+                case _:
+                    self._model.swap(move.a, move.b)
+        return self._clock() - before
 
     def _fill(self, plan: Plan) -> list[int]:
         batch = self._batch
@@ -224,29 +230,27 @@ class Engine:
 
     def _sample(self, plan: Plan, first_rows: list[int], tally: _Tally) -> float:
         """Sample every row that asks for it. Returns the seconds spent in llama.cpp."""
-        clock = self._clock
-        seconds = 0.0
+        sampling: list[tuple[Sequence, int]] = []
         for row, first in zip(plan.rows, first_rows, strict=True):
             sequence = row.sequence
             if sequence.scores_prompt:
                 self._score_prompt(row, first, tally)
-            if row.samples and sequence.n_tokens >= sequence.limit:
+            if not row.samples:
+                continue
+            if sequence.n_tokens < sequence.limit:
+                sampling.append((sequence, first + row.length - 1))
+            else:
                 # Nothing was asked for beyond the prompt (max_tokens 0: scoring).
                 tally.finished.append((sequence, FinishReason.LENGTH))
-            elif row.samples:
-                at = first + row.length - 1
-                before = clock()
-                token = sequence.sampler.sample(at)
-                now = clock()
-                seconds += now - before
-                if sequence.first_token is None:
-                    sequence.first_token = now
-                elif sequence.last_token is not None:
-                    tally.gaps.append(now - sequence.last_token)
-                sequence.last_token = now
-                sequence.append(token)
-                self._accept(sequence, token, at, tally)
-        return seconds
+        before = self._clock()
+        tokens = [sequence.sampler.sample(row) for sequence, row in sampling]
+        now = self._clock()
+        for (sequence, row), token in zip(sampling, tokens, strict=True):
+            sequence.append(token, now)
+            if sequence.gap is not None:
+                tally.gaps.append(sequence.gap)
+            self._accept(sequence, token, row, tally)
+        return now - before
 
     def _accept(self, sequence: Sequence, token: int, row: int, tally: _Tally) -> None:
         model, sampling = self._model, sequence.sampling
@@ -305,7 +309,7 @@ class Engine:
                 self._end(sequence, FinishReason.ERROR, tally, error="the KV cache is full")
         else:
             move, victim = reclaimed
-            self._carry_out(move)
+            self._carry_out([move])
             if victim is None:
                 plan.evictions += 1
             else:
@@ -353,4 +357,6 @@ class Engine:
             tally.preemptions,
             tuple((row.sequence.request, row.sequence.n_past) for row in prefills),
         )
+        before = self._clock()
         self._send(Step(stats, tally.outputs))
+        self._sending = self._clock() - before

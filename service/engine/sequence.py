@@ -55,6 +55,8 @@ class Sequence:
         self.scheduled: float | None = None
         self.first_token: float | None = None
         self.last_token: float | None = None
+        # Seconds between the last two tokens.
+        self.gap: float | None = None
         self.preempted = False
         # Gathered while the prompt is computed; None where unwanted, and once they are sent.
         self.prompt_logprobs: list[TokenLogprobs | None] | None = None
@@ -83,7 +85,12 @@ class Sequence:
         if self.prompt_logprobs is not None:
             self.prompt_logprobs = [None]
 
-    def append(self, token: int) -> None:
+    def append(self, token: int, now: float) -> None:
+        """Take a token that was sampled at `now`."""
+        self.gap = None if self.last_token is None else now - self.last_token
+        self.last_token = now
+        if self.first_token is None:
+            self.first_token = now
         if self.n_tokens == len(self.tokens):
             grown = np.empty(min(self.limit, 2 * len(self.tokens)) + 1, np.int32)
             grown[: self.n_tokens] = self.tokens
