@@ -26,6 +26,7 @@ from service.catalog.catalog import Catalog
 from service.dialects import openai, openai_shapes
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
+from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
 from service.host_guard import HostGuard
 from service.runtime import Runtime
@@ -82,6 +83,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         yield {
             "runtime": runtime,
             "settings": settings,
+            "turnstile": Turnstile(),
             "recorder": recorder,
             "mirror": mirror,
             "version": VERSION,

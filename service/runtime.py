@@ -85,7 +85,8 @@ class Runtime:
         self._settings = settings
         self._observer = observer
         self._residency = Residency(settings, self._on_step, command=command, limits=limits)
-        self._templates: dict[tuple[str | None, str, str], ChatTemplate] = {}
+        # Being compiled, or compiled: many requests may want one before it is.
+        self._templates: dict[tuple[str | None, str, str], asyncio.Task[ChatTemplate]] = {}
         self._rescans: asyncio.Task[None] | None = None
         self._first: EngineHost | None = None
         self._scanned = False
@@ -224,8 +225,10 @@ class Runtime:
     async def _template(self, facts: ModelFacts) -> ChatTemplate:
         key = (facts.chat_template, facts.bos, facts.eos)
         if key not in self._templates:
-            self._templates[key] = await asyncio.to_thread(ChatTemplate, *key)
-        return self._templates[key]
+            compiling = asyncio.to_thread(ChatTemplate, *key)
+            self._templates[key] = asyncio.create_task(compiling)
+        # One request's leaving must not cost the others their template.
+        return await asyncio.shield(self._templates[key])
 
     def _on_step(self, model: str, stats: StepStats) -> None:
         try:

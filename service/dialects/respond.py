@@ -20,6 +20,7 @@ from service.dialects.body import ClientGone, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
 from service.dialects.sampling import timeout_of
+from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
 from service.events import Event, Finished, Timings
 from service.generation import GenerationRequest
@@ -41,6 +42,7 @@ class State(TypedDict):
 
     runtime: Runtime
     settings: Settings
+    turnstile: Turnstile
 
 
 class Answers(Protocol):
@@ -65,6 +67,7 @@ class Encoder(Protocol):
 async def read_fields(request: Request[State], api: str) -> Fields:
     """The first step of every generating endpoint."""
     exchange_of(request.scope).api = api
+    await request.state["turnstile"].turn()
     limit = request.state["settings"].max_body_bytes
     return Fields(await read_object(request.scope, request.receive, limit))
 

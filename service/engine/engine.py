@@ -243,13 +243,13 @@ class Engine:
                 # Nothing was asked for beyond the prompt (max_tokens 0: scoring).
                 tally.finished.append((sequence, FinishReason.LENGTH))
         before = self._clock()
-        tokens = [sequence.sampler.sample(row) for sequence, row in sampling]
+        tokens = [sequence.sampler.sample(at) for sequence, at in sampling]
         now = self._clock()
-        for (sequence, row), token in zip(sampling, tokens, strict=True):
+        for (sequence, at), token in zip(sampling, tokens, strict=True):
             sequence.append(token, now)
             if sequence.gap is not None:
                 tally.gaps.append(sequence.gap)
-            self._accept(sequence, token, row, tally)
+            self._accept(sequence, token, at, tally)
         return now - before
 
     def _accept(self, sequence: Sequence, token: int, row: int, tally: _Tally) -> None:
