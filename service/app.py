@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -80,6 +81,9 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
             starting.result()
         else:
             starting.add_done_callback(partial(stop_if_failed, app))
+        # What was imported stays: no collection needs to look at it again, while streams wait.
+        gc.collect()
+        gc.freeze()
         yield {
             "runtime": runtime,
             "settings": settings,

@@ -15,8 +15,8 @@ from service.events import FinishReason, Timings, Usage
 class StepStats(Struct, frozen=True, array_like=True):
     """One `llama_decode` and what surrounds it; `running` and the KV figures are after the step.
 
-    `decode_seconds` is that call; `overhead_seconds` all time outside llama.cpp, the sending of the
-    step before included.
+    `decode_seconds` is that call; `overhead_seconds` the processor time of the step loop outside
+    llama.cpp, the sending of the step before included.
 
     A step of phase `idle` computed nothing: it is sent once when work runs out (after a cancel,
     for one), so that no gauge keeps the last busy value.

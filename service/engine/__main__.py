@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -148,6 +149,9 @@ def main() -> None:
         sys.exit(1)
     channel.send(Ready(os.getpid(), model.facts))
     engine = Engine(model, params, channel.send)
+    # What was imported and loaded stays: no collection needs to look at it again, between two steps.
+    gc.collect()
+    gc.freeze()
     reading = partial(read_commands, channel, engine, commands[1:])
     threading.Thread(target=or_die, args=(channel, reading), name="reader", daemon=True).start()
     or_die(channel, engine.run)

@@ -88,6 +88,34 @@ class _Tally:
     preemptions: int = 0
 
 
+class _Stopwatch:
+    """Adds up the processor time that the step loop takes outside llama.cpp.
+
+    Of the processor, not of the wall: on a busy machine the kernel gives the core away just when a
+    frame wakes the service, and that is the service's time.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sum = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        self._since = self._clock()
+
+    def pause(self) -> None:
+        if self._since is not None:
+            self._sum += self._clock() - self._since
+            self._since = None
+
+    def lap(self) -> float:
+        """The seconds since the last lap; it goes on."""
+        self.pause()
+        lap, self._sum = self._sum, 0.0
+        self.start()
+        return lap
+
+
 class Engine:
     """`model` and everything in here belongs to the thread that calls `run`; `admit` and `cancel`
     may be called from one other."""
@@ -98,6 +126,7 @@ class Engine:
         params: EngineParams,
         send: Send,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         facts = model.facts
         split = facts.kv_layout == "split"
@@ -119,8 +148,7 @@ class Engine:
         self._steps = 0
         self._closed = False
         self._told_idle = True
-        # What the last frame took: it counts with the next step, which can still report it.
-        self._sending = 0.0
+        self._python = _Stopwatch(cpu_clock)
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
@@ -153,32 +181,34 @@ class Engine:
     def step(self) -> None:
         """Work off the inbox, then one batch, if there is anything to compute."""
         started = self._clock()
+        self._python.start()
         tally = _Tally()
         self._take_commands(tally)
         plan = self._scheduler.schedule()
         if not plan.rows:
             if tally.outputs:
-                self._report(plan, tally, "idle", 0.0, 0.0)
+                self._report(plan, tally, "idle", 0.0)
             return
         self._told_idle = False
         for sequence in plan.admitted:
             if sequence.scheduled is None:
                 sequence.scheduled = started
-        moving = self._carry_out(plan.moves)
+        self._carry_out(plan.moves)
         first_rows = self._fill(plan)
+        self._python.pause()
         before = self._clock()
         decoded = self._model.decode(self._batch)
         decoding = self._clock() - before
+        self._python.start()
         if not decoded:
             self._make_room(plan, tally)
             return
         self._scheduler.computed(plan)
-        sampling = self._sample(plan, first_rows, tally)
+        self._sample(plan, first_rows, tally)
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
-        phase = self._observe(plan, decoding)
-        python = self._clock() - started - moving - decoding - sampling
-        self._report(plan, tally, phase, decoding, python + self._sending)
+        self._pacer.observe(plan.prefill_tokens, plan.decode_rows, decoding)
+        self._report(plan, tally, _phase(plan), decoding)
 
     def _take_commands(self, tally: _Tally) -> None:
         while True:
@@ -198,11 +228,8 @@ class Engine:
             for sequence in command:
                 self._scheduler.add(sequence)
 
-    def _carry_out(self, moves: list[Move]) -> float:
-        """Returns the seconds that llama.cpp took for it."""
-        if not moves:
-            return 0.0
-        before = self._clock()
+    def _carry_out(self, moves: list[Move]) -> None:
+        self._python.pause()
         for move in moves:
             match move:
                 case Forget(slot, start):
@@ -211,7 +238,7 @@ class Engine:
                     self._model.copy(source, target, length)
                 case _:
                     self._model.swap(move.a, move.b)
-        return self._clock() - before
+        self._python.start()
 
     def _fill(self, plan: Plan) -> list[int]:
         batch = self._batch
@@ -228,8 +255,8 @@ class Engine:
             first_rows.append(row)
         return first_rows
 
-    def _sample(self, plan: Plan, first_rows: list[int], tally: _Tally) -> float:
-        """Sample every row that asks for it. Returns the seconds spent in llama.cpp."""
+    def _sample(self, plan: Plan, first_rows: list[int], tally: _Tally) -> None:
+        """Sample every row that asks for it."""
         sampling: list[tuple[Sequence, int]] = []
         for row, first in zip(plan.rows, first_rows, strict=True):
             sequence = row.sequence
@@ -242,15 +269,15 @@ class Engine:
             else:
                 # Nothing was asked for beyond the prompt (max_tokens 0: scoring).
                 tally.finished.append((sequence, FinishReason.LENGTH))
-        before = self._clock()
+        self._python.pause()
         tokens = [sequence.sampler.sample(at) for sequence, at in sampling]
+        self._python.start()
         now = self._clock()
         for (sequence, at), token in zip(sampling, tokens, strict=True):
             sequence.append(token, now)
             if sequence.gap is not None:
                 tally.gaps.append(sequence.gap)
             self._accept(sequence, token, at, tally)
-        return now - before
 
     def _accept(self, sequence: Sequence, token: int, row: int, tally: _Tally) -> None:
         model, sampling = self._model, sequence.sampling
@@ -314,19 +341,11 @@ class Engine:
                 plan.evictions += 1
             else:
                 tally.preemptions += 1
-        self._report(plan, tally, "idle", 0.0, 0.0)
-
-    def _observe(self, plan: Plan, seconds: float) -> Literal["prefill", "decode", "mixed"]:
-        prefill = sum(row.length for row in plan.rows if row.length > 1)
-        decode = sum(row.length == 1 for row in plan.rows)
-        self._pacer.observe(prefill, decode, seconds)
-        if not prefill:
-            return "decode"
-        return "mixed" if decode else "prefill"
+        self._report(plan, tally, "idle", 0.0)
 
     def _report_idle(self) -> None:
         if not self._told_idle:
-            self._report(Plan(), _Tally(), "idle", 0.0, 0.0)
+            self._report(Plan(), _Tally(), "idle", 0.0)
 
     def _report(
         self,
@@ -334,29 +353,38 @@ class Engine:
         tally: _Tally,
         phase: Literal["prefill", "decode", "mixed", "idle"],
         decode_seconds: float,
-        overhead_seconds: float,
     ) -> None:
+        scheduler = self._scheduler
         computed = phase != "idle"
         self._steps += computed
-        self._told_idle = phase == "idle" and self._scheduler.idle
-        prefills = [row for row in plan.rows if computed and row.length > 1]
+        self._told_idle = not computed and scheduler.idle
+        progress: tuple[tuple[int, int], ...] = ()
+        if computed and plan.prefill_tokens:
+            prompts = (row.sequence for row in plan.rows if row.length > 1)
+            progress = tuple((sequence.request, sequence.n_past) for sequence in prompts)
         stats = StepStats(
             self._steps,
             phase,
             decode_seconds,
-            overhead_seconds,
-            sum(row.length for row in prefills),
-            len(plan.rows) - len(prefills) if computed else 0,
-            len(self._scheduler.running),
-            len(self._scheduler.waiting),
-            self._scheduler.kv_tokens,
+            self._python.lap(),
+            plan.prefill_tokens if computed else 0,
+            plan.decode_rows if computed else 0,
+            len(scheduler.running),
+            len(scheduler.waiting),
+            scheduler.kv_tokens,
             tuple(tally.gaps),
             plan.prefix_queried_tokens,
             plan.prefix_hit_tokens,
             plan.evictions,
             tally.preemptions,
-            tuple((row.sequence.request, row.sequence.n_past) for row in prefills),
+            progress,
         )
-        before = self._clock()
         self._send(Step(stats, tally.outputs))
-        self._sending = self._clock() - before
+        # Sending counts with the next step, which can still report it.
+        self._python.pause()
+
+
+def _phase(plan: Plan) -> Literal["prefill", "decode", "mixed"]:
+    if not plan.prefill_tokens:
+        return "decode"
+    return "mixed" if plan.decode_rows else "prefill"

@@ -65,6 +65,9 @@ class Plan:
     rows: list[Row] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
     evictions: int = 0
+    # Rows of one sampled token each, and the prompt tokens of all other rows.
+    decode_rows: int = 0
+    prefill_tokens: int = 0
     prefix_queried_tokens: int = 0
     prefix_hit_tokens: int = 0
 
@@ -96,6 +99,8 @@ class Scheduler:
         # After a preemption nobody is admitted until somebody ends, or the two would take the
         # last cells from each other for ever.
         self._full = False
+        # Whether the set of active slots is another than when gaps were last closed.
+        self._changed = False
 
     @property
     def idle(self) -> bool:
@@ -119,12 +124,13 @@ class Scheduler:
         self.running.remove(sequence)
         self.prefixes.leave(sequence)
         self._full = False
+        self._changed = True
 
     def schedule(self) -> Plan:
         plan = Plan()
         if self.waiting and not self._full:
             self._admit(plan)
-        if self._split:
+        if self._split and self._changed:
             self._close_gaps(plan)
         self._fill(plan)
         return plan
@@ -201,6 +207,7 @@ class Scheduler:
             else:
                 length = 0
         prefixes.take(target, sequence)
+        self._changed = True
         sequence.n_past = length
         if not sequence.preempted:
             sequence.cached_tokens = length
@@ -228,6 +235,7 @@ class Scheduler:
             self._shared.truncate(slot, start)
 
     def _close_gaps(self, plan: Plan) -> None:
+        self._changed = False
         active = sorted(sequence.slot for sequence in self.running)
         count = len(active)
         if not count or active[-1] - active[0] + 1 == count:
@@ -246,25 +254,36 @@ class Scheduler:
                 self.prefixes.swap(slot, gap)
 
     def _fill(self, plan: Plan) -> None:
-        decoding = sum(sequence.pending == 1 for sequence in self.running)
-        budget = self._pacer.beside if decoding else self._pacer.alone
-        outputs = self._output_rows - len(self.running)
+        rows = plan.rows
+        prompts = []
         for sequence in self.running:
-            pending = sequence.pending
-            if pending == 1:
-                plan.rows.append(Row(sequence, 1, True))
-                continue
-            count = min(pending, budget)
-            if sequence.scores_prompt:
-                count = min(count, outputs)
-                outputs -= count
-            if count > 0:
-                budget -= count
-                plan.rows.append(Row(sequence, count, count == pending))
+            if sequence.n_tokens - sequence.n_past == 1:
+                rows.append(Row(sequence, 1, True))
+            else:
+                prompts.append(sequence)
+        plan.decode_rows = len(rows)
+        if prompts:
+            self._fill_prompts(prompts, plan)
         if self._split:
-            plan.rows.sort(key=lambda row: row.sequence.slot)
-        else:
-            plan.rows.sort(key=lambda row: row.length > 1)
+            rows.sort(key=_slot)
+
+    def _fill_prompts(self, prompts: list[Sequence], plan: Plan) -> None:
+        budget = self._pacer.beside if plan.rows else self._pacer.alone
+        outputs = self._output_rows - len(self.running)
+        for sequence in prompts:
+            pending = sequence.pending
+            length = min(pending, budget)
+            if sequence.scores_prompt:
+                length = min(length, outputs)
+                outputs -= length
+            if length > 0:
+                budget -= length
+                plan.prefill_tokens += length
+                plan.rows.append(Row(sequence, length, length == pending))
+
+
+def _slot(row: Row) -> int:
+    return row.sequence.slot
 
 
 def output_rows(n_seq: int) -> int:

@@ -139,7 +139,7 @@ class Families:
         )
         self.overhead = histogram(
             "llm_engine_overhead_seconds",
-            "Time of one step outside of llama.cpp.",
+            "Processor time of one step outside of llama.cpp.",
             OVERHEAD_SECONDS, "model",
         )  # fmt: skip
         self.slot_busy = counter(
