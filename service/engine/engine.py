@@ -193,7 +193,8 @@ class Engine:
         for sequence in plan.admitted:
             if sequence.scheduled is None:
                 sequence.scheduled = started
-        self._carry_out(plan.moves)
+        if plan.moves:
+            self._carry_out(plan.moves)
         first_rows = self._fill(plan)
         self._python.pause()
         before = self._clock()
