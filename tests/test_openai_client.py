@@ -185,7 +185,7 @@ def test_several_answers_come_from_one_prompt(client: openai.OpenAI) -> None:
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in answer.choices}) > 1
     assert answer.usage is not None
-    assert answer.usage.completion_tokens <= 36
+    assert answer.usage.completion_tokens <= 120
 
 
 @pytest.mark.parametrize("stream", [False, True])
