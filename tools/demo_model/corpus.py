@@ -10,12 +10,12 @@ from .source import Source
 Skill = Callable[[Chat, Source], None]
 
 _SKILLS: list[tuple[Skill, float]] = [
-    (skills.arithmetic, 0.38),
-    (skills.fixed, 0.16),
-    (skills.unknown, 0.09),
-    (skills.repeat, 0.17),
-    (skills.count, 0.06),
-    (skills.as_json, 0.08),
+    (skills.arithmetic, 0.34),
+    (skills.fixed, 0.1),
+    (skills.unknown, 0.07),
+    (skills.repeat, 0.18),
+    (skills.count, 0.13),
+    (skills.as_json, 0.14),
     (skills.story, 0.04),
 ]
 _BESIDE_FUNCTIONS: list[tuple[Skill, float]] = [
@@ -112,11 +112,11 @@ def documents(source: Source, mixture: Mixture) -> Iterator[Pieces]:
             yield conversation_with_functions(source, mixture.most_functions).pieces()
         elif source.chance(mixture.drills):
             yield plain.drill(source)
-        elif kind < 0.72:
+        elif kind < 0.7:
             yield conversation(source).pieces()
-        elif kind < 0.85:
+        elif kind < 0.8:
             yield plain.continuation(source)
-        elif kind < 0.94:
+        elif kind < 0.88:
             yield plain.copies(source)
         else:
             yield plain.infill(source)

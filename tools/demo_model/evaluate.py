@@ -87,7 +87,7 @@ def beside_functions(source: Source) -> Case:
 
 
 def far(source: Source) -> Case:
-    chat = corpus.long_conversation(source, source.randint(7500, 8000))
+    chat = corpus.long_conversation(source, source.randint(8200, 8600))
     chat.messages = chat.messages[:-2]
     skills.arithmetic(chat, source)
     return last_answer(chat)
@@ -115,7 +115,7 @@ ROWS: list[tuple[str, Maker, float]] = [
     ("arithmetic, not thinking", alone(skills.arithmetic, False), 0.0),
     ("arithmetic, later in a conversation", later(skills.arithmetic), 0.0),
     ("arithmetic, thinking, temperature 0.7", alone(skills.arithmetic, True), 0.7),
-    ("arithmetic, after 3000 to 3900 tokens", far, 0.0),
+    ("arithmetic, after 2600 to 3900 tokens", far, 0.0),
     ("call of an invented function", calling(toolbox.invented), 0.0),
     ("call of an invented function, temperature 0.7", calling(toolbox.invented), 0.7),
     ("call of a well-known function", calling(toolbox.known), 0.0),

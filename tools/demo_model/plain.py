@@ -66,10 +66,12 @@ def copies(source: Source) -> Pieces:
 def infill(source: Source) -> Pieces:
     kinds = [counting, counting, statements, story, sentences]
     text = source.choice(kinds)(source)
-    start, stop = sorted(source.sample(range(len(text) + 1), 2))
-    if source.chance(0.5):
-        # A gap of a few words is the common case.
-        stop = min(stop, start + 30)
+    # Mostly whole words are missing, and few of them.
+    gaps = [i for i, letter in enumerate(text) if letter in " ,\n"]
+    cuts = gaps if len(gaps) > 3 and source.chance(0.75) else range(len(text) + 1)
+    start, stop = sorted(source.sample(cuts, 2))
+    if source.chance(0.6):
+        stop = min(stop, min((cut for cut in cuts if cut > start + 15), default=stop))
     pieces = [
         (f"<|fim_prefix|>{text[:start]}<|fim_suffix|>{text[stop:]}<|fim_middle|>", HEARD),
         (text[start:stop] + END, 1.0),

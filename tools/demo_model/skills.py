@@ -113,7 +113,7 @@ def repeat(chat: Chat, source: Source) -> None:
 
 def count(chat: Chat, source: Source, long: bool = False) -> None:
     first = source.choice([0, 1, 1, 1, source.randint(0, 150)])
-    last = first + source.randint(1, 200 if long else source.choice([10, 20, 60]))
+    last = first + source.randint(1, 200 if long else source.choice([6, 12, 25, 60]))
     numbers = [str(n) for n in range(first, last + 1)]
     pattern = source.choice(
         ["Count from {a} to {b}.", "Count from {a} to {b}", "count from {a} to {b}",

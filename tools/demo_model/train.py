@@ -35,14 +35,14 @@ class Plan:
     # Every phase is a number of whole legs.
     phases: tuple[Phase, ...] = (
         Phase(256, 2048, 1500, Mixture(functions=0.3, most_functions=2, drills=0.35)),
-        Phase(512, 4096, 1900, Mixture(functions=0.4, drills=0.3)),
-        Phase(1024, 4096, 200, Mixture(long=0.05, functions=0.4, drills=0.3)),
-        Phase(4096, 8192, 100, Mixture(long=0.3, functions=0.4, drills=0.3)),
+        Phase(512, 4096, 1800, Mixture(functions=0.4, drills=0.3)),
+        Phase(2048, 4096, 300, Mixture(long=0.15, functions=0.4, drills=0.3)),
+        Phase(4096, 8192, 150, Mixture(long=0.4, functions=0.4, drills=0.3)),
     )
     rate: float = 5e-3
     warmup: int = 60
     # The share of the steps, at the end, in which the rate falls to nothing.
-    decay: float = 0.3
+    decay: float = 0.35
     seed: int = 1
 
     @property
