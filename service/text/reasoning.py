@@ -122,6 +122,9 @@ class ReasoningParser:
         text, self._held = self._held, ""
         if not text:
             return []
+        if self._state == self._start:
+            # An answer of nothing but white space is one all the same.
+            text = text.lstrip() or text
         return [("reasoning" if self.inside else "content", text)]
 
     def _start(self, text: str, out: list[tuple[Kind, str]]) -> str:

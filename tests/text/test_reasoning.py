@@ -43,6 +43,8 @@ def test_a_block_that_the_prompt_opened_needs_no_opening_tag() -> None:
 
 def test_an_answer_without_thoughts_is_all_content() -> None:
     assert run(splitter(THINK), "\n 4 <think> 5</think>") == [("content", "4 <think> 5</think>")]
+    assert run(splitter(THINK), "\n<th") == [("content", "<th")]
+    assert run(splitter(THINK), " \n") == [("content", " \n")]
     assert run(splitter(NONE), "<think>4") == [("content", "<think>4")]
 
 
