@@ -54,7 +54,7 @@ def test_an_empty_block_leaves_no_trace() -> None:
 
 def test_a_block_that_never_ends_stays_reasoning() -> None:
     assert run(splitter(THINK), "<think>Hm </thi") == [("reasoning", "Hm </thi")]
-    assert run(splitter(THINK), " <thi") == [("content", " <thi")]
+    assert run(splitter(THINK), " <thi") == [("content", "<thi")]
 
 
 def test_text_that_cannot_be_a_tag_is_not_held_back() -> None:
