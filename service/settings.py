@@ -98,12 +98,12 @@ class Settings(BaseSettings):
     # Which models there are
     model_dir: Paths = Field(
         default=(),
-        description="Directories of *.gguf files or Ollama stores, in order of preference; in the "
+        description="Directories of *.gguf files, in order of preference; in the "
         "environment separated as PATH is. Empty: `models` in the working directory.",
     )
     default_model: str | None = Field(
         default=None,
-        description="The model that a request without one gets. None: the first found.",
+        description="The model that a request without one gets. None: the only one loaded, else the only one found.",
     )
     enable_model_inspection: bool = Field(
         default=True,
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         default=4, ge=1, le=256, description="Sequences that one model computes at the same time."
     )
     gpu_layers: int | None = Field(
-        default=None, ge=0, description="Layers to place on GPUs. None: as many as fit."
+        default=None, ge=0, description="Layers to place on GPUs. None: all of them."
     )
     tensor_split: Shares = Field(
         default=(),
@@ -137,7 +137,10 @@ class Settings(BaseSettings):
         description="CPU threads for computing. None: the physical cores.",
     )
     batch_size: int = Field(
-        default=2048, ge=32, le=65536, description="Most tokens computed in one step (`n_batch`)."
+        default=2048,
+        ge=32,
+        le=65536,
+        description="Most tokens in one batch (`n_batch`); a step takes 512 of them at most.",
     )
     prefill_chunk: int | None = Field(
         default=None,
