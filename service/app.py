@@ -24,7 +24,7 @@ from starlette.types import Scope
 
 from service import admin
 from service.catalog.catalog import Catalog
-from service.dialects import openai, openai_shapes
+from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
 from service.dialects.turnstile import Turnstile
@@ -63,11 +63,12 @@ def default_runtime(settings: Settings, observer: Observer) -> Runtime:
 
 def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> Starlette:
     registry = CollectorRegistry()
-    recorder = Recorder(registry, ("openai",), time.time)
+    apis = [dialect.name for dialect in routing.DIALECTS]
+    recorder = Recorder(registry, apis, time.time)
     mirror = StateCollector()
     add_collectors(registry, mirror, VERSION)
     runtime = make_runtime(settings, recorder)
-    pages = ErrorPages([("", openai_shapes.encode_error)], recorder)
+    pages = ErrorPages(routing.WORDINGS, recorder)
 
     def misdirected(scope: Scope) -> Response:
         return pages.page(scope, Failure(421, "The Host header names another server"))
@@ -100,6 +101,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         Middleware(Telemetry, recorder, pages.crash, lambda: runtime.draining),
         Middleware(HostGuard, settings, misdirected),
     ]
+    middleware.append(Middleware(routing.DialectHeader))
     if settings.cors_origins:
         middleware.append(
             Middleware(
@@ -110,7 +112,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
             )
         )
     app = Starlette(
-        routes=[*openai.routes, *openai.prefixed, *admin.routes],
+        routes=[*routing.routes(), *admin.routes],
         middleware=middleware,
         exception_handlers={
             ServiceError: pages.service_error,

@@ -98,26 +98,28 @@ class GenerationFailed(Exception):
         self.failure = failure
 
 
-# A dialect's error body.
-Shape = Callable[[Failure], dict[str, Any]]
+# A dialect's status and body for a failure.
+Wording = Callable[[Failure], tuple[int, dict[str, Any]]]
 
 
 class ErrorPages:
     """Renders what endpoints raise, in the dialect that the path belongs to.
 
-    `shapes` are (path prefix, shape), the first that fits; the last has the prefix "".
+    `wordings` are (path prefix, wording), the first that fits; the last has the prefix "".
     """
 
-    def __init__(self, shapes: Sequence[tuple[str, Shape]], recorder: Recorder) -> None:
-        self.shapes = shapes
+    def __init__(self, wordings: Sequence[tuple[str, Wording]], recorder: Recorder) -> None:
+        self.wordings = wordings
         self.recorder = recorder
 
     def page(self, scope: Scope, failure: Failure) -> Response:
-        shape = next(shape for prefix, shape in self.shapes if scope["path"].startswith(prefix))
+        path = scope["path"]
+        wording = next(words for prefix, words in self.wordings if path.startswith(prefix))
         exchange_of(scope).error = failure.code or str(failure.status)
+        status, body = wording(failure)
         return Response(
-            encode_json(shape(failure)),
-            failure.status,
+            encode_json(body),
+            status,
             headers_of(failure),
             media_type="application/json",
         )

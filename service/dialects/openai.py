@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from service.dialects.answers import collect
+from service.dialects.dialect import Dialect
+from service.dialects.failures import Failure
 from service.dialects.framing import encode_json
 from service.dialects.openai_chat_encode import ChatChunks, encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
 from service.dialects.openai_completions_request import parse_completions
-from service.dialects.openai_shapes import Envelope, fingerprint
+from service.dialects.openai_shapes import Envelope, encode_error, fingerprint
 from service.dialects.respond import (
     Answers,
     State,
@@ -143,6 +145,10 @@ def encode_model(status: ModelStatus) -> dict[str, Any]:
     return model
 
 
+def worded(failure: Failure) -> tuple[int, dict[str, Any]]:
+    return failure.status, encode_error(failure)
+
+
 async def not_supported(request: Request[State]) -> Response:
     raise HTTPException(501, f"{request.url.path} is not supported by this server")
 
@@ -159,7 +165,7 @@ ABSENT: Final = (
     "/v1/fine_tuning/{rest:path}",
 )
 
-routes: Final = [
+_ROUTES: Final = [
     Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
     Route("/v1/models", list_models),
@@ -167,8 +173,7 @@ routes: Final = [
     *[Route(path, not_supported, methods=["GET", "POST", "DELETE"]) for path in ABSENT],
 ]
 
-# The same under an explicit prefix; and the seed's and Open WebUI's path for chats.
-prefixed: Final = [
-    Mount("/openai", routes=routes),
-    Route("/api/chat/completions", chat_completions, methods=["POST"]),
-]
+DIALECT: Final = Dialect("openai", _ROUTES, worded)
+
+# The last is the path that Open WebUI has for chats.
+at_root: Final = [*_ROUTES, Route("/api/chat/completions", chat_completions, methods=["POST"])]

@@ -1,0 +1,54 @@
+"""Where each dialect is spoken: under its prefix, by header, and at the root by path.
+
+    /openai/…  /ollama/…          exactly that dialect's routes
+    X-LLM-Dialect: openai         the same, for clients whose base URL has no path
+    otherwise                     each path as its best known claimant has it
+
+At the root /v1 is a superset: OpenAI's shapes and errors, and beside them the parameters that
+clients of vLLM and llama-server know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.dialects import openai
+from service.dialects.dialect import Dialect
+from service.dialects.failures import Wording
+
+DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT,)
+HEADER: Final = b"x-llm-dialect"
+
+# Who words the failures below these paths, prefixes included; the first that fits counts.
+WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
+    *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
+    ("", openai.DIALECT.wording),
+)
+
+
+def routes() -> list[BaseRoute]:
+    return [
+        *openai.at_root,
+        *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
+    ]
+
+
+class DialectHeader:
+    """Takes `X-LLM-Dialect: ollama` for the prefix /ollama. An unknown name changes nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.names = {dialect.name.encode(): dialect.name for dialect in DIALECTS}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == HEADER and (dialect := self.names.get(value.strip().lower())):
+                    # In place: what stands further outside reads the route off this scope.
+                    scope["path"] = f"/{dialect}{scope['path']}"
+                    break
+        await self.app(scope, receive, send)
