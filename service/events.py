@@ -95,6 +95,19 @@ class Finished(Struct, frozen=True, array_like=True, tag="f"):
     error: str | None = None
     code: str | None = None
     seed: int | None = None
+    # The end token's own, where log-probabilities were wanted and such a token ended the answer.
+    end_token: TokenLogprobs | None = None
+
+
+class Embedding(Struct, frozen=True, array_like=True, tag="e"):
+    """The vector of input `index`: float32, little endian, as the model's pooling gives it.
+
+    A reranker's has one number, its score.
+    """
+
+    index: int
+    vector: bytes
+    tokens: int
 
 
 class TextDelta(Struct, frozen=True):

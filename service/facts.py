@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 KVLayout = Literal["auto", "split", "unified"]
+Pooling = Literal["none", "mean", "cls", "last", "rank"]
 
 
 class ModelFacts(Struct, frozen=True):
@@ -14,6 +15,10 @@ class ModelFacts(Struct, frozen=True):
 
     n_ctx: tokens of all sequences together; n_ctx_seq: the most that one sequence may hold;
     n_ctx_train: what the model was trained for. Sizes are in bytes.
+
+    can_generate: false for encoders, which only embed. pooling: how the file wants vectors made of
+    tokens ("none" if it does not say); n_embed_input: the most tokens of one input to embed.
+    infill: the control tokens' text around prefix and suffix, and before the middle.
     """
 
     architecture: str
@@ -40,3 +45,7 @@ class ModelFacts(Struct, frozen=True):
     gpu_offload: bool
     engine_version: str
     load_seconds: float
+    can_generate: bool = True
+    pooling: Pooling = "none"
+    n_embed_input: int = 0
+    infill: tuple[str, str, str] | None = None

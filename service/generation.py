@@ -84,6 +84,25 @@ class Tokens(Struct, frozen=True, tag="tokens"):
     ids: tuple[int, ...]
 
 
+class Infill(Struct, frozen=True, tag="infill"):
+    """What stands before and after the text that is wanted, for models trained to fill in."""
+
+    prefix: str
+    suffix: str
+
+
+class Truncation(Struct, frozen=True):
+    """What may be cut from a prompt that is longer than `limit` tokens, or than its sequence.
+
+    The first `keep` tokens stay; of the rest the end stays with side "left", the beginning with
+    side "right". limit None: as many as leave one cell for the answer. What was cut is counted.
+    """
+
+    limit: int | None = None
+    keep: int = 0
+    side: Literal["left", "right"] = "left"
+
+
 class Grammar(Struct, frozen=True):
     """GBNF that holds every token, or with `triggers` only from where one of them matched.
 
@@ -143,6 +162,10 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     skip_special_tokens: bool = True
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    # Whether the ids of prompt and answer are wanted beside the text.
+    token_ids: bool = False
+    # If not empty, no other token may be sampled.
+    allowed_token_ids: tuple[int, ...] = ()
 
 
 class GenerationRequest(Struct, frozen=True):
@@ -150,11 +173,16 @@ class GenerationRequest(Struct, frozen=True):
 
     `dialect` and `endpoint` serve as metric labels only; nothing below the dialects branches
     on them. `n` answers are sampled from one prefill.
+
+    A prompt too long is refused, unless `truncation` allows to cut its tokens or, in a chat,
+    `drop_messages` its oldest messages (never the system's, never the last).
+    keep_alive: seconds for which the model stays loaded afterwards, negative for ever; None
+    leaves what holds.
     """
 
     id: str
     model: str
-    input: Chat | Text | Tokens
+    input: Chat | Text | Tokens | Infill
     arrived: float
     dialect: str
     endpoint: str
@@ -163,3 +191,26 @@ class GenerationRequest(Struct, frozen=True):
     n: int = 1
     stream: bool = False
     timeout: float | None = None
+    truncation: Truncation | None = None
+    drop_messages: bool = False
+    keep_alive: float | None = None
+
+
+class EmbeddingRequest(Struct, frozen=True):
+    """One vector for each of `inputs`, in their order; the rest as in GenerationRequest.
+
+    normalize: to length 1. dimensions: the first so many of each vector (before normalizing).
+    An input too long is refused, unless `truncation` allows to cut it.
+    """
+
+    id: str
+    model: str
+    inputs: tuple[Text | Tokens, ...]
+    arrived: float
+    dialect: str
+    endpoint: str
+    normalize: bool = True
+    dimensions: int | None = None
+    timeout: float | None = None
+    truncation: Truncation | None = None
+    keep_alive: float | None = None

@@ -4,9 +4,10 @@ The socket is an inherited AF_UNIX pair: no port, nobody else can speak on it. A
 bytes of length (little endian) and one msgpack value; msgspec checks every field on both sides.
 Nothing is ever pickled: a frame can carry no code.
 
-    service → engine    Load, then any of Submit, Cancel
+    service → engine    Load, then any of Submit, Embed, Cancel, Tokenize, Detokenize
     engine → service    LoadProgress*, then Ready or LoadFailed;
-                        for each Submit: Admitted or Refused, once;
+                        for each Submit and Embed: Admitted or Refused, once;
+                        for each Tokenize: Tokenized, for each Detokenize: Detokenized, or Refused;
                         for each step: one Step, with the output of every sequence in it
 
 The engine answers a Submit before it queues it, from its reading thread: a prompt that does not
@@ -23,9 +24,9 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from service.events import Finished, PromptLogprobs, TokenEvent
+from service.events import Embedding, Finished, PromptLogprobs, TokenEvent
 from service.facts import KVLayout, ModelFacts
-from service.generation import Grammar, SamplingParams, Text, Tokens
+from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
 from service.stats import StepStats
 
 # A prompt of a million tokens as ids is 5 MB; more than this is a broken peer.
@@ -73,13 +74,36 @@ class Submit(Struct, frozen=True, array_like=True, tag="submit"):
     sampling: SamplingParams
     n: int = 1
     grammar: Grammar | None = None
+    truncation: Truncation | None = None
+
+
+class Embed(Struct, frozen=True, array_like=True, tag="embed"):
+    """One vector for each input, and one Finished after the last; numbered as Submits are."""
+
+    id: int
+    inputs: tuple[Text | Tokens, ...]
+    truncation: Truncation | None = None
+    normalize: bool = True
+    dimensions: int | None = None
+
+
+class Tokenize(Struct, frozen=True, array_like=True, tag="tokenize"):
+    """Answered at once, from the vocabulary. `id` is of the same numbers as a Submit's."""
+
+    id: int
+    text: Text
+
+
+class Detokenize(Struct, frozen=True, array_like=True, tag="detokenize"):
+    id: int
+    tokens: tuple[int, ...]
 
 
 class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
     id: int
 
 
-Command = Load | Submit | Cancel
+Command = Load | Submit | Embed | Tokenize | Detokenize | Cancel
 
 
 class LoadProgress(Struct, frozen=True, array_like=True, tag="progress"):
@@ -99,8 +123,26 @@ class LoadFailed(Struct, frozen=True, array_like=True, tag="load_failed"):
 
 
 class Admitted(Struct, frozen=True, array_like=True, tag="admitted"):
+    """`cut_tokens` were cut as `truncation` allows; `prompt` are the ids that are left, where
+    they were asked for."""
+
     id: int
     prompt_tokens: int
+    cut_tokens: int = 0
+    prompt: tuple[int, ...] = ()
+
+
+class Tokenized(Struct, frozen=True, array_like=True, tag="tokenized"):
+    """`pieces` are the tokens' bytes; those of control tokens are their text."""
+
+    id: int
+    tokens: list[int]
+    pieces: list[bytes]
+
+
+class Detokenized(Struct, frozen=True, array_like=True, tag="detokenized"):
+    id: int
+    text: bytes
 
 
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):
@@ -116,7 +158,7 @@ class Step(Struct, frozen=True, array_like=True, tag="step"):
     """Everything one step brought, in order for each request: (request id, event)."""
 
     stats: StepStats
-    outputs: list[tuple[int, TokenEvent | PromptLogprobs | Finished]]
+    outputs: list[tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]]
 
 
 class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
@@ -125,7 +167,8 @@ class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
     message: str
 
 
-Report = LoadProgress | Ready | LoadFailed | Admitted | Refused | Step | Fatal
+Answer = Admitted | Refused | Tokenized | Detokenized
+Report = LoadProgress | Ready | LoadFailed | Answer | Step | Fatal
 
 _LENGTH = struct.Struct("<I")
 T = TypeVar("T")
