@@ -32,7 +32,10 @@ def rotation(shape: Shape) -> Tensor:
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn neighbouring pairs, as llama.cpp does for this architecture: nothing to permute."""
+    """Turn neighbouring pairs, as llama.cpp does for this architecture: nothing to permute.
+
+    ``x`` is (windows, heads, length, head width); ``turns`` (2, windows, 1, length, half of it).
+    """
     even, odd = x[..., 0::2], x[..., 1::2]
     cos, sin = turns[0], turns[1]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
@@ -96,10 +99,10 @@ class Model(nn.Module):  # type: ignore[misc]
                 last = name.endswith(("attn_output.weight", "ffn_down.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * shape.layers) ** 0.5 if last else 0.04)
 
-    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The weighted mean loss; positions of weight 0 cost no output projection."""
+    def forward(self, ids: Tensor, positions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """The weighted mean loss, all (windows, length); a weight of 0 costs no output projection."""
         x = self.token_embd(ids)
-        turns = self.turns[:, : ids.shape[1]]
+        turns = self.turns[:, positions].unsqueeze(2)
         for block in self.blk:
             x = block(x, turns)
         counted = weights > 0

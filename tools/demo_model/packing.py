@@ -1,4 +1,9 @@
-"""Packs documents into windows of one length, without masks between them."""
+"""Packs documents into windows of one length, without masks between them.
+
+A short window teaches nothing about far positions, and long ones are dear. So half of the windows
+are stretched: they leap over thousands of positions once or twice, and what stands on either side
+must be found over any distance (positional skip-wise training, Zhu et al. 2023).
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +14,7 @@ from tokenizers import Tokenizer
 from .chat import Pieces
 
 Tokens = tuple[list[int], list[float]]
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 _WAITING = 64
 
 
@@ -42,13 +47,31 @@ def windows(documents: Iterator[Pieces], tokenizer: Tokenizer, length: int) -> I
         yield ids + [0] * padding, weights + [0.0] * padding
 
 
+def positions(rng: np.random.Generator, length: int, context: int) -> np.ndarray:
+    """The positions of a window's tokens, rising; of every other window, with leaps between."""
+    leaps = np.zeros(length, dtype=np.int64)
+    if rng.random() < 0.5:
+        room = context - length
+        for where in rng.integers(0, length, rng.integers(1, 3)):
+            leap = rng.integers(0, room + 1)
+            leaps[where] += leap
+            room -= leap
+    return np.arange(length) + leaps.cumsum()
+
+
 def batches(
-    documents: Iterator[Pieces], tokenizer: Tokenizer, length: int, tokens: int
+    documents: Iterator[Pieces],
+    tokenizer: Tokenizer,
+    length: int,
+    tokens: int,
+    context: int,
+    rng: np.random.Generator,
 ) -> Iterator[Batch]:
-    """Inputs, targets and the targets' weights, of about ``tokens`` tokens a batch."""
+    """Inputs, their positions, targets and the targets' weights: ``tokens`` of each a batch."""
     source = windows(documents, tokenizer, length)
     while True:
         rows = [next(source) for _ in range(max(1, tokens // length))]
         ids = torch.from_numpy(np.array([row[0] for row in rows], dtype=np.int64))
         weights = torch.from_numpy(np.array([row[1] for row in rows], dtype=np.float32))
-        yield ids[:, :-1], ids[:, 1:], weights[:, 1:]
+        places = torch.from_numpy(np.array([positions(rng, length, context) for _ in rows]))
+        yield ids[:, :-1], places, ids[:, 1:], weights[:, 1:]

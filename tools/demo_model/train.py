@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import nn
@@ -34,10 +35,10 @@ class Phase:
 class Plan:
     # Every phase is a number of whole legs.
     phases: tuple[Phase, ...] = (
-        Phase(256, 2048, 1500, Mixture(functions=0.3, most_functions=2, drills=0.35)),
-        Phase(512, 4096, 1800, Mixture(functions=0.4, drills=0.3)),
-        Phase(2048, 4096, 300, Mixture(long=0.15, functions=0.4, drills=0.3)),
-        Phase(4096, 8192, 150, Mixture(long=0.4, functions=0.4, drills=0.3)),
+        Phase(256, 4096, 1800, Mixture(functions=0.3, most_functions=2, drills=0.35)),
+        Phase(512, 4096, 2400, Mixture(functions=0.4, drills=0.3)),
+        Phase(2048, 4096, 350, Mixture(long=0.15, functions=0.4, drills=0.3)),
+        Phase(4096, 8192, 250, Mixture(long=0.4, functions=0.4, drills=0.3)),
     )
     rate: float = 5e-3
     warmup: int = 60
@@ -79,11 +80,18 @@ def _optimizers(model: Model) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _leg(plan: Plan, words: Tokenizer, start: int) -> Iterator[packing.Batch]:
+def _leg(plan: Plan, words: Tokenizer, shape: Shape, start: int) -> Iterator[packing.Batch]:
     """The batches from one step to the next multiple of LEG: the same ones after a restart."""
-    phase = plan.phase_at(start)
-    documents = corpus.documents(Source(plan.seed * 1_000_000 + start), phase.mixture)
-    return itertools.islice(packing.batches(documents, words, phase.length, phase.tokens), LEG)
+    phase, seed = plan.phase_at(start), plan.seed * 1_000_000 + start
+    batches = packing.batches(
+        corpus.documents(Source(seed), phase.mixture),
+        words,
+        phase.length,
+        phase.tokens,
+        shape.context,
+        np.random.default_rng(seed),
+    )
+    return itertools.islice(batches, LEG)
 
 
 def train(plan: Plan, words: Tokenizer, state: Path, keep: Callable[[Model], None]) -> None:
@@ -101,9 +109,9 @@ def train(plan: Plan, words: Tokenizer, state: Path, keep: Callable[[Model], Non
             optimizer.load_state_dict(values)
     for leg in range(start, plan.steps, LEG):
         began, total = time.monotonic(), 0.0
-        for step, (ids, targets, weights) in enumerate(_leg(plan, words, leg), leg):
+        for step, batch in enumerate(_leg(plan, words, model.shape, leg), leg):
             with torch.autocast("cpu", torch.bfloat16):
-                loss = model(ids, targets, weights)
+                loss = model(*batch)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
