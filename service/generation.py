@@ -48,14 +48,19 @@ class ToolChoice(Struct, frozen=True):
 
 
 class ResponseFormat(Struct, frozen=True):
-    """The shape that the answer must have; at most one of the fields after `kind` is used.
+    """The shape that the answer must have; at most one of the fields named like a kind is used.
 
-    `json` is any JSON object, `schema` a JSON schema, `grammar` GBNF text.
+    `json` is any JSON object, `schema` a JSON schema, `grammar` GBNF text, `regex` matches the
+    whole answer, `choice` lists all possible answers. `param` is the request's field that asks
+    for all this, to be named in errors.
     """
 
-    kind: Literal["text", "json", "schema", "grammar"] = "text"
+    kind: Literal["text", "json", "schema", "grammar", "regex", "choice"] = "text"
     schema: dict[str, Any] | bool | None = None
     grammar: str | None = None
+    regex: str | None = None
+    choice: tuple[str, ...] = ()
+    param: str = "response_format"
 
 
 class Chat(Struct, frozen=True, tag="chat"):

@@ -44,13 +44,17 @@ _LONGEST_TEXT = 1 << 19
 class GbnfRules:
     """Collects rules; `text` writes them out, `root` first.
 
-    `param` is the request's field that all this is for, named in errors.
+    `param` is the request's field that all this is for, named in errors; `of` says what it holds.
     """
 
-    def __init__(self, param: str) -> None:
+    def __init__(self, param: str, of: str = "JSON schema") -> None:
         self.param = param
+        self._of = of
         self._rules: dict[str, str] = {}
         self._size = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._rules
 
     def text(self, root: str) -> str:
         lines = [f"root ::= {root}", *(f"{name} ::= {body}" for name, body in self._rules.items())]
@@ -58,7 +62,7 @@ class GbnfRules:
 
     def refuse(self, why: str) -> InvalidRequest:
         """To be raised; `why` completes the sentence."""
-        return InvalidRequest(f"The JSON schema cannot be used: {why}", param=self.param)
+        return InvalidRequest(f"The {self._of} cannot be used: {why}", param=self.param)
 
     def json(self, name: str) -> str:
         """One of JSON's own rules, with all that it needs."""
@@ -90,7 +94,10 @@ class GbnfRules:
 
     def words(self, texts: Iterable[str]) -> str:
         """One of `texts`. Many become a tree: each alternative is looked at for each token."""
-        return self._tree(sorted(set(texts)), 0)
+        try:
+            return self._tree(sorted(set(texts)), 0)
+        except RecursionError:
+            raise self.refuse("too many of its texts begin alike") from None
 
     def repeat(self, name: str, least: int, most: int | None) -> str:
         """`name`, a rule, from `least` to `most` times."""

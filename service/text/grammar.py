@@ -17,7 +17,9 @@ from service.generation import Chat, Grammar, ResponseFormat, Tool
 from service.text.gbnf import check_gbnf, literal
 from service.text.gbnf_rules import GbnfRules
 from service.text.json_schema import schema_expression
+from service.text.literal_choice import choice_expression
 from service.text.reasoning import NONE, ReasoningFormat
+from service.text.regex_gbnf import regex_expression
 from service.text.tool_calls import ToolFormat
 
 # A model that cannot stop calling stops here.
@@ -48,9 +50,9 @@ def grammar_of(
         return _after_thoughts(rules, _resuming(calls, form), form, inside)
     free_to_call = offered if tools else ()
     if response_format.kind == "grammar":
-        return _of_client(response_format.grammar or "", form, inside)
+        return _of_client(response_format, form, inside)
     if response_format.kind != "text":
-        rules = GbnfRules("response_format")
+        rules = GbnfRules(response_format.param)
         bodies = [_sequence(_literal(form.heading), _answer(response_format, rules))]
         if chat and tools and free_to_call:
             rules.param = "tools"
@@ -79,13 +81,18 @@ def _worth_holding(chat: Chat, tools: tuple[Tool, ...]) -> bool:
 def _answer(response_format: ResponseFormat, rules: GbnfRules) -> str:
     if response_format.kind == "json":
         return rules.json("object")
+    if response_format.kind == "regex":
+        return regex_expression(response_format.regex or "", rules)
+    if response_format.kind == "choice":
+        return choice_expression(response_format.choice, rules)
     schema = response_format.schema
     return schema_expression(True if schema is None else schema, rules)
 
 
-def _of_client(text: str, form: ReasoningFormat, inside: bool) -> Grammar:
+def _of_client(response_format: ResponseFormat, form: ReasoningFormat, inside: bool) -> Grammar:
     """A grammar from the request, with what a model puts before its answer in front."""
-    check_gbnf(text)
+    text = response_format.grammar or ""
+    check_gbnf(text, response_format.param)
     if form is NONE:
         return Grammar(text)
     name = "answer"

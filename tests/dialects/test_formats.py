@@ -3,16 +3,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from service.dialects.fields import Fields
 from service.dialects.formats import parse_format
 from service.errors import InvalidRequest
 from service.generation import ResponseFormat
+from service.text.grammar import grammar_of
+from tests.text.matcher import Matcher
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 BY_SCHEMA = ResponseFormat("schema", schema=SCHEMA)
 JSON = ResponseFormat("json")
 TEXT = ResponseFormat()
+GBNF = 'root ::= "a"'
+BY_GRAMMAR = ResponseFormat("grammar", grammar=GBNF)
+BY_REGEX = ResponseFormat("regex", regex="a+")
+BY_CHOICE = ResponseFormat("choice", choice=("yes", 'n"o'))
+LARK = 'start: "yes" | "no"\n'
 
 
 @pytest.mark.parametrize(
@@ -32,26 +40,70 @@ TEXT = ResponseFormat()
         ({"structured_outputs": {"json": SCHEMA}}, BY_SCHEMA),
         ({"structured_outputs": {"json_object": True}}, JSON),
         ({"json_schema": SCHEMA}, BY_SCHEMA),
-        ({"grammar": 'root ::= "a"'}, ResponseFormat("grammar", grammar='root ::= "a"')),
-        ({"guided_grammar": 'root ::= "a"'}, ResponseFormat("grammar", grammar='root ::= "a"')),
+        ({"grammar": GBNF}, BY_GRAMMAR),
+        ({"guided_grammar": GBNF}, BY_GRAMMAR),
         ({"grammar": ""}, TEXT),
-        ({"response_format": {"type": "text"}, "grammar": 'root ::= "a"'},
-         ResponseFormat("grammar", grammar='root ::= "a"')),
+        ({"response_format": {"type": "json_schema", "value": {"name": "x", "schema": SCHEMA}}},
+         BY_SCHEMA),
+        ({"response_format": {"type": "json_schema", "value": SCHEMA}}, BY_SCHEMA),
+        ({"response_format": {"type": "regex", "value": "a+"}}, BY_REGEX),
+        ({"response_format": {"type": "grammar", "grammar": GBNF}}, BY_GRAMMAR),
+        ({"response_format": {"type": "grammar", "value": GBNF}}, BY_GRAMMAR),
+        ({"grammar": {"type": "json", "value": SCHEMA}}, BY_SCHEMA),
+        ({"grammar": {"type": "regex", "value": "a+"}}, BY_REGEX),
+        ({"structured_outputs": {"regex": "a+"}}, BY_REGEX),
+        ({"structured_outputs": {"choice": ["yes", 'n"o']}}, BY_CHOICE),
+        ({"structured_outputs": {"grammar": GBNF}}, BY_GRAMMAR),
+        ({"structured_outputs": {"json_object": False}}, TEXT),
+        ({"guided_regex": "a+", "guided_decoding_backend": "auto"}, BY_REGEX),
+        ({"guided_choice": ["yes", 'n"o']}, BY_CHOICE),
+        ({"format": "json"}, JSON),
+        ({"format": SCHEMA}, BY_SCHEMA),
+        ({"format": ""}, TEXT),
+        ({"response_format": {"type": "text"}, "grammar": GBNF},
+         BY_GRAMMAR),
     ],
 )  # fmt: skip
 def test_every_clients_way_to_ask_for_a_shape_is_understood(
     wire: dict[str, Any], expected: ResponseFormat
 ) -> None:
-    assert parse_format(Fields(wire)) == expected
+    assert replace(parse_format(Fields(wire)), param=TEXT.param) == expected
 
 
-def test_a_choice_becomes_a_grammar_of_its_words() -> None:
-    shape = parse_format(Fields({"guided_choice": ["yes", 'n"o']}))
+@pytest.mark.parametrize(
+    ("wire", "good", "bad"),
+    [
+        ({"guided_choice": ["yes", 'n"o']}, 'n"o', "no"),
+        ({"guided_regex": "a+"}, "aa", "ab"),
+        ({"response_format": {"type": "regex", "value": "a+"}}, "a", ""),
+        ({"format": SCHEMA}, '{"a": 1}', '{"a": "1"}'),
+    ],
+)
+def test_what_is_understood_is_held(wire: dict[str, Any], good: str, bad: str) -> None:
+    grammar = grammar_of(parse_format(Fields(wire)))
 
-    assert shape.kind == "grammar"
-    assert shape.grammar is not None
-    assert '"yes"' in shape.grammar
-    assert r'"n\"o"' in shape.grammar
+    assert grammar is not None
+    assert Matcher(grammar.text).accepts(good)
+    assert not Matcher(grammar.text).accepts(bad)
+
+
+def test_what_cannot_be_compiled_later_is_named_as_it_was_given() -> None:
+    shape = parse_format(Fields({"guided_json": {"uniqueItems": True}}))
+
+    with pytest.raises(InvalidRequest) as caught:
+        grammar_of(shape)
+    assert caught.value.param == "guided_json"
+
+
+def test_lark_is_told_apart_from_a_mistake_in_gbnf() -> None:
+    messages = {}
+    for text in (LARK, 'root ::= "yes'):
+        with pytest.raises(InvalidRequest) as caught:
+            parse_format(Fields({"guided_grammar": text}))
+        messages[text] = caught.value.message
+
+    assert "Lark" in messages[LARK]
+    assert "in line 1" in messages['root ::= "yes']
 
 
 @pytest.mark.parametrize(
@@ -63,16 +115,32 @@ def test_a_choice_becomes_a_grammar_of_its_words() -> None:
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": 1}}},
          "response_format.json_schema.schema"),
-        ({"response_format": {"type": "regex", "value": "a+"}}, "response_format.value"),
+        ({"response_format": {"type": "regex", "value": "a(?=b)"}}, "response_format.value"),
+        ({"response_format": {"type": "regex"}}, "response_format.value"),
+        ({"response_format": {"type": "grammar"}}, "response_format.grammar"),
+        ({"response_format": {"type": "structural_tag"}}, "response_format.type"),
+        ({"grammar": {"type": "json", "value": 1}}, "grammar.value"),
+        ({"grammar": {}}, "grammar.type"),
+        ({"format": 1}, "format"),
+        ({"format": "yaml"}, "format"),
+        ({"format": "json", "guided_json": SCHEMA}, "format"),
+        ({"structural_tag": {}}, "structural_tag"),
+        ({"structured_outputs": {"regex": 1}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": "a", "grammar": GBNF}}, "structured_outputs.grammar"),
+        ({"structured_outputs": {"regex": "a"}, "guided_regex": "a"}, "guided_*"),
+        ({"guided_grammar": LARK}, "guided_grammar"),
+        ({"guided_choice": ["a", ""]}, "guided_choice"),
+        ({"guided_choice": ["\0"]}, "guided_choice"),
+        ({"guided_choice": [f"{n}" for n in range(2000)]}, "guided_choice"),
         ({"structured_outputs": {"json": SCHEMA, "choice": ["a"]}}, "structured_outputs.choice"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_json": SCHEMA, "guided_choice": ["a"]}, "guided_choice"),
-        ({"guided_regex": "a+"}, "guided_regex"),
+        ({"guided_regex": r"\bword\b"}, "guided_regex"),
         ({"guided_choice": []}, "guided_choice"),
         ({"grammar": 'root ::= "\\x00"+'}, "grammar"),
         ({"grammar": "root ::= " + "(" * 1000 + '"a"' + ")" * 1000}, "grammar"),
-        ({"grammar": 'root ::= "a"', "json_schema": SCHEMA}, "grammar"),
+        ({"grammar": GBNF, "json_schema": SCHEMA}, "grammar"),
         ({"json_schema": {"description": "x" * 70_000}}, "json_schema"),
     ],
 )  # fmt: skip

@@ -173,8 +173,8 @@ def test_a_grammar_of_the_clients_is_checked_and_comes_after_the_thoughts() -> N
     assert plain == Grammar(text)
     assert held(after).accepts("\n\nno")
     with pytest.raises(InvalidRequest) as caught:
-        grammar_of(ResponseFormat("grammar", grammar='root ::= "\\x00"'))
-    assert caught.value.param == "grammar"
+        grammar_of(ResponseFormat("grammar", grammar='root ::= "\\x00"', param="guided_grammar"))
+    assert caught.value.param == "guided_grammar"
 
 
 def test_llama_cpp_takes_them_all() -> None:
