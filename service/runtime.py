@@ -270,14 +270,13 @@ def prepare_chat(
     if form.controls or (tools and tools.controls):
         # The marks of thoughts and calls are control tokens here: unseen, they mark nothing.
         sampling = replace(sampling, skip_special_tokens=False)
-    names = frozenset(tool.name for tool in chat.tools)
     interpreters = [
         Interpreter(
             index,
             form,
             inside,
             tools,
-            names,
+            chat.tools,
             stream_arguments=request.stream,
             parallel=chat.parallel_tool_calls,
         )

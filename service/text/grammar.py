@@ -20,7 +20,7 @@ from service.text.json_schema import schema_expression
 from service.text.literal_choice import choice_expression
 from service.text.reasoning import NONE, ReasoningFormat
 from service.text.regex_gbnf import regex_expression
-from service.text.tool_calls import ToolFormat
+from service.text.tool_format import ToolFormat
 
 # A model that cannot stop calling stops here.
 _MOST_CALLS = 16
@@ -128,7 +128,7 @@ def _triggered(
     """Holds from the opening of the first call on; what thoughts quote of one is none."""
     rules = GbnfRules("tools")
     text = rules.text(_calls(offered, tools, parallel, rules))
-    return Grammar(text, triggers=(tools.trigger,), after=form.closer if inside else None)
+    return Grammar(text, triggers=tools.triggers, after=form.closer if inside else None)
 
 
 def _calls(offered: tuple[Tool, ...], tools: ToolFormat, parallel: bool, rules: GbnfRules) -> str:
@@ -138,29 +138,17 @@ def _calls(offered: tuple[Tool, ...], tools: ToolFormat, parallel: bool, rules: 
     if parallel and tools.separator is not None:
         more = rules.rule("call", _sequence(_literal(tools.separator), call))
         body += f" {rules.repeat(more, 0, _MOST_CALLS - 1)}"
-    return _sequence(_literal(tools.opener), body, _literal(tools.closer))
+    return _sequence(_numbered(tools.opener), body, _literal(tools.closer))
 
 
 def _call(tool: Tool, tools: ToolFormat, rules: GbnfRules) -> str:
-    head = literal(tools.head + tool.name + tools.middle)
-    return _sequence(head, _arguments(tool, rules), _literal(tools.tail))
+    head = _numbered(tools.head + tool.name + tools.middle)
+    return _sequence(head, tools.arguments(tool, rules), _literal(tools.tail))
 
 
-def _arguments(tool: Tool, rules: GbnfRules) -> str:
-    """The tool's schema; any object for a schema that no grammar can say, unless it is strict."""
-    schema = tool.parameters
-    if schema is None:
-        schema = {"type": "object", "additionalProperties": False}
-    if schema.get("type", "object") != "object":
-        raise InvalidRequest(
-            f"The parameters of `{tool.name}` must be of type object", param="tools"
-        )
-    try:
-        return schema_expression({**schema, "type": "object"}, rules)
-    except InvalidRequest:
-        if tool.strict:
-            raise
-        return rules.json("object")
+def _numbered(text: str) -> str:
+    """A literal in which `{n}` is any number: some syntaxes count their calls."""
+    return " [0-9]{1,4} ".join(map(_literal, text.split("{n}"))).strip()
 
 
 def _literal(text: str) -> str:

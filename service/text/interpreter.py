@@ -12,9 +12,10 @@ from service.events import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from service.generation import Tool
+from service.text.calls import Calls, Part, call_id
 from service.text.reasoning import NONE, Kind, ReasoningFormat, splitter
-from service.text.tool_call_reader import Calls, Part, call_id
-from service.text.tool_calls import ToolFormat
+from service.text.tool_format import ToolFormat
 
 
 class Interpreter:
@@ -22,7 +23,7 @@ class Interpreter:
 
     form, inside: how the model marks its thoughts, and whether its prompt ended within them.
     tools: the syntax of its calls, None where no tools were offered: then nothing is a call.
-    names: the tools that were offered. stream_arguments, parallel: see `Calls`.
+    offered: the tools that it may call. stream_arguments, parallel: see `Calls`.
 
     Log-probabilities, and the count of tokens, ride on the first delta that leaves after them.
     """
@@ -33,7 +34,7 @@ class Interpreter:
         form: ReasoningFormat = NONE,
         inside: bool = False,
         tools: ToolFormat | None = None,
-        names: frozenset[str] = frozenset(),
+        offered: tuple[Tool, ...] = (),
         *,
         stream_arguments: bool = True,
         parallel: bool = True,
@@ -44,7 +45,7 @@ class Interpreter:
         self.reasoning_tokens = 0
         self._splitter = splitter(form, inside)
         self._calls = Calls(
-            index, names, stream_arguments=stream_arguments, parallel=parallel, new_id=new_id
+            index, offered, stream_arguments=stream_arguments, parallel=parallel, new_id=new_id
         )
         self._tools = tools.parser(self._calls) if tools else None
         # Of tokens that no delta has left with yet.

@@ -42,11 +42,16 @@ def json_grammar() -> str:
     return rules.text(rules.json("object"))
 
 
-def schema_expression(schema: Schema | bool, rules: GbnfRules) -> str:
-    """`schema` as a GBNF expression; the rules that it needs are added to `rules`."""
+def schema_expression(
+    schema: Schema | bool, rules: GbnfRules, document: Schema | None = None
+) -> str:
+    """`schema` as a GBNF expression; the rules that it needs are added to `rules`.
+
+    document: what its references are within, if it is a part of something.
+    """
     _check_size(schema, rules)
     try:
-        return _Compiler(schema, rules).visit(schema, ())
+        return _Compiler(schema if document is None else document, rules).visit(schema, ())
     except RecursionError:
         raise rules.refuse("its references lead nowhere") from None
 

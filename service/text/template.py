@@ -21,7 +21,8 @@ from service.errors import InvalidRequest, ModelLoadFailed
 from service.generation import Chat, Message, ToolCall
 from service.text.reasoning import NONE, ReasoningFormat, reasoning_format
 from service.text.sandbox import Exhausted, Limits, Sandbox, limited
-from service.text.tool_calls import ToolFormat, tool_format
+from service.text.tool_calls import tool_format
+from service.text.tool_format import ToolFormat
 from service.text.turns import Manners, manners_of, tool_shapes, turns
 
 # What a model without a template most likely was trained on.

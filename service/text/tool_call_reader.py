@@ -4,89 +4,43 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-from collections.abc import Callable
 from typing import Any
 
-from service.events import ToolCallDelta
+from service.text.calls import Calls, Part
+from service.text.json_containers import json_text
 from service.text.json_scanner import JsonScanner
 
-Part = str | ToolCallDelta
-
-# `{"name": "f", "arguments": ` as all models write it nearly always; Llama says "parameters".
+# `{"name": "f", "arguments": ` as all models write it nearly always; Llama says "parameters", and
+# Command-R `{"tool_call_id": "0", "tool_name": "f", "parameters": `.
+_STRING = r'("(?:[^"\\]|\\.)*")'
 _HEAD = re.compile(
-    r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,'
-    r'\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
+    r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?'
+    r'(?:"(?:tool_call_)?id"\s*:\s*"[^"\\]*"\s*,\s*)?'
+    rf'"(?:tool_)?name"\s*:\s*{_STRING}\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{{)'
 )
 # A longer head than this is no head; the call is read whole instead.
 _LONGEST_HEAD = 1024
 # An object whose first key is another one is no call, and is not held back to its end.
 _FIRST_KEY = re.compile(r'\s*\{\s*"([^"]*)"')
-_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
-
-
-def call_id() -> str:
-    """`call_` and 24 hexadecimal digits, OpenAI's form."""
-    return f"call_{secrets.token_hex(12)}"
-
-
-class Calls:
-    """The calls of one answer: numbers them, names them, and counts the complete ones.
-
-    `index` is the answer's. With `stream_arguments` a call is sent while it arrives: should it
-    break off or turn out malformed, its beginning is already out. Without, it is sent whole or,
-    if it does not parse, not at all. With `parallel` False only the first call is sent; whatever
-    the model calls after it is counted in `cut` and goes nowhere.
-    """
-
-    def __init__(
-        self,
-        index: int = 0,
-        names: frozenset[str] = frozenset(),
-        *,
-        stream_arguments: bool = True,
-        parallel: bool = True,
-        new_id: Callable[[], str] = call_id,
-    ) -> None:
-        self.index = index
-        self.names = names
-        self.stream_arguments = stream_arguments
-        self.completed = 0
-        self.cut = 0
-        self._parallel = parallel
-        self._new_id = new_id
-        self._opened = 0
-
-    def open(self, name: str, arguments: str = "") -> list[Part]:
-        self._opened += 1
-        if self._silent:
-            self.cut += 1
-            return []
-        number = self._opened - 1
-        return [ToolCallDelta(self.index, number, arguments, self._new_id(), name)]
-
-    def more(self, arguments: str) -> list[Part]:
-        if self._silent or not arguments:
-            return []
-        return [ToolCallDelta(self.index, self._opened - 1, arguments)]
-
-    def close(self) -> None:
-        if not self._silent:
-            self.completed += 1
-
-    @property
-    def _silent(self) -> bool:
-        return self._opened > 1 and not self._parallel
+_KEYS = frozenset({
+    "name", "arguments", "parameters", "type", "id", "function", "tool_name", "tool_call_id",
+})  # fmt: skip
 
 
 class CallReader:
     """Reads `{"name": …, "arguments": {…}}`, or with `name` given the arguments alone.
 
-    After each `feed` exactly one holds: more is wanted; `done`, and `rest` is the text after the
-    call; `failed`, and `rest` is what has not been sent as part of a call, to be shown as it is.
+    known: a call of a tool that was not offered is none.
     """
 
-    def __init__(self, calls: Calls, name: str | None = None, *, known: bool = False) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        name: str | None = None,
+        own_id: str | None = None,
+        *,
+        known: bool = False,
+    ) -> None:
         self.done = False
         self.failed = False
         self.rest = ""
@@ -97,6 +51,7 @@ class CallReader:
         self._at = 0  # how much of it has been scanned
         self._floor = 0 if name else 1
         self._name = name
+        self._id = own_id
         self._sent = False
 
     def feed(self, text: str) -> list[Part]:
@@ -111,12 +66,10 @@ class CallReader:
         return out
 
     def flush(self) -> str:
-        """The end of the answer, within a call: what of it was never sent."""
         return "" if self._sent else self._text
 
     @property
     def sent(self) -> bool:
-        """Whether the beginning of the call is out, so that it cannot become prose any more."""
         return self._sent
 
     @property
@@ -139,7 +92,7 @@ class CallReader:
                 return []
         self._scanner.feed(self._text[self._at : start + 1])
         self._text, self._at, self._sent = self._text[start:], 1, True
-        return self._calls.open(name)
+        return self._calls.open(name, own_id=self._id)
 
     def _arguments(self) -> list[Part]:
         self._at = self._scanner.feed(self._text, self._at, self._floor)
@@ -180,7 +133,7 @@ class CallReader:
         self.failed, self.rest, self._text = True, self._text, ""
 
     def _allowed(self, name: str) -> bool:
-        return not self._known or name in self._calls.names
+        return not self._known or name in self._calls.offered
 
     def _whole(self, text: str) -> list[Part] | None:
         """A complete call in any order of keys; None if it is some other object."""
@@ -189,10 +142,10 @@ class CallReader:
         except (ValueError, RecursionError):
             return None
         if self._name is not None:
-            return self._calls.open(self._name, text.strip())
+            return self._calls.open(self._name, text.strip(), self._id)
         if isinstance(call.get("function"), dict):
             call = call["function"]
-        name = call.get("name")
+        name = call.get("name", call.get("tool_name"))
         arguments = _arguments_of(call.get("arguments", call.get("parameters")))
         if not isinstance(name, str) or arguments is None or not self._allowed(name):
             return None
@@ -210,7 +163,7 @@ def _text_of(literal: str) -> str | None:
 def _arguments_of(value: Any) -> str | None:
     """JSON text of the arguments; some models write that text as a string."""
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
+        return json_text(value)
     if isinstance(value, str):
         try:
             return value if isinstance(json.loads(value), dict) else None

@@ -1,33 +1,32 @@
 from __future__ import annotations
 
 import json
-from itertools import count
-from typing import Any
 
 import pytest
 
 from service.errors import InvalidRequest
 from service.events import ToolCallDelta
 from service.generation import Chat, Grammar, ResponseFormat, Tool, ToolChoice
+from service.text.calls import Calls
+from service.text.formats_objects import HERMES, LLAMA, MISTRAL
 from service.text.grammar import grammar_of
 from service.text.reasoning import HARMONY as CHANNELS
 from service.text.reasoning import THINK
-from service.text.tool_call_reader import Calls
-from service.text.tool_calls import FORMATS, HERMES, LLAMA, MISTRAL, ToolFormat
+from service.text.tool_calls import FORMATS
+from service.text.tool_format import ToolFormat
 from tests.text import llama
 from tests.text.matcher import Matcher
+from tests.text.writing import written
 
-CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
 WEATHER = Tool("weather", parameters=CITY)
 CLOCK = Tool("clock")
 TEXT = ResponseFormat()
 REQUIRED = ToolChoice("required")
-
-
-def written(form: ToolFormat, *calls: tuple[str, Any]) -> str:
-    """Calls as a model of this syntax writes them."""
-    one = [f"{form.head}{name}{form.middle}{json.dumps(a)}{form.tail}" for name, a in calls]
-    return form.opener + (form.separator or "").join(one) + form.closer
 
 
 def held(grammar: Grammar | None) -> Matcher:
@@ -54,7 +53,9 @@ def test_a_required_call_is_a_call_in_the_models_own_syntax(form: ToolFormat) ->
 
     assert grammar.accepts(written(form, ("weather", {"city": "Bern"})))
     assert grammar.accepts(written(form, ("clock", {})))
-    for wrong in (("weather", {}), ("weather", {"city": 1}), ("clock", {"a": 1}), ("other", {})):
+    assert grammar.accepts(written(form, ("weather", {"city": "Bern", "days": 2})))
+    few = {"city": "Bern", "days": "few"}
+    for wrong in (("weather", {}), ("weather", few), ("clock", {"a": 1}), ("other", {})):
         assert not grammar.accepts(written(form, wrong))
     assert not grammar.accepts("")
     assert not grammar.begins("I ")
@@ -63,13 +64,12 @@ def test_a_required_call_is_a_call_in_the_models_own_syntax(form: ToolFormat) ->
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: str(form.name))
 def test_what_the_grammar_forces_the_parser_reads(form: ToolFormat) -> None:
     text = written(form, ("weather", {"city": 'B"ern'}))
-    numbers = count()
-    parser = form.parser(Calls(names=frozenset({"weather"}), new_id=lambda: f"id{next(numbers)}"))
+    parser = form.parser(Calls(offered=(WEATHER,)))
     parts = [*parser.feed(text), *parser.flush()]
     calls = [part for part in parts if isinstance(part, ToolCallDelta)]
 
     assert len(calls) == len(parts)
-    assert (calls[0].id, calls[0].name) == ("id0", "weather")
+    assert calls[0].name == "weather"
     assert json.loads("".join(call.arguments for call in calls)) == {"city": 'B"ern'}
 
 
@@ -105,7 +105,7 @@ def test_a_strict_tool_is_held_from_where_its_call_begins() -> None:
     grammar = grammar_of(TEXT, chat(strict), tools=HERMES, form=THINK, inside=True)
 
     assert grammar is not None
-    assert grammar.triggers == (HERMES.trigger,)
+    assert grammar.triggers == HERMES.triggers
     assert grammar.after == "</think>"
     assert held(grammar).accepts(written(HERMES, ("weather", {"city": "Bern"})))
 
@@ -114,7 +114,7 @@ def test_one_call_only_holds_free_text_from_the_first_call_on() -> None:
     grammar = grammar_of(TEXT, chat(CLOCK, parallel=False), tools=LLAMA)
 
     assert grammar is not None
-    assert grammar.triggers == (LLAMA.trigger,)
+    assert grammar.triggers == LLAMA.triggers
     assert grammar.after is None
 
 
@@ -182,7 +182,7 @@ def test_llama_cpp_takes_them_all() -> None:
     for form in FORMATS:
         grammar = grammar_of(TEXT, chat(WEATHER, CLOCK, choice=REQUIRED), tools=form, form=THINK)
         assert grammar is not None
-        calls = [("weather", {"city": "Zürich"}), ("weather", {"city": 1})]
+        calls = [("weather", {"city": "Zürich"}), ("weather", {"city": "x", "days": "few"})]
         cases += [(grammar.text, "root", "\n" + written(form, call)) for call in calls]
 
     assert llama.verdicts(cases) == [True, False] * len(FORMATS)

@@ -12,10 +12,12 @@ from service.events import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from service.generation import Tool
+from service.text.formats_named import HARMONY as HARMONY_CALLS
+from service.text.formats_objects import HERMES, LLAMA
 from service.text.interpreter import Interpreter
 from service.text.reasoning import HARMONY, NONE, THINK, ReasoningFormat
-from service.text.tool_calls import HARMONY as HARMONY_CALLS
-from service.text.tool_calls import HERMES, LLAMA, ToolFormat
+from service.text.tool_format import ToolFormat
 
 ANSWER = '<think>\nHm.\n</think>\n\nLook:\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 
@@ -31,7 +33,7 @@ def event(text: str, token: int = 0, *, with_logprobs: bool = False) -> TokenEve
 def interpreter(
     form: ReasoningFormat = NONE, tools: ToolFormat | None = None, *, inside: bool = False
 ) -> Interpreter:
-    return Interpreter(3, form, inside, tools, frozenset({"f"}), new_id=lambda: "id")
+    return Interpreter(3, form, inside, tools, (Tool("f"),), new_id=lambda: "id")
 
 
 def joined(deltas: list[Delta]) -> tuple[str, str, str]:

@@ -8,9 +8,9 @@ import pytest
 
 from service.errors import InvalidRequest, ModelLoadFailed
 from service.generation import Chat, Message, Tool, ToolCall, ToolChoice
+from service.text.formats_objects import HERMES
 from service.text.reasoning import NONE, THINK
 from service.text.template import ChatTemplate
-from service.text.tool_calls import HERMES
 
 HI = Message("user", "Hi & <b>")
 SYSTEM = Message("system", "Be brief.")
