@@ -1,33 +1,34 @@
 """JSON schema (draft 2020-12) to GBNF, as far as a context-free grammar can say it.
 
-Whatever the grammar accepts is valid under the schema, with one exception: `oneOf` is read as
-`anyOf`. It does not accept everything that is valid: properties come in the schema's order, an
-object that lists `properties` has no others unless `additionalProperties` says so, a tuple has
-all its items, and numbers have at most 16 digits. A keyword that no grammar can hold an answer
-to is refused by name.
+Whatever the grammar accepts is valid under the schema, with three exceptions: `oneOf` is read as
+`anyOf`, names that a schema leaves open are not held to differ from each other, and `nullable`
+allows null, as OpenAPI has it. It does not accept everything that is valid: properties come in
+the schema's order, an object that lists `properties` has no others unless `additionalProperties`
+says so, a tuple has all its items, keywords for one type imply that type, and numbers have at
+most 16 digits. A keyword that no grammar can hold an answer to is refused by name.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from service.text.gbnf_rules import GbnfRules
-from service.text.json_containers import array, json_text, record
+from service.text.gbnf_rules import GbnfRules, Unsatisfiable
+from service.text.json_arrays import array
+from service.text.json_objects import other_text, record
 from service.text.json_scalars import integer, number, string
-from service.text.schema_merge import KEYWORDS_OF, Schema, constraints, listed, merged
+from service.text.json_text import json_text
+from service.text.schema_keywords import KEYWORDS_OF, TYPES, Schema, constraints, listed, read
+from service.text.schema_merge import inner, merged
+from service.text.schema_negation import negated
+from service.text.schema_references import References
+from service.text.schema_values import enumerated, is_a
 
 LONGEST = 64 * 1024
 DEEPEST = 32
 _MOST_VISITS = 20_000
 _MOST_WALKS = 2000
-
-_UNSUPPORTED = (
-    "not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems",
-    "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies",
-    "unevaluatedProperties", "unevaluatedItems", "multipleOf", "$dynamicRef", "$recursiveRef",
-)  # fmt: skip
-_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def schema_grammar(schema: Schema | bool, param: str = "response_format") -> str:
@@ -62,9 +63,13 @@ def _check_size(schema: Schema | bool, rules: GbnfRules) -> None:
         node, depth = pending.pop()
         if depth > 2 * DEEPEST:  # a schema and its `properties` are two levels of JSON
             raise rules.refuse(f"it nests deeper than {DEEPEST} levels")
-        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-        pending += [(value, depth + 1) for value in inner]
-    if len(json.dumps(schema)) > LONGEST:
+        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        pending += [(value, depth + 1) for value in below]
+    try:
+        size = len(json.dumps(schema, allow_nan=False))
+    except ValueError:
+        raise rules.refuse("it holds a number that JSON cannot write") from None
+    if size > LONGEST:
         raise rules.refuse(f"it is larger than {LONGEST} bytes")
 
 
@@ -77,6 +82,7 @@ class _Compiler:
 
     def __init__(self, document: Schema | bool, rules: GbnfRules) -> None:
         self._document = document
+        self._references = References(document, rules)
         self._rules = rules
         self._of_ref: dict[str, str] = {}
         self._walks: dict[str, int] = {}
@@ -84,29 +90,31 @@ class _Compiler:
 
     def visit(self, schema: Any, refs: tuple[str, ...]) -> str:
         """`refs` are those that led here without anything being written in between."""
-        self._count()
+        schema = self._read(schema)
         if schema is True:
             return self._rules.json("value")
-        if not isinstance(schema, dict):
-            raise self._rules.refuse("no value satisfies `false`")
-        for keyword in _UNSUPPORTED:
-            if schema.get(keyword) not in (None, False):
-                raise self._rules.refuse(f"`{keyword}` is not supported")
+        if isinstance(schema, bool):
+            raise self._rules.nothing("no value satisfies `false`")
         if "$ref" in schema:
             return self._reference(schema, refs)
         if "allOf" in schema:
             return self.visit(self._all_of(schema, refs), refs)
+        if "not" in schema and schema["not"].keys() != {"enum"}:
+            return self.visit(self._without_not(schema, refs), refs)
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
                 return self._any_of(schema, keyword, refs)
         if "const" in schema or "enum" in schema:
-            return self._enum(schema)
+            return self._rules.words(map(json_text, enumerated(schema, self._rules)))
         return self._typed(schema)
 
-    def _count(self) -> None:
+    def _read(self, schema: Any) -> Schema | bool:
         self._visits += 1
         if self._visits > _MOST_VISITS:
             raise self._rules.refuse("it is too large once its references are followed")
+        if isinstance(schema, dict) and "$id" in schema and schema is not self._document:
+            raise self._rules.refuse("`$id` within it is not supported")
+        return read(schema, self._rules)
 
     def _inner(self, schema: Any) -> str:
         return self.visit(schema, ())
@@ -115,57 +123,61 @@ class _Compiler:
         if constraints(schema) != {"$ref"}:
             return self.visit(self._resolved(schema, refs), refs)
         ref = schema["$ref"]
-        target = self._target(ref)
-        if ref in refs:
-            raise self._rules.refuse(f"`{ref[:80]}` is defined by itself")
+        target = self._references.target(ref)
+        self._check_loop(ref, refs)
         if ref not in self._of_ref:
+            before = dict(self._of_ref)
             name = self._of_ref[ref] = self._rules.reserve("ref")
-            body = self.visit(target, (*refs, ref))
+            try:
+                body = self.visit(target, (*refs, ref))
+            except Unsatisfiable:
+                # Whatever was compiled meanwhile may refer to a rule that is not going to be.
+                self._of_ref = before
+                raise
             self._rules.define(name, body)
             self._walks[name] = 1 + self._walks.get(body, 1)
         return self._of_ref[ref]
 
-    def _resolved(self, schema: Any, refs: tuple[str, ...]) -> Any:
+    def _check_loop(self, ref: str, refs: tuple[str, ...]) -> None:
+        if ref in refs:
+            raise self._rules.refuse(f"`{ref[:80]}` is defined by itself")
+
+    def _resolved(self, schema: Any, refs: tuple[str, ...]) -> Schema | bool:
         """What a reference refers to, merged with its neighbours; other schemas as they are."""
+        schema = self._read(schema)
+        rest: Schema | bool = True
         while isinstance(schema, dict) and "$ref" in schema:
-            self._count()
             ref = schema["$ref"]
-            target = self._target(ref)
-            if ref in refs:
-                raise self._rules.refuse(f"`{ref[:80]}` is defined by itself")
+            self._check_loop(ref, refs)
             refs = (*refs, ref)
-            rest = {key: value for key, value in schema.items() if key != "$ref"}
-            schema = merged(target, rest, self._rules) if constraints(rest) else target
-        return schema
+            beside = {key: value for key, value in schema.items() if key != "$ref"}
+            rest = merged(inner(beside) if rest is not True else beside, rest, self._rules)
+            schema = self._read(self._references.target(ref))
+        return schema if rest in (True, {}) else merged(inner(schema), rest, self._rules)
 
-    def _target(self, ref: Any) -> Any:
-        if not isinstance(ref, str) or not ref.startswith("#"):
-            raise self._rules.refuse(f"`$ref` to `{str(ref)[:80]}`, outside of it")
-        node: Any = self._document
-        for step in ref[1:].split("/")[1:]:
-            key = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
-                node = node[int(key)]
-            elif isinstance(node, dict) and key in node:
-                node = node[key]
-            else:
-                raise self._rules.refuse(f"`{ref[:80]}` refers to nothing")
-        return node
-
-    def _all_of(self, schema: Schema, refs: tuple[str, ...]) -> Any:
-        out: Any = {key: value for key, value in schema.items() if key != "allOf"}
-        for branch in self._branches(schema, "allOf"):
-            self._count()
-            out = merged(out, self._resolved(branch, refs), self._rules)
+    def _all_of(self, schema: Schema, refs: tuple[str, ...]) -> Schema | bool:
+        out: Schema | bool = {key: value for key, value in schema.items() if key != "allOf"}
+        for branch in schema["allOf"]:
+            out = merged(out, inner(self._resolved(branch, refs)), self._rules)
         return out
+
+    def _without_not(self, schema: Schema, refs: tuple[str, ...]) -> Schema | bool:
+        rest = {key: value for key, value in schema.items() if key != "not"}
+        against = negated(schema["not"], lambda part: self._resolved(part, refs), self._rules)
+        return merged(rest, self._read(against), self._rules)
 
     def _any_of(self, schema: Schema, keyword: str, refs: tuple[str, ...]) -> str:
         base = {key: value for key, value in schema.items() if key != keyword}
-        branches = [branch for branch in self._branches(schema, keyword) if branch is not False]
-        if constraints(base):
-            resolved = [self._resolved(branch, refs) for branch in branches]
-            branches = [merged(base, branch, self._rules) for branch in resolved]
-        bodies = list(dict.fromkeys(self.visit(branch, refs) for branch in branches))
+        bodies: dict[str, None] = {}
+        for branch in schema[keyword]:
+            try:
+                if base:
+                    branch = merged(base, inner(self._resolved(branch, refs)), self._rules)
+                bodies[self.visit(branch, refs)] = None
+            except Unsatisfiable:
+                continue
+        if not bodies:
+            raise self._rules.nothing(f"no value satisfies any of its `{keyword}`")
         walks = 1 + sum(self._walks.get(body, 1) for body in bodies)
         if walks > _MOST_WALKS:
             raise self._rules.refuse("it has too many alternatives within alternatives")
@@ -173,55 +185,48 @@ class _Compiler:
         self._walks[name] = walks
         return name
 
-    def _branches(self, schema: Schema, keyword: str) -> list[Any]:
-        branches = schema[keyword]
-        if not isinstance(branches, list) or not branches:
-            raise self._rules.refuse(f"`{keyword}` must be a list of schemas")
-        return branches
-
-    def _enum(self, schema: Schema) -> str:
-        if constraints(schema) - {"enum", "const", "type"}:
-            raise self._rules.refuse("`enum` or `const` beside other constraints is not supported")
-        types = listed(schema.get("type", list(_TYPES)))
-        values = listed(schema.get("enum", [schema.get("const")]))
-        if "const" in schema:
-            values = [value for value in values if value == schema["const"]]
-        values = [value for value in values if _is_a(value, types)]
-        if not values:
-            raise self._rules.refuse("no value satisfies its `enum` or `const`")
-        return self._rules.words(map(json_text, values))
-
     def _typed(self, schema: Schema) -> str:
         types = listed(schema["type"]) if "type" in schema else _implied(schema)
-        if not types:
+        excluded = schema["not"]["enum"] if "not" in schema else []
+        if not types and not excluded:
             return self._rules.json("value")
+        types = list(dict.fromkeys(types or TYPES))
         if "number" in types:
             types = [name for name in types if name != "integer"]
-        return self._rules.choice("type", [self._of_type(name, schema) for name in types])
+        bodies: list[str] = []
+        for name in types:
+            try:
+                values = [value for value in excluded if is_a(value, [name])]
+                bodies.append(self._other(name, values, schema) if values else self._of_type(name, schema))
+            except Unsatisfiable:
+                if len(types) == 1:
+                    raise
+        if not bodies:
+            raise self._rules.nothing("no value satisfies any of its types")
+        return self._rules.choice("type", bodies)
 
-    def _of_type(self, name: Any, schema: Schema) -> str:
-        if name in ("boolean", "null"):
-            return self._rules.json(name)
+    def _of_type(self, name: str, schema: Schema) -> str:
         if name in _SCALARS:
             return _SCALARS[name](schema, self._rules)
         if name in _CONTAINERS:
             return _CONTAINERS[name](schema, self._rules, self._inner)
-        raise self._rules.refuse(f"`{str(name)[:40]}` is no type")
+        return self._rules.json(name)
+
+    def _other(self, name: str, values: list[Any], schema: Schema) -> str:
+        """Any value of a type but `values`."""
+        if name == "null" or (name == "boolean" and len(set(values)) > 1):
+            raise self._rules.nothing("its `not` leaves nothing")
+        if name == "boolean":
+            return '"false"' if values[0] else '"true"'
+        if name == "string" and not KEYWORDS_OF["string"] & schema.keys():
+            return other_text(values, self._rules)
+        raise self._rules.refuse(f"`not` of single values of type {name} is not supported")
 
 
 _SCALARS = {"string": string, "integer": integer, "number": number}
 _CONTAINERS = {"array": array, "object": record}
 
 
-def _implied(schema: Schema) -> list[str]:
-    """The type that keywords speak of, where the schema names none."""
+def _implied(schema: Schema) -> Iterable[str]:
+    """The types that keywords speak of, where the schema names none."""
     return [name for name, keywords in KEYWORDS_OF.items() if keywords & schema.keys()]
-
-
-def _is_a(value: Any, types: list[Any]) -> bool:
-    if isinstance(value, bool):
-        return "boolean" in types
-    if isinstance(value, (int, float)):
-        return "number" in types or ("integer" in types and value == value // 1)
-    names: dict[type, str] = {dict: "object", list: "array", str: "string", type(None): "null"}
-    return names[type(value)] in types

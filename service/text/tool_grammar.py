@@ -12,7 +12,6 @@ from service.text.gbnf import literal
 from service.text.gbnf_rules import GbnfRules
 from service.text.json_containers import json_text
 from service.text.json_schema import schema_expression
-from service.text.schema_merge import Schema, constraints
 from service.text.tagged_reader import Tags
 from service.text.tool_values import types_of
 
@@ -96,9 +95,14 @@ def literal_arguments(sign: str, comma: str, quote: str = "") -> Arguments:
 
 
 _NOTHING = '""'
+# What says nothing of how a value has to be.
+_ANNOTATIONS = frozenset({
+    "$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated", "description",
+    "examples", "readOnly", "title", "writeOnly",
+})  # fmt: skip
 
 
-def _schema(tool: Tool) -> Schema:
+def _schema(tool: Tool) -> dict[str, Any]:
     schema = tool.parameters
     if schema is None:
         schema = {"type": "object", "additionalProperties": False}
@@ -113,10 +117,10 @@ def _fields(tool: Tool) -> list[tuple[str, Any, bool]] | None:
     """Key, schema, and whether it is required; None where the schema lists no keys."""
     schema = _schema(tool)
     known = {"type", "properties", "required", "additionalProperties"}
-    if tool.strict and constraints(schema) - known:
+    if tool.strict and (others := schema.keys() - known - _ANNOTATIONS):
         raise InvalidRequest(
             f"The parameters of `{tool.name}` cannot be held to in this model's syntax: "
-            f"{', '.join(sorted(constraints(schema) - known))}",
+            f"{', '.join(sorted(others))}",
             param="tools",
         )
     properties, required = schema.get("properties"), schema.get("required")
@@ -129,8 +133,12 @@ def _fields(tool: Tool) -> list[tuple[str, Any, bool]] | None:
 
 
 def _json_value(schema: Any, tool: Tool, rules: GbnfRules) -> str:
+    if isinstance(schema, dict):
+        # What its references refer to comes along.
+        defined = tool.parameters or {}
+        schema = schema | {key: defined[key] for key in ("$defs", "definitions") if key in defined}
     try:
-        return schema_expression(schema, rules, tool.parameters)
+        return schema_expression(schema, rules)
     except InvalidRequest:
         if tool.strict:
             raise
@@ -140,7 +148,7 @@ def _json_value(schema: Any, tool: Tool, rules: GbnfRules) -> str:
 def _text(schema: Any, types: frozenset[str], tool: Tool, end: str, rules: GbnfRules) -> str:
     """A string without quotation marks, up to `end`."""
     schema = schema if isinstance(schema, dict) else {}
-    if tool.strict and constraints(schema) - {"type", "enum", "const"}:
+    if tool.strict and schema.keys() - {"type", "enum", "const"} - _ANNOTATIONS:
         raise InvalidRequest(
             f"A string of `{tool.name}` cannot be held to its schema in this model's syntax",
             param="tools",

@@ -7,7 +7,6 @@ from typing import Any
 
 from service.generation import Tool
 from service.text.literals import Literal
-from service.text.schema_merge import listed
 
 TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 _TYPE_OF = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer",
@@ -27,7 +26,8 @@ def _types(schema: Any, document: dict[str, Any], depth: int) -> frozenset[str]:
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return frozenset()
     if "type" in schema:
-        return TYPES & {name for name in listed(schema["type"]) if isinstance(name, str)}
+        names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return TYPES & {name for name in names if isinstance(name, str)}
     if isinstance(schema.get("$ref"), str):
         return _types(_target(schema["$ref"], document), document, depth + 1)
     values = [schema["const"]] if "const" in schema else schema.get("enum")
