@@ -18,3 +18,8 @@ EVENT_STREAM = "text/event-stream"
 
 def sse(payload: bytes) -> bytes:
     return b"data: %b\n\n" % payload
+
+
+def named_sse(name: bytes, payload: bytes) -> bytes:
+    """A frame with a name, as Anthropic's streams and OpenAI's responses have them."""
+    return b"event: %b\ndata: %b\n\n" % (name, payload)

@@ -44,7 +44,13 @@ REASONING_FIELDS: Final = {
 
 
 def parse_chat(
-    fields: Fields, *, id: str, arrived: float, endpoint: str, timeout: float | None = None
+    fields: Fields,
+    *,
+    id: str,
+    arrived: float,
+    endpoint: str,
+    timeout: float | None = None,
+    dialect: str = "openai",
 ) -> GenerationRequest:
     refuse_templates(fields)
     tools, choice = parse_tools(fields)
@@ -75,7 +81,7 @@ def parse_chat(
             template_variables=variables,
         ),
         arrived=arrived,
-        dialect="openai",
+        dialect=dialect,
         endpoint=endpoint,
         sampling=parse_sampling(
             fields,

@@ -35,8 +35,9 @@ def parse_completions(
     id: str,
     arrived: float,
     endpoint: str,
-    default_max_tokens: int,
+    default_max_tokens: int | None,
     timeout: float | None = None,
+    dialect: str = "openai",
 ) -> tuple[list[GenerationRequest], CompletionOptions]:
     if fields.text("suffix"):
         raise fields.bad("suffix", "filling in the middle is not supported")
@@ -64,7 +65,7 @@ def parse_completions(
             model=model,
             input=Text(prompt, special) if isinstance(prompt, str) else prompt,
             arrived=arrived,
-            dialect="openai",
+            dialect=dialect,
             endpoint=endpoint,
             sampling=sampling,
             response_format=shape,

@@ -16,22 +16,24 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import openai
+from service.dialects import anthropic, openai
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
-DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT,)
+DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT, anthropic.DIALECT)
 HEADER: Final = b"x-llm-dialect"
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
+    ("/v1/messages", anthropic.DIALECT.wording),
     ("", openai.DIALECT.wording),
 )
 
 
 def routes() -> list[BaseRoute]:
     return [
+        *anthropic.at_root,
         *openai.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]

@@ -1,0 +1,23 @@
+"""A stream that begins before its first token: the encoder is asked once with nothing to encode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from service.dialects.respond import Answers
+from service.events import Event
+
+
+class Opening:
+    """`respond.Answers` with an empty batch in front, for dialects whose first frame has no text."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        yield []
+        async for batch in self._answers.batches():
+            yield batch
+
+    async def aclose(self) -> None:
+        await self._answers.aclose()
