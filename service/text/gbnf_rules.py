@@ -41,6 +41,10 @@ _MOST_RUNS = 100
 _LONGEST_TEXT = 1 << 19
 
 
+class Unsatisfiable(InvalidRequest):
+    """No value satisfies a schema. As one of several alternatives it is just left out."""
+
+
 class GbnfRules:
     """Collects rules; `text` writes them out, `root` first.
 
@@ -63,6 +67,10 @@ class GbnfRules:
     def refuse(self, why: str) -> InvalidRequest:
         """To be raised; `why` completes the sentence."""
         return InvalidRequest(f"The {self._of} cannot be used: {why}", param=self.param)
+
+    def nothing(self, why: str) -> Unsatisfiable:
+        """To be raised where there is nothing that could be written."""
+        return Unsatisfiable(f"The {self._of} cannot be used: {why}", param=self.param)
 
     def json(self, name: str) -> str:
         """One of JSON's own rules, with all that it needs."""

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from service.text.gbnf_rules import GbnfRules
+from service.text.number_multiples import multiples
 from service.text.number_ranges import integers, numbers
-from service.text.schema_merge import Schema
+from service.text.schema_keywords import Schema
+from service.text.string_formats import FORMATS
 from service.text.string_patterns import pattern_rule
 
 _LARGEST_BOUND = 10**15
-_DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-_HOUR = "([01][0-9]|2[0-3]):[0-5][0-9]"
-_TIME = _HOUR + r":[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]" + _HOUR + ")"
-# RFC 3339 and RFC 4122. Other formats are annotations, as the draft has it.
-_FORMATS = {
-    "date": f"^{_DATE}$",
-    "time": f"^{_TIME}$",
-    "date-time": f"^{_DATE}T{_TIME}$",
-    "uuid": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
-}
+_MOST_PLACES = 15
 
 
 def string(schema: Schema, rules: GbnfRules) -> str:
     least, most = counts(schema, "minLength", "maxLength", rules)
-    pattern = schema.get("pattern")
-    form = _FORMATS.get(str(schema.get("format")))
+    pattern, form = schema.get("pattern"), FORMATS.get(schema.get("format", ""))
+    if pattern is not None and form is not None:
+        raise rules.refuse(f"`pattern` beside the format `{schema['format']}` is not supported")
     if pattern is not None or form is not None:
-        if least or most is not None or (pattern is not None and form is not None):
-            raise rules.refuse("`pattern` or `format` beside another constraint is not supported")
-        return pattern_rule(str(pattern if form is None else form), rules)
+        return pattern_rule(form or pattern or "", rules, least, most)
     if not least and most is None:
         return rules.json("string")
     chars = rules.repeat(rules.json("char"), least, most)
@@ -38,80 +29,82 @@ def string(schema: Schema, rules: GbnfRules) -> str:
 
 
 def integer(schema: Schema, rules: GbnfRules) -> str:
-    low, high = _whole_bounds(schema, rules)
-    if low is None and high is None:
+    low, open_low = _bound(schema, "minimum", "exclusiveMinimum", rules)
+    high, open_high = _bound(schema, "maximum", "exclusiveMaximum", rules)
+    least = None if low is None else int(low.to_integral_value(ROUND_CEILING))
+    most = None if high is None else int(high.to_integral_value(ROUND_FLOOR))
+    least = least + 1 if least is not None and open_low and least == low else least
+    most = most - 1 if most is not None and open_high and most == high else most
+    if least is not None and most is not None and least > most:
+        raise rules.nothing("no integer lies between its bounds")
+    step = _step(schema, rules)
+    if step is not None and 1 % step:
+        if step % 1:
+            raise rules.refuse("`multipleOf` of an integer must be one, or divide 1")
+        low, high = _decimal(least), _decimal(most)
+        # Above -step there is no multiple below 0, and above 0 none before step.
+        if high is None and low is not None and -step < low <= step:
+            return rules.rule("integer", multiples(step, Decimal(0), None, rules, open_low=low > 0))
+        return rules.rule("integer", multiples(step, low, high, rules))
+    if least is None and most is None:
         return rules.json("integer")
-    if low is not None and high is not None and low > high:
-        raise rules.refuse("no integer lies between its bounds")
-    return rules.rule("integer", " | ".join(integers(low, high)))
+    return rules.rule("integer", " | ".join(integers(least, most)))
 
 
 def number(schema: Schema, rules: GbnfRules) -> str:
-    low, open_low = _bounds(schema, "minimum", "exclusiveMinimum", max, rules)
-    high, open_high = _bounds(schema, "maximum", "exclusiveMaximum", min, rules)
+    low, open_low = _bound(schema, "minimum", "exclusiveMinimum", rules)
+    high, open_high = _bound(schema, "maximum", "exclusiveMaximum", rules)
+    step = _step(schema, rules)
+    if step is not None:
+        body = multiples(step, low, high, rules, open_low=open_low, open_high=open_high)
+        return rules.rule("number", body)
     if low is None and high is None:
         return rules.json("number")
     bodies = numbers(low, high, open_low, open_high)
     if not bodies:
-        raise rules.refuse("no number lies between its bounds")
+        raise rules.nothing("no number lies between its bounds")
     return rules.rule("number", " | ".join(bodies))
 
 
 def counts(schema: Schema, low: str, high: str, rules: GbnfRules) -> tuple[int, int | None]:
     """A lower and an upper count, None for no upper one."""
-    least, most = schema.get(low, 0), schema.get(high)
-    for key, count in ((low, least), (high, 0 if most is None else most)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise rules.refuse(f"`{key}` must be a whole number")
+    least: int = schema.get(low, 0)
+    most: int | None = schema.get(high)
     if most is not None and most < least:
-        raise rules.refuse(f"`{low}` is above `{high}`")
+        raise rules.nothing(f"`{low}` is above `{high}`")
     return least, most
 
 
-def _whole_bounds(schema: Schema, rules: GbnfRules) -> tuple[int | None, int | None]:
-    """The least and the largest integer; bounds may be fractions."""
-    bound = {key: _bound(schema, key, rules) for key in _BOUNDS}
-    lows = [_ceiling(bound["minimum"]), _floor(bound["exclusiveMinimum"], 1)]
-    highs = [_floor(bound["maximum"]), _ceiling(bound["exclusiveMaximum"], -1)]
-    return (
-        max((low for low in lows if low is not None), default=None),
-        min((high for high in highs if high is not None), default=None),
-    )
+def _bound(
+    schema: Schema, inclusive: str, exclusive: str, rules: GbnfRules
+) -> tuple[Decimal | None, bool]:
+    """The tighter one of two bounds, and whether it is itself excluded."""
+    bounds = [(_exact(schema, inclusive, rules), False), (_exact(schema, exclusive, rules), True)]
+    given = [(bound, excluded) for bound, excluded in bounds if bound is not None]
+    if not given:
+        return None, False
+    # Of two that are the same the excluded one is tighter.
+    if inclusive == "minimum":
+        return max(given)
+    return min(given, key=lambda one: (one[0], not one[1]))
 
 
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+def _step(schema: Schema, rules: GbnfRules) -> Decimal | None:
+    return _exact(schema, "multipleOf", rules)
 
 
-def _floor(bound: float | None, plus: int = 0) -> int | None:
-    return None if bound is None else int(bound // 1) + plus
-
-
-def _ceiling(bound: float | None, plus: int = 0) -> int | None:
-    return None if bound is None else -int(-bound // 1) + plus
-
-
-def _bounds(
-    schema: Schema, inclusive: str, exclusive: str, tighter: Callable[..., Any], rules: GbnfRules
-) -> tuple[int | None, bool]:
-    """A bound, and whether it is itself excluded."""
-    one, other = _bound(schema, inclusive, rules), _bound(schema, exclusive, rules)
-    for bound in (one, other):
-        if bound is not None and bound % 1:
-            raise rules.refuse(
-                f"`{inclusive}` of a number that is no whole number is not supported"
-            )
-    if one is None or other is None:
-        bound = other if one is None else one
-        return (None if bound is None else int(bound)), bound is not None and one is None
-    return int(tighter(one, other)), bool(tighter(one, other) == other)
-
-
-def _bound(schema: Schema, key: str, rules: GbnfRules) -> float | None:
-    bound = schema.get(key)
-    if bound is None:
+def _exact(schema: Schema, key: str, rules: GbnfRules) -> Decimal | None:
+    """A number as it is written, which is not quite what a float holds."""
+    if key not in schema:
         return None
-    if isinstance(bound, bool) or not isinstance(bound, (int, float)):
-        raise rules.refuse(f"`{key}` must be a number")
-    if not abs(bound) <= _LARGEST_BOUND:
+    if not abs(schema[key]) <= _LARGEST_BOUND:
         raise rules.refuse(f"`{key}` is too large")
-    return bound
+    exact = Decimal(str(schema[key]))
+    exponent = exact.normalize().as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > _MOST_PLACES:
+        raise rules.refuse(f"`{key}` has more than {_MOST_PLACES} places after the point")
+    return exact
+
+
+def _decimal(number: int | None) -> Decimal | None:
+    return None if number is None else Decimal(number)

@@ -16,9 +16,9 @@ from typing import Any
 
 from service.text.gbnf_rules import GbnfRules, Unsatisfiable
 from service.text.json_arrays import array
+from service.text.json_containers import json_text
 from service.text.json_objects import other_text, record
 from service.text.json_scalars import integer, number, string
-from service.text.json_text import json_text
 from service.text.schema_keywords import KEYWORDS_OF, TYPES, Schema, constraints, listed, read
 from service.text.schema_merge import inner, merged
 from service.text.schema_negation import negated
@@ -197,7 +197,9 @@ class _Compiler:
         for name in types:
             try:
                 values = [value for value in excluded if is_a(value, [name])]
-                bodies.append(self._other(name, values, schema) if values else self._of_type(name, schema))
+                bodies.append(
+                    self._other(name, values, schema) if values else self._of_type(name, schema)
+                )
             except Unsatisfiable:
                 if len(types) == 1:
                     raise

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-_DIGITS = 16
-_FRACTION = '("." [0-9]{1,16})?'
-_ZEROS = '("." "0"{1,16})?'
-_POSITIVE_FRACTION = '"." [0-9]{0,8} [1-9] [0-9]{0,7}'
+from decimal import Decimal
+
+from service.text.digits import Fractions, naturals
 
 
 def integers(low: int | None, high: int | None) -> list[str]:
@@ -14,78 +13,55 @@ def integers(low: int | None, high: int | None) -> list[str]:
     if low is None or low < 0:
         most_negative = None if low is None else -low
         least_negative = 1 if high is None or high >= 0 else -high
-        out += [f'"-" ({" | ".join(_naturals(least_negative, most_negative))})']
+        out += [f'"-" ({" | ".join(naturals(least_negative, most_negative))})']
     if high is None or high >= 0:
-        out += _naturals(max(low or 0, 0), high)
+        out += naturals(max(low or 0, 0), high)
     return out
 
 
-def numbers(low: int | None, high: int | None, open_low: bool, open_high: bool) -> list[str]:
-    """Alternatives for the numbers between two integers; an open bound itself is excluded."""
+def numbers(
+    low: Decimal | None, high: Decimal | None, open_low: bool, open_high: bool
+) -> list[str]:
+    """Alternatives for the numbers between two bounds; an open bound itself is excluded."""
+    zero = Decimal(0)
     out: list[str] = []
     if low is None or low < 0:
         # Mirrored: what is below zero lies between -high and -low.
-        mirrored = (0, True) if high is None or high >= 0 else (-high, open_high)
-        below = _decimals(mirrored[0], None if low is None else -low, mirrored[1], open_low)
+        least, open_least = (zero, True) if high is None or high >= 0 else (-high, open_high)
+        below = _decimals(least, None if low is None else -low, open_least, open_low)
         out += [f'"-" ({" | ".join(below)})'] if below else []
-    if high is None or high > 0 or (high == 0 and not open_high):
-        bound = (low, open_low) if low is not None and low >= 0 else (0, False)
-        out += _decimals(bound[0], high, bound[1], open_high)
+    if high is None or high >= 0:
+        least, open_least = (low, open_low) if low is not None and low >= 0 else (zero, False)
+        out += _decimals(least, high, open_least, open_high)
     return out
 
 
-def _decimals(low: int, high: int | None, open_low: bool, open_high: bool) -> list[str]:
+def _decimals(low: Decimal, high: Decimal | None, open_low: bool, open_high: bool) -> list[str]:
     if high is not None and (low > high or (low == high and (open_low or open_high))):
         return []
+    # No more digits than a float tells apart from an excluded bound.
+    fractions = Fractions(max(1, 15 - len(str(int(low if high is None else high)))))
+    first, above = _parts(low)
+    last, below = (None, None) if high is None else _parts(high)
+    if first == last:
+        return _joined([f'"{first}"'], fractions.between(above, below, open_low, open_high))
     out: list[str] = []
-    first = low + 1 if open_low else low
-    last = None if high is None else high - 1
-    if last is None or first <= last:
-        out += [f"({' | '.join(_naturals(first, last))}) {_FRACTION}"]
-    if open_low and (high is None or low < high):
-        out += [f'"{low}" {_POSITIVE_FRACTION}']
-    if high is not None and not open_high:
-        out += [f'"{high}" {_ZEROS}']
-    return out
-
-
-def _naturals(low: int, high: int | None) -> list[str]:
-    """The integers from `low` (not below 0) to `high`, or to the most that is written."""
-    top = 10 ** max(_DIGITS, len(str(low))) - 1 if high is None else high
-    out: list[str] = []
-    for length in range(len(str(low)), len(str(top)) + 1):
-        least = max(low, 10 ** (length - 1) if length > 1 else 0)
-        most = min(top, 10**length - 1)
-        out.append(_between(str(least), str(most)))
-    return out
-
-
-def _between(low: str, high: str) -> str:
-    """Texts of digits, as long as each other, from `low` to `high`."""
-    if low == high:
-        return f'"{low}"'
-    rest = len(low) - 1
-    if low[1:] == "0" * rest and high[1:] == "9" * rest:
-        return _digit(low[0], high[0]) + _any(rest)
-    if low[0] == high[0]:
-        return f'"{low[0]}" ({_between(low[1:], high[1:])})'
-    out: list[str] = []
-    first, last = int(low[0]), int(high[0])
-    if low[1:] != "0" * rest:
-        out.append(f'"{low[0]}" ({_between(low[1:], "9" * rest)})')
+    if above or open_low:
+        out += _joined([f'"{first}"'], fractions.between(above, None, open_low, False))
         first += 1
-    tail = ""
-    if high[1:] != "9" * rest:
-        tail = f'"{high[0]}" ({_between("0" * rest, high[1:])})'
-        last -= 1
-    if first <= last:
-        out.append(_digit(str(first), str(last)) + _any(rest))
-    return " | ".join([*out, tail] if tail else out)
+    if last is None or first < last:
+        whole = naturals(first, None if last is None else last - 1)
+        out += _joined(whole, fractions.between("", None, False, False))
+    if last is not None:
+        out += _joined([f'"{last}"'], fractions.between("", below, False, open_high))
+    return out
 
 
-def _digit(low: str, high: str) -> str:
-    return f'"{low}"' if low == high else f"[{low}-{high}]"
+def _joined(whole: list[str], fraction: str | None) -> list[str]:
+    return [] if fraction is None else [f"({' | '.join(whole)}) {fraction}"]
 
 
-def _any(count: int) -> str:
-    return f" [0-9]{{{count}}}" if count else ""
+def _parts(number: Decimal) -> tuple[int, str]:
+    """The whole part, and the digits after the point."""
+    whole, _, digits = f"{number:f}".partition(".")
+    return int(whole), digits.rstrip("0")

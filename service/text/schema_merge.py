@@ -1,42 +1,43 @@
-"""Two JSON schemas into one of what satisfies both: what `allOf`, and neighbours of `$ref`, ask for."""
+"""Two JSON schemas into one of what satisfies both: what `allOf`, and neighbours of `$ref`, ask for.
+
+Both have been `read`, and in both what is not evaluated is said by `additionalProperties`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from service.text.gbnf_rules import GbnfRules
+from service.text.schema_keywords import Schema, listed
+from service.text.schema_values import common_types, same
 
-Schema = dict[str, Any]
-
-KEYWORDS_OF = {
-    "object": {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
-    "array": {"items", "prefixItems", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength", "pattern", "format"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-}
-# What says how a value has to be; everything else is annotation.
-_CONSTRAINTS = frozenset(
-    {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}.union(*KEYWORDS_OF.values())
-)
-_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_LEAST = (
+    "minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains",
+)  # fmt: skip
+_MOST = (
+    "maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains",
+)  # fmt: skip
+_MOST_PRODUCTS = 256
 
 
-def constraints(schema: Schema) -> set[str]:
-    """The keywords of `schema` that constrain a value."""
-    return set(_CONSTRAINTS & schema.keys())
+def inner(schema: Schema | bool) -> Schema | bool:
+    """A part of a whole: what it does not evaluate is what it does not name itself."""
+    if isinstance(schema, bool):
+        return schema
+    out = dict(schema)
+    for older, newer in (("unevaluatedProperties", "additionalProperties"), ("unevaluatedItems", "items")):  # fmt: skip
+        if older in out:
+            value = out.pop(older)
+            out.setdefault(newer, value)
+    return out
 
 
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def merged(one: Any, other: Any, rules: GbnfRules) -> Any:
+def merged(one: Schema | bool, other: Schema | bool, rules: GbnfRules) -> Schema | bool:
     """Raises InvalidRequest, by `rules.refuse`, where the two cannot be said as one schema."""
     if one is True or other is True:
         return other if one is True else one
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        raise rules.refuse("no value satisfies it")
+    if isinstance(one, bool) or isinstance(other, bool):
+        return False
     _check_closed(one, other, rules)
     _check_closed(other, one, rules)
     out = dict(one)
@@ -47,13 +48,24 @@ def merged(one: Any, other: Any, rules: GbnfRules) -> Any:
 
 def _check_closed(one: Schema, other: Schema, rules: GbnfRules) -> None:
     """`additionalProperties` of one schema speaks of the properties that only the other lists."""
-    unknown = other.get("properties", {}).keys() - one.get("properties", {}).keys()
+    known = one.get("properties", {}).keys()
+    unknown = [
+        name
+        for name, schema in other.get("properties", {}).items()
+        if name not in known and schema is not False
+    ]
     if unknown and one.get("additionalProperties", True) is not True:
         raise rules.refuse("`additionalProperties` in one of several merged schemas")
+    if unknown and ("patternProperties" in one or "propertyNames" in one):
+        raise rules.refuse(
+            "`patternProperties` or `propertyNames` in one of several merged schemas"
+        )
+    if "items" in one and len(one.get("prefixItems", [])) < len(other.get("prefixItems", [])):
+        raise rules.refuse("`items` in one of several merged schemas")
 
 
 def _both(key: str, one: Any, other: Any, rules: GbnfRules) -> Any:
-    if one == other or key not in _CONSTRAINTS:
+    if same(one, other):
         return one
     if key == "properties":
         shared = {name: {"allOf": [one[name], other[name]]} for name in one if name in other}
@@ -62,10 +74,33 @@ def _both(key: str, one: Any, other: Any, rules: GbnfRules) -> Any:
         return list(dict.fromkeys([*one, *other]))
     if key == "allOf":
         return [*one, *other]
+    if key in ("anyOf", "oneOf"):
+        if len(one) * len(other) > _MOST_PRODUCTS:
+            raise rules.refuse(f"it has too many combinations of `{key}`")
+        return [{"allOf": [left, right]} for left in one for right in other]
+    if key == "not":
+        listed_only = one.keys() == other.keys() == {"enum"}
+        return {"enum": [*one["enum"], *other["enum"]]} if listed_only else {"anyOf": [one, other]}
     if key in _LEAST + _MOST:
         return max(one, other) if key in _LEAST else min(one, other)
-    if key in ("type", "enum"):
-        common = [value for value in listed(one) if value in listed(other)]
-        if common:
-            return common
+    if key == "type":
+        return _some(common_types(listed(one), listed(other)), key, rules)
+    if key == "enum":
+        common = [value for value in one if any(same(value, also) for also in other)]
+        return _some(common, key, rules)
+    if key in ("additionalProperties", "items", "propertyNames", "contains") and False in (
+        one,
+        other,
+    ):
+        return False
+    if key in ("propertyNames", "additionalProperties", "items"):
+        return {"allOf": [one, other]}
+    if key == "const":
+        raise rules.nothing("it asks for two different values of `const`")
     raise rules.refuse(f"`{key}` is given twice, differently")
+
+
+def _some(values: list[Any], key: str, rules: GbnfRules) -> list[Any]:
+    if not values:
+        raise rules.nothing(f"no value satisfies both of its `{key}`")
+    return values
