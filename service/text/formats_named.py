@@ -23,7 +23,7 @@ def _after(header: str) -> Callable[[Calls], Reader]:
 # gpt-oss, as `HarmonyParser` spells it.
 HARMONY = ToolFormat(
     "harmony",
-    signs=("<|channel|>", "<|constrain|>"),
+    signs=("<|channel|>commentary",),
     frame=Frame(CALL_OPENER, closer=CALL_CLOSER),
     reader=_after(rf"functions\.{_NAME}{re.escape(CALL_MIDDLE)}"),
     head=CALL_OPENER + "functions.",

@@ -173,7 +173,7 @@ MINIMAX_M1 = ToolFormat(
 )
 GIGACHAT = ToolFormat(
     "gigachat",
-    signs=("<|role_sep|>",),
+    signs=("<|role_sep|>", "<|function_call|>"),
     frame=Frame("<|function_call|>", also=("<|message_sep|>\n\nfunction call<|role_sep|>\n",)),
     head="<|function_call|>" + _NAME,
     middle=_ARGUMENTS,
@@ -182,7 +182,7 @@ GIGACHAT = ToolFormat(
 )
 GIGACHAT_3 = ToolFormat(
     "gigachat-3",
-    signs=("<|role_sep|>", "function call<|role_sep|>"),
+    signs=("<|role_sep|>", "'function call'"),
     frame=GIGACHAT.frame,
     head="<|message_sep|>\n\nfunction call<|role_sep|>\n" + _NAME,
     middle=_ARGUMENTS,
@@ -193,5 +193,5 @@ GIGACHAT_3 = ToolFormat(
 # The first that fits counts, so the more particular ones come first.
 OBJECTS = (
     MISTRAL_NAMED, MISTRAL, COMMAND, COMMAND_R, APERTUS, NEMOTRON, APRIEL, PHI, GRANITE,
-    FIREFUNCTION, GIGACHAT_3, GIGACHAT, HERMES, MINIMAX_M1, LLAMA,
+    FIREFUNCTION, GIGACHAT, GIGACHAT_3, HERMES, MINIMAX_M1, LLAMA,
 )  # fmt: skip

@@ -47,31 +47,18 @@ SEED = ToolFormat(
     controls=("<seed:tool_call>", "</seed:tool_call>"),
 )
 _ARG = Tags("<arg_key>", "</arg_key>", "</arg_value>", "</tool_call>", value="<arg_value>")
-# GLM-4.5 and 4.6, with a tag on each line; GLM-4.7 and those after it without line breaks.
+# GLM-4.5 and 4.6 with a tag on each line, GLM-4.7 and many after it without line breaks.
 GLM = ToolFormat(
     "glm",
     signs=("<arg_key>", "<arg_value>", "<tool_call>"),
     frame=Frame("<tool_call>"),
     reader=_in(_ARG),
     head="<tool_call>",
-    middle="\n",
-    arguments=tagged_arguments(_ARG, gap="\n", key_gap="\n"),
+    middle="{lf}",
+    arguments=tagged_arguments(_ARG, gap="{lf}", key_gap="{lf}"),
     tail="</tool_call>",
-    separator="\n",
+    separator="{lf}",
     controls=("<tool_call>", "</tool_call>", "<arg_key>", "<arg_value>"),
-)
-GLM_47 = ToolFormat(
-    "glm-4.7",
-    signs=GLM.signs,
-    any_of=("</arg_key><arg_value>", "</arg_key>' + '<arg_value>", "</arg_key><arg_value>"),
-    frame=GLM.frame,
-    reader=GLM.reader,
-    head="<tool_call>",
-    middle="",
-    arguments=tagged_arguments(_ARG),
-    tail="</tool_call>",
-    separator="",
-    controls=GLM.controls,
 )
 _HY = Tags(
     "<arg_key:opensource>",
@@ -170,5 +157,5 @@ KIMI_K3 = ToolFormat(
     controls=("<|open|>", "<|close|>", _SEP),
 )
 TAGGED = (
-    HUNYUAN, GLM_47, GLM, SEED, QWEN_CODER, MINIMAX_M2, DEEPSEEK_V32, DEEPSEEK_V4, MINICPM, KIMI_K3,
+    HUNYUAN, GLM, SEED, QWEN_CODER, MINIMAX_M2, DEEPSEEK_V32, DEEPSEEK_V4, MINICPM, KIMI_K3,
 )  # fmt: skip

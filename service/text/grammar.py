@@ -21,6 +21,7 @@ from service.text.literal_choice import choice_expression
 from service.text.reasoning import NONE, ReasoningFormat
 from service.text.regex_gbnf import regex_expression
 from service.text.tool_format import ToolFormat
+from service.text.tool_grammar import marks
 
 # A model that cannot stop calling stops here.
 _MOST_CALLS = 16
@@ -93,7 +94,7 @@ def _of_client(response_format: ResponseFormat, form: ReasoningFormat, inside: b
     """A grammar from the request, with what a model puts before its answer in front."""
     text = response_format.grammar or ""
     check_gbnf(text, response_format.param)
-    if form is NONE:
+    if not form.thinks and not form.heading:
         return Grammar(text)
     name = "answer"
     while name in text:
@@ -108,12 +109,14 @@ def _resuming(body: str, form: ReasoningFormat) -> str:
 
 
 def _after_thoughts(rules: GbnfRules, body: str, form: ReasoningFormat, inside: bool) -> Grammar:
-    if form is NONE:
+    if not form.thinks:
         return Grammar(rules.text(body))
     return _held(rules.text(f"{_LEAD} {body}"), "root", form, inside)
 
 
 def _held(text: str, root: str, form: ReasoningFormat, inside: bool) -> Grammar:
+    if not form.thinks:
+        return Grammar(text, root)
     opener = None if inside else form.opener
     return Grammar(text, root, after=form.closer, opener=opener)
 
@@ -136,19 +139,14 @@ def _calls(offered: tuple[Tool, ...], tools: ToolFormat, parallel: bool, rules: 
     call = rules.choice("call", [_call(tool, tools, rules) for tool in offered])
     body = call
     if parallel and tools.separator is not None:
-        more = rules.rule("call", _sequence(_literal(tools.separator), call))
+        more = rules.rule("call", _sequence(marks(tools.separator), call))
         body += f" {rules.repeat(more, 0, _MOST_CALLS - 1)}"
-    return _sequence(_numbered(tools.opener), body, _literal(tools.closer))
+    return _sequence(marks(tools.opener), body, _literal(tools.closer))
 
 
 def _call(tool: Tool, tools: ToolFormat, rules: GbnfRules) -> str:
-    head = _numbered(tools.head + tool.name + tools.middle)
+    head = marks(tools.head + tool.name + tools.middle)
     return _sequence(head, tools.arguments(tool, rules), _literal(tools.tail))
-
-
-def _numbered(text: str) -> str:
-    """A literal in which `{n}` is any number: some syntaxes count their calls."""
-    return " [0-9]{1,4} ".join(map(_literal, text.split("{n}"))).strip()
 
 
 def _literal(text: str) -> str:

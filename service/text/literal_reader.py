@@ -45,9 +45,10 @@ class LiteralReader:
                 return []
         written, rest = self._literal.feed(text)
         self._json += written
+        out = self._out(rest)
         if self._literal.failed:
             self.failed, self.rest = True, rest if self.sent else self._raw
-        return self._out(rest)
+        return out
 
     def flush(self) -> str:
         return "" if self.sent else self._raw
@@ -64,8 +65,6 @@ class LiteralReader:
 
     def _out(self, rest: str) -> list[Part]:
         out: list[Part] = []
-        if self.failed and not self.sent:
-            return out
         streaming = self._calls.stream_arguments and _BEGUN.match(self._json)
         if not self.sent and self._name is not None and (streaming or self._literal.done):
             self.sent = True

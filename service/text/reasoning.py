@@ -23,7 +23,9 @@ class ReasoningFormat(Struct, frozen=True):
 
     `controls` are the control tokens among the marks: the engine has to let their text through,
     or the parser sees no marks at all. `resume` is what the model may write between the end of
-    its thoughts and whatever follows, `heading` what has to stand before an answer.
+    its thoughts and whatever follows, `heading` what has to stand before an answer. `wrappers`
+    are marks within the answer that are no part of it. A template of such a model contains
+    `sign`, or one of the marks of thoughts where there is none.
     """
 
     name: str
@@ -32,6 +34,17 @@ class ReasoningFormat(Struct, frozen=True):
     controls: tuple[str, ...] = ()
     resume: str = ""
     heading: str = ""
+    wrappers: tuple[str, ...] = ()
+    sign: str = ""
+
+    @property
+    def thinks(self) -> bool:
+        return bool(self.opener)
+
+    def spoken_by(self, template_source: str) -> bool:
+        if self.sign:
+            return self.sign in template_source
+        return self.opener in template_source or self.closer in template_source
 
     def opened_by(self, prompt: str) -> bool:
         """Whether the prompt ends inside a block of thoughts that the model is to go on with."""
@@ -47,7 +60,11 @@ HARMONY = ReasoningFormat(
     ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>"),
     resume="<|start|>assistant",
     heading="<|channel|>final<|message|>",
+    sign="<|channel|>analysis<|message|>",
 )
+_RESPONSES = (
+    "<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>",
+)  # fmt: skip
 FORMATS = (
     HARMONY,
     ReasoningFormat("magistral", "[THINK]", "[/THINK]", ("[THINK]", "[/THINK]")),
@@ -56,11 +73,68 @@ FORMATS = (
         "command",
         "<|START_THINKING|>",
         "<|END_THINKING|>",
-        ("<|START_THINKING|>", "<|END_THINKING|>"),
+        ("<|START_THINKING|>", "<|END_THINKING|>", *_RESPONSES),
+        wrappers=_RESPONSES,
     ),
     ReasoningFormat("kimi", "◁think▷", "◁/think▷"),
+    ReasoningFormat(
+        "kimi-k3",
+        "<|open|>think<|sep|>",
+        "<|close|>think<|sep|>",
+        ("<|open|>", "<|close|>", "<|sep|>"),
+        wrappers=(
+            "<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|close|>message<|sep|>",
+        ),
+        sign="<|sep|>",
+    ),
+    ReasoningFormat(
+        "solar",
+        "<|think|>",
+        "<|end|>",
+        ("<|think|>", "<|end|>", "<|begin|>", "<|content|>"),
+        resume="<|begin|>assistant",
+        heading="<|content|>",
+        wrappers=("<|begin|>assistant", "<|content|>"),
+        sign="<|begin|>assistant<|think|>",
+    ),
+    ReasoningFormat(
+        "gemma",
+        "<|channel>thought",
+        "<channel|>",
+        ("<|channel>", "<channel|>"),
+        sign="<channel|>",
+    ),
+    ReasoningFormat(
+        "apertus",
+        "<|inner_prefix|>",
+        "<|inner_suffix|>",
+        ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ),
+    ReasoningFormat("minimax-m3", "<mm:think>", "</mm:think>"),
+    ReasoningFormat(
+        "hunyuan", "<think:opensource>", "</think:opensource>", sign="':opensource'"
+    ),
+    ReasoningFormat(
+        "apriel",
+        "Here are my reasoning steps:",
+        "[BEGIN FINAL RESPONSE]",
+        wrappers=("[END FINAL RESPONSE]",),
+    ),
+    # Granite 3.2, and after it 3.3.
+    ReasoningFormat(
+        "granite-3.2", "Here is my thought process:", "Here is my response:"
+    ),
+    ReasoningFormat(
+        "granite",
+        "<think>",
+        "</think>",
+        wrappers=("<response>", "</response>"),
+        sign="<response></response>",
+    ),
+    # Functionary has no thoughts, but says to whom an answer goes.
+    ReasoningFormat("functionary", heading="all\n", sign=">>>all"),
     THINK,
-)
+)  # fmt: skip
 
 
 def reasoning_format(template_source: str) -> ReasoningFormat:
@@ -68,12 +142,7 @@ def reasoning_format(template_source: str) -> ReasoningFormat:
 
     DeepSeek-R1's mentions only the closing tag, to cut the thoughts of earlier turns off.
     """
-    for known in FORMATS:
-        if known.opener in template_source or (
-            known is not HARMONY and known.closer in template_source
-        ):
-            return known
-    return NONE
+    return next((known for known in FORMATS if known.spoken_by(template_source)), NONE)
 
 
 class Splitter(Protocol):
@@ -98,16 +167,18 @@ class ReasoningParser:
     """Splits text into what lies between the tags of `form` and what follows them.
 
     The tags never come out, nor does white space that follows one, or that stands before an answer
-    without thoughts. A block that never ends
-    stays reasoning. The states are methods: each takes the text at hand, appends what it
+    without thoughts. A block that never ends stays reasoning; a closing tag before anything else
+    ends thoughts that were none. The states are methods: each takes the text at hand, appends what it
     releases, and returns the text that it leaves to the next state.
     """
 
     def __init__(self, form: ReasoningFormat, inside: bool = False) -> None:
         self.inside = inside
         self._opener, self._closer = form.opener, form.closer
+        self._wrappers = form.wrappers
+        self._firsts = tuple(filter(None, (form.opener, form.closer, form.heading)))
         self._held = ""
-        self._state = self._opened if inside else self._start if form.opener else self._answer
+        self._state = self._opened if inside else self._start if self._firsts else self._answer
 
     def feed(self, text: str) -> list[tuple[Kind, str]]:
         out: list[tuple[Kind, str]] = []
@@ -130,10 +201,12 @@ class ReasoningParser:
     def _start(self, text: str, out: list[tuple[Kind, str]]) -> str:
         """Only white space so far: thoughts may begin."""
         begun = text.lstrip()
-        if begun.startswith(self._opener):
-            self.inside, self._state = True, self._opened
-            return begun[len(self._opener) :]
-        if self._opener.startswith(begun):
+        for first in self._firsts:
+            if begun.startswith(first):
+                self.inside = first == self._opener
+                self._state = self._opened if self.inside else self._closed
+                return begun[len(first) :]
+        if any(first.startswith(begun) for first in self._firsts):
             self._held = text
             return ""
         self._state = self._answer
@@ -158,10 +231,21 @@ class ReasoningParser:
 
     def _closed(self, text: str, out: list[tuple[Kind, str]]) -> str:
         text = text.lstrip()
-        if text:
+        wrapper = next((each for each in self._wrappers if text.startswith(each)), "")
+        if text and not wrapper:
             self._state = self._answer
-        return text
+        return text[len(wrapper) :]
 
     def _answer(self, text: str, out: list[tuple[Kind, str]]) -> str:
-        out.append(("content", text))
-        return ""
+        found = [(at, each) for each in self._wrappers if (at := text.find(each)) >= 0]
+        if found:
+            at, wrapper = min(found)
+            answer, rest = text[:at], text[at + len(wrapper) :]
+        else:
+            safe = min((partial(text, each) for each in self._wrappers), default=len(text))
+            answer, rest, self._held = text[:safe], "", text[safe:]
+        if answer:
+            out.append(("content", answer))
+        elif not found:
+            return ""
+        return rest

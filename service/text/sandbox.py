@@ -246,10 +246,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return own or super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        text = getattr(value, "__self__", None)
-        if isinstance(text, str) and _WIDE_BRACES.search(text):
+        wrapped = super().wrap_str_format(value)
+        # Any method of any text comes by here; only those that format give something back.
+        if wrapped is not None and _WIDE_BRACES.search(value.__self__):
             raise Exhausted("it makes too much text")
-        return super().wrap_str_format(value)
+        return wrapped
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)

@@ -78,13 +78,13 @@ class TaggedReader:
 
     def _out(self) -> list[Part]:
         out: list[Part] = []
-        if self.failed:
-            self.rest = self._text if self.sent else self._raw
-        elif not self.sent and self._json and (self.done or self._calls.stream_arguments):
+        streaming = self._calls.stream_arguments
+        if not self.sent and self._json and (self.done or streaming):
             self.sent, self._raw = True, ""
-            streaming = self._calls.stream_arguments
             out += self._calls.open(self._name, "" if streaming else self._json)
             self._json = self._json if streaming else ""
+        if self.failed:
+            self.rest = self._text if self.sent else self._raw
         if self.sent:
             out += self._calls.more(self._json)
             self._json = ""

@@ -97,7 +97,7 @@ class ChatTemplate:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             tools="tools" in self._names,
-            thinking=self.reasoning is not NONE,
+            thinking=self.reasoning.thinks,
             thinking_switch="enable_thinking" in self._names,
             system=self._manners.system,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from zlib import crc32
@@ -18,6 +19,15 @@ from service.text.tool_values import types_of
 Arguments = Callable[[Tool, GbnfRules], str]
 # A key that is not in any schema.
 _ANY_KEY = "[A-Za-z0-9_-]{1,64}"
+
+
+_LOOSE = {"{n}": "[0-9]{1,4}", "{lf}": '"\\n"?'}
+
+
+def marks(text: str) -> str:
+    """`text` as GBNF, in which `{n}` is any number, `{lf}` a line break that may be missing."""
+    parts = re.split(r"(\{(?:n|lf)\})", text)
+    return " ".join(_LOOSE.get(part) or literal(part) for part in parts if part)
 
 
 def json_arguments(tool: Tool, rules: GbnfRules) -> str:
@@ -48,7 +58,7 @@ def tagged_arguments(tags: Tags, *, gap: str = "", key_gap: str = "", typed: str
             told = "string" if text else min(types - {"integer"} or {"number"})
             end = typed.replace("{type}", told).replace("{text}", str(text).lower())
             head = tags.key + key + (end or tags.key_end) + key_gap + tags.value + tags.around
-            parts = f"{literal(head)} {value} {literal(tags.around + tags.value_end + gap)}"
+            parts = f"{marks(head)} {value} {marks(tags.around + tags.value_end + gap)}"
             return parts if required else f"({parts})?"
 
         fields = _fields(tool)
@@ -56,8 +66,8 @@ def tagged_arguments(tags: Tags, *, gap: str = "", key_gap: str = "", typed: str
             return " ".join(field(*each) for each in fields)
         end = typed.replace("{type}", "string").replace("{text}", "true") or tags.key_end
         body = until(tags.value_end, rules)
-        head = f"{literal(tags.key)} {_ANY_KEY} {literal(end + key_gap + tags.value + tags.around)}"
-        return f"({head} {body} {literal(tags.around + tags.value_end + gap)})*"
+        head = f"{literal(tags.key)} {_ANY_KEY} {marks(end + key_gap + tags.value + tags.around)}"
+        return f"({head} {body} {marks(tags.around + tags.value_end + gap)})*"
 
     return arguments
 

@@ -70,16 +70,51 @@ def test_text_that_cannot_be_a_tag_is_not_held_back() -> None:
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: str(form.name))
 def test_every_format_is_found_in_a_template_that_mentions_its_marks(form: ReasoningFormat) -> None:
-    source = "{% if x %}" + form.opener + "{{ thoughts }}" + form.closer + "{% endif %}"
+    source = "{% if x %}" + form.sign + form.opener + "{{ thoughts }}" + form.closer + "{% endif %}"
 
     assert reasoning_format(source) is form
     assert reasoning_format("{{ messages }}") is NONE
+    if not form.thinks:
+        return
     assert form.opened_by("prompt" + form.opener + "\n")
     assert not form.opened_by(form.opener + "\n" + form.closer + "\n\n")
 
 
 def test_a_template_that_only_cuts_thoughts_off_tells_the_format_too() -> None:
     assert reasoning_format("{{ content.split('</think>')[-1] }}") is THINK
+
+
+def named(name: str) -> ReasoningFormat:
+    return next(form for form in FORMATS if form.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "thoughts"),
+    [
+        ("command", "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>4<|END_RESPONSE|>", "Hm."),
+        ("command", "<|START_RESPONSE|>4<|END_RESPONSE|>", ""),
+        ("kimi-k3", "<|open|>think<|sep|>Hm.<|close|>think<|sep|><|open|>response<|sep|>4"
+                    "<|close|>response<|sep|><|close|>message<|sep|>", "Hm."),
+        ("solar", "<|think|>Hm.<|end|><|begin|>assistant<|content|>4", "Hm."),
+        ("solar", "<|content|>4", ""),
+        ("gemma", "<|channel>thought\nHm.<channel|>4", "Hm."),
+        ("gemma", "<|channel>thought<channel|>4", ""),
+        ("apriel", "Here are my reasoning steps:\nHm.[BEGIN FINAL RESPONSE]\n4[END FINAL RESPONSE]", "Hm."),
+        ("granite", "<think>Hm.</think>\n<response>4</response>", "Hm."),
+        ("granite-3.2", "Here is my thought process:\n\nHm.Here is my response:\n\n4", "Hm."),
+        ("minimax-m3", "</mm:think>4", ""),
+        ("functionary", "all\n4", ""),
+    ],
+)  # fmt: skip
+def test_what_an_answer_is_wrapped_in_is_no_part_of_it(name: str, text: str, thoughts: str) -> None:
+    expected: list[tuple[Kind, str]] = [("reasoning", thoughts)] if thoughts else []
+
+    for pieces in ([text], [*text]):
+        assert run(splitter(named(name)), *pieces) == [*expected, ("content", "4")]
+
+
+def test_a_closing_tag_before_anything_else_ends_thoughts_that_were_none() -> None:
+    assert run(splitter(THINK), "\n</think>\n\n4") == [("content", "4")]
 
 
 CHANNELS = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>4"
@@ -129,7 +164,7 @@ marks = st.sampled_from([
 
 
 @settings(deadline=None)
-@given(st.lists(marks, max_size=12).map("".join), st.sampled_from([THINK, HARMONY]), st.booleans())
+@given(st.lists(marks, max_size=12).map("".join), st.sampled_from(FORMATS), st.booleans())
 def test_any_split_gives_what_the_whole_text_gives(
     text: str, form: ReasoningFormat, inside: bool
 ) -> None:
@@ -145,6 +180,9 @@ def test_nothing_is_lost_but_tags_and_the_white_space_after_them(text: str) -> N
         thoughts = thoughts.lstrip()
         expected = [("reasoning", thoughts), ("content", answer.lstrip() if closer else "")]
         assert parts == [(kind, part) for kind, part in expected if part]
+    elif text.lstrip().startswith("</think>"):
+        content = text.lstrip()[len("</think>") :].lstrip()
+        assert parts == ([("content", content)] if content else [])
     else:
         # White space alone is held back to the end: it might have come before thoughts.
         content = text.lstrip() or text

@@ -274,6 +274,12 @@ def test_no_template_runs_away(source: str) -> None:
     assert time.thread_time() - started < 1.5
 
 
+def test_braces_within_a_message_are_no_bomb() -> None:
+    source = "{{ messages[0].content.split('x')[0] }}"
+
+    assert render(source, Message("user", '{"a": {"b": {}}}')) == '{"a": {"b": {}}}'
+
+
 def test_a_long_conversation_is_no_bomb() -> None:
     turns = tuple(Message("user" if n % 2 else "assistant", "x" * 500) for n in range(4000))
 

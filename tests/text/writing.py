@@ -51,7 +51,6 @@ PARAMETERS: dict[str, Callable[[str, Any], str]] = {
     "qwen-coder": lines,
     "seed": inline,
     "glm": lambda key, value: pair(key, value).replace("><", ">\n<") + "\n",
-    "glm-4.7": pair,
     "hunyuan": lambda key, value: (
         f"<arg_key:opensource>{key}</arg_key:opensource>\n"
         f"<arg_value:opensource>{plain(value)}</arg_value:opensource>\n"
@@ -82,4 +81,4 @@ def arguments(form: ToolFormat, values: dict[str, Any]) -> str:
 def written(form: ToolFormat, *calls: tuple[str, dict[str, Any]]) -> str:
     one = [f"{form.head}{name}{form.middle}{arguments(form, a)}{form.tail}" for name, a in calls]
     text = form.opener + (form.separator or "").join(one) + form.closer
-    return text.replace("{n}", "0")
+    return text.replace("{n}", "0").replace("{lf}", "\n")
