@@ -23,7 +23,7 @@ from service.text.schema_keywords import KEYWORDS_OF, TYPES, Schema, constraints
 from service.text.schema_merge import inner, merged
 from service.text.schema_negation import negated
 from service.text.schema_references import References
-from service.text.schema_values import enumerated, is_a
+from service.text.schema_values import enumerated, is_a, lists_values
 
 LONGEST = 64 * 1024
 DEEPEST = 32
@@ -99,7 +99,7 @@ class _Compiler:
             return self._reference(schema, refs)
         if "allOf" in schema:
             return self.visit(self._all_of(schema, refs), refs)
-        if "not" in schema and schema["not"].keys() != {"enum"}:
+        if "not" in schema and not lists_values(schema["not"]):
             return self.visit(self._without_not(schema, refs), refs)
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.text.gbnf_rules import GbnfRules
 from service.text.schema_keywords import Schema, listed
-from service.text.schema_values import common_types, same
+from service.text.schema_values import common_types, lists_values, same
 
 _LEAST = (
     "minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains",
@@ -79,8 +79,9 @@ def _both(key: str, one: Any, other: Any, rules: GbnfRules) -> Any:
             raise rules.refuse(f"it has too many combinations of `{key}`")
         return [{"allOf": [left, right]} for left in one for right in other]
     if key == "not":
-        listed_only = one.keys() == other.keys() == {"enum"}
-        return {"enum": [*one["enum"], *other["enum"]]} if listed_only else {"anyOf": [one, other]}
+        if lists_values(one) and lists_values(other):
+            return {"enum": [*one["enum"], *other["enum"]]}
+        return {"anyOf": [one, other]}
     if key in _LEAST + _MOST:
         return max(one, other) if key in _LEAST else min(one, other)
     if key == "type":

@@ -21,6 +21,13 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def lists_values(schema: Any) -> bool:
+    """Whether it is `{"enum": […]}`: all that may be left of a `not`."""
+    return (
+        isinstance(schema, dict) and schema.keys() == {"enum"} and isinstance(schema["enum"], list)
+    )
+
+
 def is_a(value: Any, types: list[str]) -> bool:
     if isinstance(value, bool):
         return "boolean" in types
