@@ -72,7 +72,7 @@ class TokenEvent(Struct, frozen=True, array_like=True, tag="t"):
     tokens: int
     last: int
     logprobs: tuple[TokenLogprobs, ...] = ()
-    # The ids behind `text`, sent only to requests that ask for logprobs or for token ids.
+    # Of the tokens sampled since the last event, sent only to requests that ask for them.
     ids: tuple[int, ...] = ()
 
 
@@ -111,12 +111,14 @@ class Embedding(Struct, frozen=True, array_like=True, tag="e"):
 
 
 class TextDelta(Struct, frozen=True):
-    """`tokens`, here and below, is how many sampled tokens came with this delta."""
+    """`tokens`, here and below, is how many sampled tokens came with this delta; `ids` are
+    theirs, where they are wanted."""
 
     index: int
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
     tokens: int = 0
+    ids: tuple[int, ...] = ()
 
 
 class ReasoningDelta(Struct, frozen=True):
@@ -124,6 +126,7 @@ class ReasoningDelta(Struct, frozen=True):
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
     tokens: int = 0
+    ids: tuple[int, ...] = ()
 
 
 class ToolCallDelta(Struct, frozen=True):
@@ -136,6 +139,7 @@ class ToolCallDelta(Struct, frozen=True):
     name: str | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
     tokens: int = 0
+    ids: tuple[int, ...] = ()
 
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta

@@ -8,6 +8,8 @@ from msgspec import Struct
 
 KVLayout = Literal["auto", "split", "unified"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
+# As GGUF files number them.
+POOLINGS: tuple[Pooling, ...] = ("none", "mean", "cls", "last", "rank")
 
 
 class ModelFacts(Struct, frozen=True):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,22 +19,34 @@ from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog
-from service.errors import ModelLoadFailed, ModelUnavailable, ServiceError
+from service.errors import ContextOverflow, ModelLoadFailed, ModelUnavailable, ServiceError
 from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.answers import Generation
 from service.fleet.child import ENGINE
+from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.residency import Residency
-from service.generation import Chat, GenerationRequest, Grammar, SamplingParams, Text, Tokens
+from service.fleet.stream import EngineStream
+from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
+from service.preparation import (
+    Prepared,
+    droppable,
+    infilling,
+    prepare_chat,
+    prepare_raw,
+    rendered,
+    without_oldest,
+)
+from service.progress import Entry, Progress, RequestLog
 from service.settings import Settings
 from service.stats import Observer, RequestStats, StepStats
-from service.text.grammar import grammar_of
-from service.text.interpreter import Interpreter
+from service.text.reasoning import NONE, reasoning_format
 from service.text.template import ChatTemplate
+from service.text.tool_calls import tool_format
 
-__all__ = ["Generation", "ModelStatus", "Runtime"]
+__all__ = ["Embeddings", "Generation", "ModelStatus", "Progress", "Runtime", "Tokenized"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,16 +72,10 @@ class ModelStatus:
     # How often its engine died, since it was first loaded.
     deaths: int = 0
     pid: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """`interpreters` has one for each answer."""
-
-    prompt: Text | Tokens
-    sampling: SamplingParams
-    grammar: Grammar | None
-    interpreters: list[Interpreter]
+    # Seconds that it stays when idle (negative: for ever); None where it is not loaded.
+    keep_alive: float | None = None
+    # When it goes, in monotonic seconds; None while it works, and where it stays for ever.
+    expires: float | None = None
 
 
 class Runtime:
@@ -89,6 +97,8 @@ class Runtime:
         self._templates: dict[tuple[str | None, str, str], asyncio.Task[ChatTemplate]] = {}
         self._rescans: asyncio.Task[None] | None = None
         self._first: EngineHost | None = None
+        # What runs, and what ran not long ago.
+        self._log = RequestLog()
         self._scanned = False
 
     # Life
@@ -173,6 +183,8 @@ class Runtime:
             queue_capacity=host.places.capacity,
             deaths=supervisor.deaths,
             pid=supervisor.pid,
+            keep_alive=self._residency.keep_alive(card),
+            expires=self._residency.expires(card),
         )
 
     # Requests
@@ -182,39 +194,193 @@ class Runtime:
         of that name, that can be used, (3) a place in its queue, (4) its load, (5) the prompt,
         (6) the engine's word that the prompt fits.
         """
+        entry = self._open(request, request.sampling.max_tokens)
+        try:
+            try:
+                return await self._admit(request, entry)
+            except ContextOverflow as error:
+                if not (request.drop_messages and isinstance(request.input, Chat)):
+                    raise
+                shorter, dropped = await self._shortened(request, request.input, error)
+            generation = await self._admit(shorter, entry)
+            generation.cut_tokens += dropped
+        except BaseException as error:
+            entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
+            raise
+        return generation
+
+    async def _admit(self, request: GenerationRequest, entry: Entry) -> Generation:
+        async with self._entered(request, request.n, entry) as (card, facts, host, stream):
+            prepared = await self._prepare(request, facts)  # (5)
+            admitted = await host.submit(  # (6)
+                stream, prepared.prompt, prepared.sampling, prepared.grammar, request.truncation
+            )
+        entry.generation = Generation(
+            request,
+            card,
+            facts,
+            admitted,
+            host,
+            stream,
+            prepared.interpreters,
+            self._on_finish,
+            entry.end,
+        )
+        return entry.generation
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """One vector for each input, all at once. Raises as `admit` does."""
+        entry = self._open(request, None)
+        try:
+            async with self._entered(request, 1, entry) as (card, facts, host, stream):
+                return await embed(host, stream, request, card, facts, self._on_finish)
+        except BaseException as error:
+            entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
+            raise
+        finally:
+            entry.end()
+
+    async def tokenize(self, model: str, input: Chat | Text | Infill) -> Tokenized:
+        """As the same input would be tokenized to generate from."""
+        async with self._asking(model) as (card, facts, host, stream):
+            text = await self._text(input, facts)
+            answer = await tokenize(host, stream, text)
+        return Tokenized(text.prompt, answer.tokens, answer.pieces, card, facts)
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
+        async with self._asking(model) as (_, _, host, stream):
+            return (await detokenize(host, stream, tokens)).decode("utf-8", "replace")
+
+    async def render(self, model: str, chat: Chat) -> str:
+        """The prompt that a conversation becomes."""
+        async with self._asking(model) as (_, facts, _, _):
+            return (await self._text(chat, facts)).prompt
+
+    async def load(self, model: str, keep_alive: float | None = None) -> ModelStatus:
+        """Comes back when the model is loaded; raises why it cannot be."""
+        async with self._asking(model) as (card, _, _, _):
+            if keep_alive is not None:
+                self._residency.keep(card, keep_alive)
+        return self._status(card)
+
+    async def unload(self, model: str) -> None:
+        """Comes back when the model is gone, once what runs on it has ended."""
+        await self._residency.unload(self.resolve(model))
+
+    def cancel(self, id: str) -> bool:
+        """Ends the request of that id for its client too; False where there is none that runs."""
+        entry = self._log.find(id)
+        if entry is None or entry.generation is None:
+            return False
+        entry.generation.cancel()
+        return True
+
+    def progress(self, id: str) -> Progress | None:
+        """Of a request that runs, or ended within the last minutes."""
+        return self._log.get(id)
+
+    def journal(self) -> list[Progress]:
+        """The same of all of them that nobody dismissed, oldest first."""
+        return self._log.all()
+
+    def dismiss(self, id: str) -> bool:
+        """Off the list; it goes on. False where there is none of that id."""
+        return self._log.dismiss(id)
+
+    def dismiss_completed(self) -> int:
+        """How many were taken off the list."""
+        return self._log.dismiss_completed()
+
+    def capabilities(self, card: ModelCard) -> frozenset[str]:
+        """In Ollama's words. What only the loaded model knows ("insert") is told once it is."""
+        host = self._residency.find(card)
+        facts = host.supervisor.facts if host else None
+        able = set()
+        if card.can_generate:
+            able.add("completion")
+            template = card.chat_template or ""
+            if tool_format(template) is not None:
+                able.add("tools")
+            if reasoning_format(template) is not NONE:
+                able.add("thinking")
+            if facts is not None and facts.infill is not None:
+                able.add("insert")
+        if card.pooling == "rank":
+            able.add("rerank")
+        elif card.pooling is not None or not card.can_generate:
+            able.add("embedding")
+        return frozenset(able)
+
+    def _open(self, request: GenerationRequest | EmbeddingRequest, most: int | None) -> Entry:
+        return self._log.open(
+            Entry(request.id, request.model, request.dialect, request.endpoint, most)
+        )
+
+    @asynccontextmanager
+    async def _entered(
+        self, request: GenerationRequest | EmbeddingRequest, n: int, entry: Entry
+    ) -> AsyncIterator[tuple[ModelCard, ModelFacts, EngineHost, EngineStream]]:
+        """A place in the queue of a loaded model; given back where what follows raises."""
         if self.draining:  # (1)
             raise endings.draining().error
         card = self.resolve(request.model)  # (2)
         if card.problem is not None:
             raise ModelLoadFailed(f"The model `{card.name}` cannot be used: {card.problem}.")
         host = self._residency.host(card)
+        if request.keep_alive is not None:
+            self._residency.keep(card, request.keep_alive)
         longest = self._settings.request_timeout
         timeout = min(request.timeout or longest, longest)
-        stream = host.enter(  # (3)
-            request.n, arrived=request.arrived, deadline=request.arrived + timeout
-        )
+        stream = host.enter(n, arrived=request.arrived, deadline=request.arrived + timeout)  # (3)
+        entry.model, entry.host = card.name, host
         try:
             facts = await host.loaded(stream)  # (4)
-            prepared = await self._prepare(request, facts)  # (5)
-            prompt_tokens = await host.submit(  # (6)
-                stream, prepared.prompt, prepared.sampling, prepared.grammar
-            )
+            yield card, facts, host, stream
         except BaseException:
             host.cancel(stream)
             raise
-        return Generation(
-            request,
-            card,
-            facts,
-            prompt_tokens,
-            host,
-            stream,
-            prepared.interpreters,
-            self._on_finish,
-        )
+
+    @asynccontextmanager
+    async def _asking(
+        self, model: str
+    ) -> AsyncIterator[tuple[ModelCard, ModelFacts, EngineHost, EngineStream]]:
+        """A place for a question, which is no request and in no list of them."""
+        question = EmbeddingRequest("", model, (), time.monotonic(), "", "")
+        unlisted = Entry("", model, "", "", None)
+        async with self._entered(question, 1, unlisted) as (card, facts, host, stream):
+            try:
+                yield card, facts, host, stream
+            finally:
+                host.cancel(stream)
+
+    async def _shortened(
+        self, request: GenerationRequest, chat: Chat, overflow: ContextOverflow
+    ) -> tuple[GenerationRequest, int]:
+        """Without as few of its oldest messages as make it fit, and the tokens that went."""
+        fewest, most = 1, droppable(chat)
+        fitting: tuple[Chat, int] | None = None
+        while fewest <= most:
+            count = (fewest + most) // 2
+            candidate = without_oldest(chat, count)
+            tokens = len((await self.tokenize(request.model, candidate)).tokens)
+            if tokens < overflow.context_length:
+                fitting, most = (candidate, tokens), count - 1
+            else:
+                fewest = count + 1
+        if fitting is None:
+            raise overflow
+        shorter, tokens = fitting
+        return replace(request, input=shorter), overflow.prompt_tokens - tokens
+
+    async def _text(self, input: Chat | Text | Infill, facts: ModelFacts) -> Text:
+        if isinstance(input, Chat):
+            return rendered(input, await self._template(facts), facts.bos)
+        return infilling(input, facts) if isinstance(input, Infill) else input
 
     async def _prepare(self, request: GenerationRequest, facts: ModelFacts) -> Prepared:
         chat = request.input
+        if isinstance(chat, Infill):
+            return prepare_raw(request, infilling(chat, facts))
         if not isinstance(chat, Chat):
             return prepare_raw(request, chat)
         template = await self._template(facts)
@@ -252,36 +418,8 @@ class Runtime:
                 logger.exception("the models could not be listed")
 
 
-def prepare_raw(request: GenerationRequest, prompt: Text | Tokens) -> Prepared:
-    """The client wrote the prompt itself: what it gets back is text, and nothing is read in it."""
-    grammar = grammar_of(request.response_format)
-    interpreters = [Interpreter(index) for index in range(request.n)]
-    return Prepared(prompt, request.sampling, grammar, interpreters)
-
-
-def prepare_chat(
-    request: GenerationRequest, chat: Chat, template: ChatTemplate, bos: str
-) -> Prepared:
-    prompt = template.render(chat)
-    form, inside = template.reasoning, template.reasoning.opened_by(prompt)
-    tools = template.tool_format if chat.tools and chat.tool_choice.mode != "none" else None
-    grammar = grammar_of(request.response_format, chat, tools=tools, form=form, inside=inside)
-    sampling = request.sampling
-    if form.controls or (tools and tools.controls):
-        # The marks of thoughts and calls are control tokens here: unseen, they mark nothing.
-        sampling = replace(sampling, skip_special_tokens=False)
-    interpreters = [
-        Interpreter(
-            index,
-            form,
-            inside,
-            tools,
-            chat.tools,
-            stream_arguments=request.stream,
-            parallel=chat.parallel_tool_calls,
-        )
-        for index in range(request.n)
-    ]
-    # A template that writes BOS itself must not get a second one from the tokenizer.
-    begun = bool(bos) and prompt.startswith(bos)
-    return Prepared(Text(prompt, add_special_tokens=not begun), sampling, grammar, interpreters)
+def _why(error: BaseException) -> str | None:
+    """What the client is told, if it still is there."""
+    if isinstance(error, ServiceError):
+        return error.message
+    return None if isinstance(error, asyncio.CancelledError) else "The service made an error."

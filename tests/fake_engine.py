@@ -15,6 +15,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -26,7 +27,15 @@ import msgspec
 from msgspec import Struct
 
 from service.engine import wire
-from service.events import Finished, FinishReason, PromptLogprobs, Timings, TokenEvent, Usage
+from service.events import (
+    Embedding,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    Timings,
+    TokenEvent,
+    Usage,
+)
 from service.facts import ModelFacts
 from service.generation import Text
 from service.stats import StepStats
@@ -80,7 +89,7 @@ class Sequence:
         return Finished(self.index, reason, usage, times, seed=0)
 
 
-Output = tuple[int, TokenEvent | PromptLogprobs | Finished]
+Output = tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]
 
 
 @dataclass
@@ -102,6 +111,13 @@ class FakeEngine:
                 for command in commands:
                     if isinstance(command, wire.Submit):
                         self.admit(command)
+                    elif isinstance(command, wire.Embed):
+                        self.embed(command)
+                    elif isinstance(command, wire.Tokenize):
+                        self.tokenize(command)
+                    elif isinstance(command, wire.Detokenize):
+                        text = " ".join(map(str, command.tokens)).encode()
+                        self.send(wire.Detokenized(command.id, text))
                     elif isinstance(command, wire.Cancel):
                         self.cancel(command.id)
                 self.changed.notify()
@@ -109,6 +125,27 @@ class FakeEngine:
             if not data:
                 os._exit(0)
             commands = decoder.feed(data)
+
+    def embed(self, command: wire.Embed) -> None:
+        """At once, and in one step: the vector of a text is how many words it has."""
+        sizes = [len(t.prompt.split()) if isinstance(t, Text) else 1 for t in command.inputs]
+        self.send(wire.Admitted(command.id, sum(sizes)))
+        now = time.monotonic()
+        outputs: list[Output] = [
+            (command.id, Embedding(index, struct.pack("<f", size), size))
+            for index, size in enumerate(sizes)
+        ]
+        times = Timings(now, now, now, now, now)
+        end = Finished(0, FinishReason.STOP, Usage(sum(sizes)), times)
+        self.steps += 1
+        stats = StepStats(self.steps, "prefill", 0.0, 0.0, sum(sizes), 0, 0, 0, 0)
+        self.send(wire.Step(stats, [*outputs, (command.id, end)]))
+
+    def tokenize(self, question: wire.Tokenize) -> None:
+        """A token is a word, and its id the word's length."""
+        words = question.text.prompt.split()
+        pieces = [word.encode() for word in words]
+        self.send(wire.Tokenized(question.id, [len(word) for word in words], pieces))
 
     def admit(self, submit: wire.Submit) -> None:
         script, words = self.script, 0

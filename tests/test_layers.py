@@ -17,6 +17,7 @@ ORDER = """
     app
     dialects admin host_guard http_protocol
     runtime
+    preparation progress
     fleet control telemetry
     text catalog
     generation events stats facts errors settings
@@ -30,7 +31,11 @@ ENGINE_MAY = {"engine", "text", *GROUND - {"settings"}}
 
 IMPORTERS = {
     # It can abort the process that it is loaded into.
-    "llama_cpp": {"service.engine.llama", "service.engine.llama_sampler"},
+    "llama_cpp": {
+        "service.engine.llama",
+        "service.engine.llama_embedding",
+        "service.engine.llama_sampler",
+    },
     "pynvml": {"exporters.nvml"},
 }
 

@@ -41,7 +41,8 @@ from service.generation import (
     Tool,
     ToolChoice,
 )
-from service.runtime import Runtime, prepare_chat, prepare_raw
+from service.preparation import prepare_chat, prepare_raw
+from service.runtime import Runtime
 from service.settings import Settings
 from service.stats import RequestStats, StepStats
 from service.text.template import ChatTemplate

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from service.facts import Pooling
+
 Source = Literal["demo", "directory", "ollama", "hub"]
 
 
@@ -28,7 +30,11 @@ class ModelCard(Struct, frozen=True):
     context_length: int | None = None
     embedding_length: int | None = None
     block_count: int | None = None
-    has_chat_template: bool = False
+    chat_template: str | None = None
+    # None where the file does not say: "mean", "cls", "last" or "rank" of models made to embed.
+    pooling: Pooling | None = None
+    # False for encoders, which only embed.
+    can_generate: bool = True
     digest: str | None = None
     aliases: tuple[str, ...] = ()
     problem: str | None = None

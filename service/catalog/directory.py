@@ -16,6 +16,7 @@ from typing import Final
 
 from service.catalog.card import ModelCard, Source
 from service.catalog.gguf import GgufError, Header, read_header
+from service.facts import POOLINGS, Pooling
 
 _SHARD: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
 _QUANTIZED: Final = re.compile(
@@ -47,7 +48,9 @@ class _File:
     tensor_count: int = 0
     split_count: int | None = None
     projector: bool = False
-    has_chat_template: bool = False
+    chat_template: str | None = None
+    pooling: Pooling | None = None
+    can_generate: bool = True
 
 
 class Directory:
@@ -122,7 +125,9 @@ class Directory:
             context_length=first.context_length,
             embedding_length=first.embedding_length,
             block_count=first.block_count,
-            has_chat_template=first.has_chat_template,
+            chat_template=first.chat_template,
+            pooling=first.pooling,
+            can_generate=first.can_generate,
             aliases=tuple(aliases),
             problem=_problem(files, count),
         )
@@ -163,8 +168,15 @@ def _read(path: Path, size: int, modified: float) -> _File:
         tensor_count=header.tensor_count,
         split_count=header.number("split.count") or None,
         projector=header.architecture == "clip",
-        has_chat_template="tokenizer.chat_template" in header.metadata,
+        chat_template=header.text("tokenizer.chat_template"),
+        pooling=_pooling(header),
+        can_generate=header.metadata.get(f"{header.architecture}.attention.causal") is not False,
     )
+
+
+def _pooling(header: Header) -> Pooling | None:
+    number = header.of_architecture("pooling_type")
+    return POOLINGS[number] if number is not None and 0 < number < len(POOLINGS) else None
 
 
 def _unusable(header: Header) -> str | None:

@@ -57,7 +57,29 @@ class Omitted:
     length: int
 
 
-Value = int | float | bool | str | list[int | float | bool] | Omitted
+Value = int | float | bool | str | list[int | float | bool] | list[str] | Omitted
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How much of a header is kept. A card needs little of it, and a scan reads many."""
+
+    numbers: int = KEPT_ARRAY
+    strings: int = 0
+    bytes: int = KEPT_BYTES
+    tensors: bool = False
+
+
+# With the short lists, of languages for one; and with vocabularies and tensors.
+TO_SHOW: Final = Keeping(strings=KEPT_ARRAY)
+TO_SHOW_ALL: Final = Keeping(1_000_000, 1_000_000, 64 * 1024 * 1024, tensors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +97,8 @@ class Header:
     # The type that most of the elements have.
     main_type: str | None
     missing_bytes: int
+    # Only where they were to be kept.
+    tensors: tuple[Tensor, ...] = ()
 
     @property
     def architecture(self) -> str | None:
@@ -103,10 +127,10 @@ class Header:
         return self.number(f"{self.architecture}.{key}")
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str], keeping: Keeping = Keeping()) -> Header:
     """Raises GgufError, and nothing else for any content; OSError where there is no file."""
     with Path(path).open("rb") as file:
-        reader = _Reader(file)
+        reader = _Reader(file, keeping)
         try:
             return _read(reader)
         except (UnicodeDecodeError, OverflowError) as error:
@@ -157,10 +181,10 @@ def _read_metadata(reader: _Reader, count: int) -> dict[str, Value]:
         if isinstance(value, str):
             kept += len(value)
         elif isinstance(value, list):
-            kept += 8 * len(value)
+            kept += sum(len(element) if isinstance(element, str) else 8 for element in value)
         metadata[key] = value
         kept += length
-        _limit("bytes of metadata", kept, KEPT_BYTES)
+        _limit("bytes of metadata", kept, reader.keeping.bytes)
     return metadata
 
 
@@ -187,13 +211,15 @@ def _read_array(reader: _Reader) -> Value:
     count = reader.u64()
     _limit("array elements", count, MAX_ARRAY)
     if kind == STRING:
+        if count <= reader.keeping.strings:
+            return reader.strings(count)
         reader.skip_strings(count)
         return Omitted(kind, count)
     scalar = SCALARS.get(kind)
     if scalar is None:
         raise GgufError(f"array of unknown type {kind}")
     size = count * struct.calcsize(scalar)
-    if count > KEPT_ARRAY:
+    if count > reader.keeping.numbers:
         reader.skip(size)
         return Omitted(kind, count)
     return list(struct.unpack(f"<{count}{scalar[1]}", reader.take(size)))
@@ -203,6 +229,7 @@ def _read_tensors(
     reader: _Reader, version: int, metadata: dict[str, Value], count: int, alignment: int
 ) -> Header:
     names: set[bytes] = set()
+    tensors: list[Tensor] = []
     elements_of: Counter[str] = Counter()
     parameters = 0
     end = 0
@@ -227,6 +254,8 @@ def _read_tensors(
         type_name, block, block_bytes = known
         if elements % block:
             raise GgufError(f"tensor {name!r} is not made of whole blocks")
+        if reader.keeping.tensors:
+            tensors.append(Tensor(name.decode("utf-8", "replace"), type_name, shape))
         parameters += elements
         elements_of[type_name] += elements
         end = max(end, offset + elements // block * block_bytes)
@@ -240,6 +269,7 @@ def _read_tensors(
         tensor_bytes=end,
         main_type=main[0][0] if main else None,
         missing_bytes=max(0, start + end - reader.size) if count else 0,
+        tensors=tuple(tensors),
     )
 
 
@@ -251,7 +281,8 @@ def _limit(what: str, value: int, most: int) -> None:
 class _Reader:
     """A file front to back through one small window; its end comes as a GgufError."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, keeping: Keeping) -> None:
+        self.keeping = keeping
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
         self._window = b""
@@ -288,9 +319,23 @@ class _Reader:
             raise GgufError("the file ends within its header")
         self._at += count
 
-    def skip_strings(self, count: int) -> None:
+    def strings(self, count: int) -> list[str]:
+        self._count_strings(count)
+        found: list[str] = []
+        size = 0
+        for _ in range(count):
+            length = self.length(KEPT_STRING_BYTES)
+            size += length
+            _limit("bytes of strings in an array", size, self.keeping.bytes)
+            found.append(self.take(length).decode("utf-8", "replace"))
+        return found
+
+    def _count_strings(self, count: int) -> None:
         self._strings += count
         _limit("strings in arrays", self._strings, MAX_STRINGS)
+
+    def skip_strings(self, count: int) -> None:
+        self._count_strings(count)
         unpack = _U64.unpack_from
         while count:
             if len(self._window) - self._at < 8:

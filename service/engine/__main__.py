@@ -23,9 +23,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from service.engine.engine import Engine
+from service.engine.intake import detokenized, tokenized
 from service.engine.wire import (
     Cancel,
     Command,
+    Detokenize,
+    Embed,
     Fatal,
     FrameDecoder,
     Load,
@@ -34,6 +37,7 @@ from service.engine.wire import (
     Ready,
     Report,
     Submit,
+    Tokenize,
     encode,
 )
 
@@ -117,10 +121,17 @@ def read_commands(channel: Channel, engine: Engine, first: list[Command]) -> Non
     commands = first
     while True:
         for command in commands:
-            if isinstance(command, Submit):
-                engine.admit(command)
-            elif isinstance(command, Cancel):
-                engine.cancel(command)
+            match command:
+                case Submit():
+                    engine.admit(command)
+                case Embed():
+                    engine.embed(command)
+                case Cancel():
+                    engine.cancel(command)
+                case Tokenize():
+                    channel.send(tokenized(engine.model, command))
+                case Detokenize():
+                    channel.send(detokenized(engine.model, command))
         commands = channel.receive()
         if not commands:
             leave()

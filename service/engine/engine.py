@@ -1,6 +1,6 @@
 """The step loop: take commands, schedule, decode, sample, send. One thread owns all of it.
 
-    reading thread   socket → tokenize, check the length → Admitted or Refused → inbox
+    reading thread   socket → tokenize, check the length (`intake`) → Admitted or Refused → inbox
     engine thread    inbox → schedule → llama_decode → sample → one Step frame → socket
 
 The reading thread only makes vocabulary calls, which are read-only, and the GIL is free while
@@ -15,67 +15,30 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Literal
 
-import numpy as np
-
 from service.engine.batch import Batch
-from service.engine.model import InvalidPrompt, Model
+from service.engine.embedding import EmbeddingJob, EmbeddingQueue
+from service.engine.intake import Prepared, prepare, prepare_embedding
+from service.engine.model import Model
 from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
 from service.engine.sequence import Sequence
-from service.engine.wire import Admitted, Cancel, EngineParams, Refused, Report, Step, Submit
-from service.events import Finished, FinishReason, PromptLogprobs, TokenEvent, TokenLogprobs
-from service.generation import Text
+from service.engine.wire import Cancel, Embed, EngineParams, Refused, Report, Step, Submit
+from service.events import (
+    Embedding,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    TokenEvent,
+    TokenLogprobs,
+)
 from service.stats import StepStats
 
 # Requests that arrive together on an idle engine share their first step.
 GATHER_SECONDS = 0.0005
 
 Send = Callable[[Report], None]
-Output = tuple[int, TokenEvent | PromptLogprobs | Finished]
-
-
-def prepare(model: Model, submit: Submit, now: float) -> list[Sequence] | Refused:
-    """The request's sequences, one for each answer, or why it cannot have any.
-
-    Called on the reading thread: touches nothing of the engine but the vocabulary.
-    """
-    facts = model.facts
-    try:
-        if isinstance(submit.prompt, Text):
-            prompt = model.tokenize(
-                submit.prompt.prompt, add_special=submit.prompt.add_special_tokens
-            )
-        else:
-            prompt = np.asarray(submit.prompt.ids, np.int64)
-            if len(prompt) and (prompt.min() < 0 or prompt.max() >= facts.n_vocab):
-                raise InvalidPrompt(f"token ids must be in 0..{facts.n_vocab - 1}", "prompt")
-            prompt = prompt.astype(np.int32)
-        if not len(prompt):
-            raise InvalidPrompt("the prompt is empty", "prompt")
-        if any(not 0 <= token < facts.n_vocab for token in submit.sampling.logit_bias):
-            raise InvalidPrompt("a token id is outside the model's vocabulary", "logit_bias")
-        # One cell is needed for the first token of the answer.
-        if len(prompt) >= facts.n_ctx_seq:
-            overflow = (len(prompt), facts.n_ctx_seq)
-            return Refused(submit.id, "the prompt does not fit the context", overflow=overflow)
-        limit = facts.n_ctx_seq
-        if submit.sampling.max_tokens is not None:
-            limit = min(limit, len(prompt) + submit.sampling.max_tokens)
-        return [
-            Sequence(
-                submit.id,
-                index,
-                prompt,
-                submit.sampling,
-                model.sampler(submit.sampling, submit.grammar, prompt, index),
-                limit,
-                now,
-            )
-            for index in range(submit.n)
-        ]
-    except InvalidPrompt as error:
-        return Refused(submit.id, str(error), error.param)
+Output = tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]
 
 
 @dataclass(slots=True)
@@ -130,7 +93,7 @@ class Engine:
     ) -> None:
         facts = model.facts
         split = facts.kv_layout == "split"
-        self._model = model
+        self.model = model
         self._send = send
         self._clock = clock
         self._pacer = PrefillPacer(min(params.n_batch, params.n_ubatch), params.prefill_chunk)
@@ -144,7 +107,8 @@ class Engine:
             output_rows=output_rows(facts.n_seq),
         )
         self._batch = Batch(facts.n_batch)
-        self._inbox: SimpleQueue[list[Sequence] | Cancel | None] = SimpleQueue()
+        self._embeddings = EmbeddingQueue(facts.n_embed_input, model.embed_inputs)
+        self._inbox: SimpleQueue[list[Sequence] | EmbeddingJob | Cancel | None] = SimpleQueue()
         self._steps = 0
         self._closed = False
         self._told_idle = True
@@ -152,13 +116,20 @@ class Engine:
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
-        prepared = prepare(self._model, submit, self._clock())
+        self._take_in(prepare(self.model, submit, self._clock()))
+
+    def embed(self, embed: Embed) -> None:
+        """Answer an Embed, and queue it if it can be run."""
+        self._take_in(prepare_embedding(self.model, embed, self._clock()))
+
+    def _take_in(self, prepared: Refused | Prepared) -> None:
         if isinstance(prepared, Refused):
             self._send(prepared)
-        else:
-            # Before the sequences are queued: their first Step must not overtake it.
-            self._send(Admitted(submit.id, prepared[0].n_prompt))
-            self._inbox.put(prepared)
+            return
+        admitted, work = prepared
+        # Before the work is queued: its first Step must not overtake this.
+        self._send(admitted)
+        self._inbox.put(work)
 
     def cancel(self, command: Cancel) -> None:
         self._inbox.put(command)
@@ -168,7 +139,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        return self._scheduler.idle and self._inbox.empty()
+        return self._scheduler.idle and not self._embeddings and self._inbox.empty()
 
     def run(self) -> None:
         while not self._closed:
@@ -184,9 +155,13 @@ class Engine:
         self._python.start()
         tally = _Tally()
         self._take_commands(tally)
+        embedded, embedding = self._embed(started, tally) if self._embeddings else (0, 0.0)
         plan = self._scheduler.schedule()
         if not plan.rows:
-            if tally.outputs:
+            if embedded:
+                plan.prefill_tokens = embedded
+                self._report(plan, tally, "prefill", embedding)
+            elif tally.outputs:
                 self._report(plan, tally, "idle", 0.0)
             return
         self._told_idle = False
@@ -198,7 +173,7 @@ class Engine:
         first_rows = self._fill(plan)
         self._python.pause()
         before = self._clock()
-        decoded = self._model.decode(self._batch)
+        decoded = self.model.decode(self._batch)
         decoding = self._clock() - before
         self._python.start()
         if not decoded:
@@ -209,7 +184,8 @@ class Engine:
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
         self._pacer.observe(plan.prefill_tokens, plan.decode_rows, decoding)
-        self._report(plan, tally, _phase(plan), decoding)
+        plan.prefill_tokens += embedded
+        self._report(plan, tally, _phase(plan), decoding + embedding)
 
     def _take_commands(self, tally: _Tally) -> None:
         while True:
@@ -219,12 +195,17 @@ class Engine:
                 return
             self._take(command, tally)
 
-    def _take(self, command: list[Sequence] | Cancel | None, tally: _Tally) -> None:
+    def _take(self, command: list[Sequence] | EmbeddingJob | Cancel | None, tally: _Tally) -> None:
         if command is None:
             self._closed = True
         elif isinstance(command, Cancel):
             for sequence in self._scheduler.of_request(command.id):
                 self._end(sequence, FinishReason.CANCELLED, tally)
+            if (job := self._embeddings.remove(command.id)) is not None:
+                end = job.finished(FinishReason.CANCELLED, self._clock())
+                tally.outputs.append((job.request, end))
+        elif isinstance(command, EmbeddingJob):
+            self._embeddings.add(command)
         else:
             for sequence in command:
                 self._scheduler.add(sequence)
@@ -234,12 +215,38 @@ class Engine:
         for move in moves:
             match move:
                 case Forget(slot, start):
-                    self._model.forget(slot, start)
+                    self.model.forget(slot, start)
                 case Copy(source, target, length):
-                    self._model.copy(source, target, length)
+                    self.model.copy(source, target, length)
                 case _:
-                    self._model.swap(move.a, move.b)
+                    self.model.swap(move.a, move.b)
         self._python.start()
+
+    def _embed(self, started: float, tally: _Tally) -> tuple[int, float]:
+        """One batch of inputs; how many tokens they were, and the seconds that it took."""
+        batch = self._embeddings.next_batch()
+        inputs = [job.inputs[index] for job, index in batch]
+        self._python.pause()
+        before = self._clock()
+        try:
+            vectors = self.model.embed(inputs)
+        except RuntimeError as error:
+            self._python.start()
+            for job in {id(job): job for job, _ in batch}.values():
+                self._embeddings.remove(job.request)
+                end = job.finished(FinishReason.ERROR, self._clock(), str(error))
+                tally.outputs.append((job.request, end))
+            return 0, 0.0
+        now = self._clock()
+        self._python.start()
+        for (job, index), vector in zip(batch, vectors, strict=True):
+            job.scheduled = job.scheduled or started
+            job.first = job.first or now
+            job.last = now
+            tally.outputs.append((job.request, job.embedding(index, vector)))
+            if index + 1 == len(job.inputs):
+                tally.outputs.append((job.request, job.finished(FinishReason.STOP, now)))
+        return sum(map(len, inputs)), now - before
 
     def _fill(self, plan: Plan) -> list[int]:
         batch = self._batch
@@ -281,7 +288,7 @@ class Engine:
             self._accept(sequence, token, at, tally)
 
     def _accept(self, sequence: Sequence, token: int, row: int, tally: _Tally) -> None:
-        model, sampling = self._model, sequence.sampling
+        model, sampling = self.model, sequence.sampling
         logprobs = None
         if sampling.logprobs is not None:
             top = sampling.logprobs
@@ -314,7 +321,7 @@ class Engine:
         for at in range(row.length):
             if len(scores) < sequence.n_prompt:
                 token = int(sequence.tokens[len(scores)])
-                scores.append(self._model.logprobs(first + at, token, top))
+                scores.append(self.model.logprobs(first + at, token, top))
         if len(scores) == sequence.n_prompt and row.samples:
             tally.outputs.append((sequence.request, PromptLogprobs(sequence.index, tuple(scores))))
             sequence.prompt_logprobs = None
@@ -358,7 +365,7 @@ class Engine:
         scheduler = self._scheduler
         computed = phase != "idle"
         self._steps += computed
-        self._told_idle = not computed and scheduler.idle
+        self._told_idle = not computed and scheduler.idle and not self._embeddings
         progress: tuple[tuple[int, int], ...] = ()
         if computed and plan.prefill_tokens:
             prompts = (row.sequence for row in plan.rows if row.length > 1)
@@ -370,8 +377,8 @@ class Engine:
             self._python.lap(),
             plan.prefill_tokens if computed else 0,
             plan.decode_rows if computed else 0,
-            len(scheduler.running),
-            len(scheduler.waiting),
+            len(scheduler.running) + self._embeddings.running,
+            len(scheduler.waiting) + len(self._embeddings) - self._embeddings.running,
             scheduler.kv_tokens,
             tuple(tally.gaps),
             plan.prefix_queried_tokens,

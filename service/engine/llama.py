@@ -1,4 +1,4 @@
-"""llama.cpp behind the Model protocol: the only file that imports `llama_cpp`.
+"""llama.cpp behind the Model protocol; beside this file, only `llama_*` import `llama_cpp`.
 
 Calls that llama.cpp answers with abort() are never made: a batch over n_batch, a slot or a token
 out of range, logits of a row that did not ask for them, a grammar fed a token it forbids.
@@ -21,6 +21,7 @@ import psutil
 
 from service.engine.batch import Batch
 from service.engine.context import choose_context
+from service.engine.llama_embedding import MOST_INPUTS, EmbeddingContext, longest_input
 from service.engine.llama_sampler import Candidates, LlamaSampler
 from service.engine.model import Ids, InvalidPrompt, Sampler
 from service.engine.sampling import seed_of, takes_whole_distribution
@@ -28,7 +29,7 @@ from service.engine.scheduler import output_rows
 from service.engine.whole_distribution import WholeDistribution
 from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs
-from service.facts import ModelFacts
+from service.facts import POOLINGS, ModelFacts, Pooling
 from service.generation import Grammar, SamplingParams
 
 CACHE_TYPES = {
@@ -74,7 +75,9 @@ def _log(level: int, text: bytes, _: Any) -> None:
 
 
 class LlamaModel:
-    """A loaded model and its one context. `facts` says what came of the parameters."""
+    """A loaded model and its context. `facts` says what came of the parameters."""
+
+    embed_inputs = MOST_INPUTS
 
     def __init__(self, params: EngineParams, progress: Callable[[float], None]) -> None:
         started = time.monotonic()
@@ -96,6 +99,7 @@ class LlamaModel:
             token for token in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, token)
         )
         self._candidates = Candidates(self._n_vocab)
+        self._embedding: EmbeddingContext | None = None
         self.facts = self._read_facts(n_batch, layout, time.monotonic() - started)
 
     # -- vocabulary: read-only, any thread ---------------------------------------------------
@@ -160,6 +164,21 @@ class LlamaModel:
             raise RuntimeError(f"llama_decode: {status}")
         llama.llama_synchronize(self._context)
         return True
+
+    def embed(self, inputs: list[Ids]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        facts = self.facts
+        if self._embedding is None:
+            try:
+                self._embedding = EmbeddingContext(
+                    self._model,
+                    facts.pooling,
+                    facts.n_embed_input,
+                    facts.threads,
+                    encoder=not facts.can_generate,
+                )
+            except MemoryError as error:
+                raise RuntimeError(f"there is no memory for embeddings: {error}") from error
+        return self._embedding.embed(inputs)
 
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
         logits = self._logits(row)
@@ -233,6 +252,10 @@ class LlamaModel:
         n_ctx_train = llama.llama_model_n_ctx_train(self._model)
         if n_ctx_train <= 0:
             raise LoadError("bad_file", "the file does not say the model's context length")
+        if llama.llama_model_has_encoder(self._model) and llama.llama_model_has_decoder(
+            self._model
+        ):
+            raise LoadError("unsupported", "an encoder with a decoder after it")
         n_ctx, layout = choose_context(
             params,
             n_ctx_train=n_ctx_train,
@@ -281,6 +304,28 @@ class LlamaModel:
         text = llama.llama_vocab_get_text(self._vocab, token)
         return (text or b"").decode("utf-8", "replace")
 
+    def _pooling(self) -> Pooling:
+        architecture = self._meta("general.architecture")
+        value = self._meta(f"{architecture}.pooling_type")
+        # A file may say -1, or what only a later version knows.
+        known = value is not None and value.isdigit() and int(value) < len(POOLINGS)
+        return POOLINGS[int(value)] if known and value is not None else "none"
+
+    def _infill(self) -> tuple[str, str, str] | None:
+        vocab = self._vocab
+        tokens = (
+            llama.llama_vocab_fim_pre(vocab),
+            llama.llama_vocab_fim_suf(vocab),
+            llama.llama_vocab_fim_mid(vocab),
+        )
+        if min(tokens) < 0:
+            return None
+        prefix, suffix, middle = (
+            (llama.llama_vocab_get_text(vocab, token) or b"").decode("utf-8", "replace")
+            for token in tokens
+        )
+        return prefix, suffix, middle
+
     def _read_facts(
         self, n_batch: int, layout: Literal["split", "unified"], seconds: float
     ) -> ModelFacts:
@@ -314,6 +359,13 @@ class LlamaModel:
             gpu_offload=bool(llama.llama_supports_gpu_offload()),
             engine_version=f"llama-cpp-python {llama.__version__}",
             load_seconds=seconds,
+            can_generate=self._meta(f"{self._meta('general.architecture')}.attention.causal")
+            != "false",
+            pooling=self._pooling(),
+            n_embed_input=longest_input(
+                self._pooling(), llama.llama_model_n_ctx_train(self._model)
+            ),
+            infill=self._infill(),
         )
 
 

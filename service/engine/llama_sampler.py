@@ -82,6 +82,8 @@ class LlamaSampler:
         if self._bans_end:
             bans = dict.fromkeys(end_tokens, _BANNED)
             self._add(_logit_bias(n_vocab, tuple(bans.items())))
+        if sampling.allowed_token_ids:
+            self._add(_only(n_vocab, sampling.allowed_token_ids))
         for stage in stages(sampling, n_ctx, self.seed):
             sampler = _init(stage, vocab, n_vocab)
             if stage.sees_prompt:
@@ -175,6 +177,15 @@ def _logit_bias(n_vocab: int, biases: tuple[tuple[int, float], ...]) -> Any:
     entries = (llama.llama_logit_bias(token, bias) for token, bias in biases)
     array = (llama.llama_logit_bias * len(biases))(*entries)
     return llama.llama_sampler_init_logit_bias(n_vocab, len(biases), array)
+
+
+def _only(n_vocab: int, allowed: tuple[int, ...]) -> Any:
+    """Bans all other tokens: nearly a whole vocabulary, so not entry by entry."""
+    others = np.setdiff1d(np.arange(n_vocab), np.asarray(allowed))
+    biases = np.empty(len(others), [("token", np.int32), ("bias", np.float32)])
+    biases["token"], biases["bias"] = others, _BANNED
+    pointer = biases.ctypes.data_as(ctypes.POINTER(llama.llama_logit_bias))
+    return llama.llama_sampler_init_logit_bias(n_vocab, len(biases), pointer)
 
 
 def _init(stage: Stage, vocab: Any, n_vocab: int) -> Any:

@@ -45,6 +45,8 @@ class Sampler(Protocol):
 
 class Model(Protocol):
     facts: ModelFacts
+    # The most inputs that one call of `embed` takes; their tokens: facts.n_embed_input in all.
+    embed_inputs: int
 
     def tokenize(self, text: str, *, add_special: bool) -> Ids: ...
 
@@ -62,6 +64,10 @@ class Model(Protocol):
 
     def decode(self, batch: Batch) -> bool:
         """Compute the batch. False: the KV cache has no room for it, and nothing changed."""
+        ...
+
+    def embed(self, inputs: list[Ids]) -> list[NDArray[np.float32]]:
+        """One vector for each input. Raises RuntimeError where there is no memory for it."""
         ...
 
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:

@@ -109,7 +109,10 @@ class Sequence:
         usage = Usage(self.n_prompt, self.cached_tokens, self.n_generated)
         timings = Timings(self.queued, self.scheduled, self.first_token, self.last_token, now)
         seed = self.sampler.seed
-        return Finished(self.index, reason, usage, timings, self.answer.stop, error, code, seed)
+        answer = self.answer
+        return Finished(
+            self.index, reason, usage, timings, answer.stop, error, code, seed, answer.end_token
+        )
 
 
 class Answer:
@@ -117,15 +120,17 @@ class Answer:
 
     Text waits while it is an incomplete code point or could begin a stop string; the
     log-probabilities of a token wait with its text, and are dropped with it where a stop string
-    swallows it.
+    swallows it; its id is not.
     """
 
     def __init__(self, sampling: SamplingParams) -> None:
         self.stop: str | int | None = None
+        self.end_token: TokenLogprobs | None = None
         self._sampling = sampling
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(sampling.stop, sampling.include_stop)
         self._silent_tokens = 0
+        # Of tokens whose text is not out yet, where they are wanted.
         self._ids: list[int] = []
         # (where the token's bytes begin in the answer, its log-probabilities)
         self._held: list[tuple[int, TokenLogprobs]] = []
@@ -144,15 +149,18 @@ class Answer:
     ) -> tuple[TokenEvent | None, FinishReason | None]:
         """Take one sampled token. `is_last`: the budget or the context ends with it."""
         reason = None
+        if self._sampling.token_ids:
+            self._ids.append(token)
         if is_eog or token in self._sampling.stop_token_ids:
             reason = FinishReason.STOP
             if not is_eog:
                 self.stop = token
             if not self._sampling.include_stop:
                 piece = b""
+            if logprobs is not None:
+                self.end_token = logprobs()
         elif logprobs is not None:
             self._held.append((self._bytes_in, logprobs()))
-            self._ids.append(token)
         self._bytes_in += len(piece)
         self._silent_tokens += 1
         text = self._stops.feed(self._detokenizer.feed(piece))
@@ -174,14 +182,13 @@ class Answer:
             return None
         self._bytes_out += len(text.encode("utf-8", "surrogatepass"))
         entries: tuple[TokenLogprobs, ...] = ()
-        ids: tuple[int, ...] = ()
+        ids, self._ids = tuple(self._ids), []
         if self._held:
             ready = sum(start < self._bytes_out for start, _ in self._held)
             if final and self._stops.matched is None:
                 ready = len(self._held)
             entries = tuple(entry for _, entry in self._held[:ready])
-            ids = tuple(self._ids[:ready])
-            del self._held[:ready], self._ids[:ready]
+            del self._held[:ready]
         event = TokenEvent(index, text, self._silent_tokens, token, entries, ids)
         self._silent_tokens = 0
         return event

@@ -9,8 +9,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
-from service.events import Event, Finished, FinishReason, Timings, TokenEvent, Usage
+from service.engine.wire import Admitted
+from service.events import Embedding, Event, Finished, FinishReason, Timings, TokenEvent, Usage
 from service.facts import ModelFacts
+from service.fleet import endings
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
 from service.generation import GenerationRequest
@@ -33,15 +35,22 @@ class Generation:
         request: GenerationRequest,
         card: ModelCard,
         facts: ModelFacts,
-        prompt_tokens: int,
+        admitted: Admitted,
         host: EngineHost,
         stream: EngineStream,
         interpreters: list[Interpreter],
         on_finish: Callable[[RequestStats], None],
+        on_end: Callable[[], None],
     ) -> None:
         self.id = request.id
         self.model = card.name
-        self.prompt_tokens = prompt_tokens
+        self.prompt_tokens = admitted.prompt_tokens
+        # Where they were asked for.
+        self.prompt_ids = admitted.prompt
+        # How much of the prompt was cut to make it fit.
+        self.cut_tokens = admitted.cut_tokens
+        # How long it waited for its model to be loaded.
+        self.load_seconds = stream.load_seconds
         self.card = card
         self.facts = facts
         self._request = request
@@ -49,6 +58,7 @@ class Generation:
         self._stream = stream
         self._interpreters = interpreters
         self._on_finish = on_finish
+        self._on_end = on_end
         self._finished: dict[int, Finished] = {}
         self._closed = False
         self._reported = False
@@ -65,6 +75,20 @@ class Generation:
     def scheduled(self) -> bool:
         """Whether it has had its turn yet."""
         return self._stream.scheduled
+
+    @property
+    def generated_tokens(self) -> int:
+        return self._stream.generated_tokens
+
+    @property
+    def ends(self) -> list[Finished]:
+        """Of the answers that have ended so far, in order."""
+        # What the engine knew at last is better than what was read before it had let go.
+        return [end for _, end in sorted((self._stream.finished | self._finished).items())]
+
+    def cancel(self) -> None:
+        """Ends it for its reader too, who is told so."""
+        self._host.end(self._stream, endings.CANCELLED)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events()
@@ -93,6 +117,8 @@ class Generation:
     def _interpret(self, event: EngineEvent, batch: list[Event]) -> None:
         if isinstance(event, TokenEvent):
             batch += self._interpreters[event.index].feed(event)
+        elif isinstance(event, Embedding):
+            raise TypeError("a generation embeds nothing")
         elif isinstance(event, Finished):
             interpreter = self._interpreters[event.index]
             batch += interpreter.flush()
@@ -107,10 +133,7 @@ class Generation:
         if self._reported or not self._stream.settled or not (complete or self._closed):
             return
         self._reported = True
-        # What the engine knew at last is better than what was read before it had let go.
-        ends = [
-            self._finished.get(index, end) for index, end in sorted(self._stream.finished.items())
-        ]
+        ends = self.ends
         request = self._request
         self._on_finish(
             RequestStats(
@@ -127,6 +150,7 @@ class Generation:
                 timings=_timings([end.timings for end in ends]),
             )
         )
+        self._on_end()
 
 
 def _as_interpreted(event: Finished, interpreter: Interpreter) -> Finished:

@@ -27,10 +27,10 @@ from service.fleet.child import ENGINE
 from service.fleet.limits import Limits
 from service.fleet.places import Places
 from service.fleet.restarts import Again
-from service.fleet.stream import Ending, EngineStream
+from service.fleet.stream import Ending, EngineStream, Reply
 from service.fleet.supervisor import Supervisor
 from service.fleet.watchdog import Watchdog
-from service.generation import Grammar, SamplingParams, Text, Tokens
+from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
 from service.stats import StepStats
 
 logger = logging.getLogger(__name__)
@@ -53,14 +53,17 @@ class EngineHost:
         on_step: Callable[[str, StepStats], None],
         *,
         command: tuple[str, ...] = ENGINE,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self.model = model
         self.params = params
+        # When it was last asked for, or last had something to do.
         self.used = time.monotonic()
         self.places = Places(params.n_seq + limits.queue)
         self.supervisor = Supervisor(model, params, limits, self, command)
         self._limits = limits
         self._on_step = on_step
+        self._on_idle = on_idle
         self._watchdog = Watchdog(limits.step_timeout)
         self._ids = itertools.count(1)
         self._streams: dict[int, EngineStream] = {}
@@ -117,10 +120,13 @@ class EngineHost:
     async def loaded(self, stream: EngineStream) -> ModelFacts:
         """What the model is, once it is loaded; raises what ended `stream` before that."""
         facts = self._facts
+        asked, cold = time.monotonic(), not facts.done()
         either: set[asyncio.Future[Any]] = {facts, stream.admitted}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if stream.admitted.done():
             stream.admitted.result()
+        if cold:
+            stream.load_seconds = time.monotonic() - asked
         return facts.result()
 
     async def submit(
@@ -129,13 +135,24 @@ class EngineHost:
         prompt: Text | Tokens,
         sampling: SamplingParams,
         grammar: Grammar | None = None,
-    ) -> int:
-        """How many tokens the prompt has, once the engine admitted it; raises its refusal."""
-        submit = wire.Submit(stream.id, prompt, sampling, stream.n, grammar)
-        stream.frame = wire.encode(submit)
+        truncation: Truncation | None = None,
+    ) -> wire.Admitted:
+        """The engine's word that it was admitted; raises its refusal."""
+        stream.max_tokens = sampling.max_tokens
+        submit = wire.Submit(stream.id, prompt, sampling, stream.n, grammar, truncation)
+        admitted = await self.ask(stream, submit)
+        assert isinstance(admitted, wire.Admitted)
+        return admitted
+
+    async def ask(
+        self,
+        stream: EngineStream,
+        command: wire.Submit | wire.Embed | wire.Tokenize | wire.Detokenize,
+    ) -> Reply:
+        """Sends a command of the stream's id; its answer, or the refusal raised."""
+        stream.frame = wire.encode(command)
         if len(stream.frame) > wire.MAX_FRAME_BYTES:
             raise InvalidRequest("The prompt is too large.", param="messages")
-        stream.max_tokens = sampling.max_tokens
         if self.supervisor.state == "ready" and not stream.closed:
             self._send(stream, time.monotonic())
         return await asyncio.shield(stream.admitted)
@@ -144,6 +161,10 @@ class EngineHost:
         """In whatever stage it is. Nobody reads it any more."""
         self._end(stream, endings.CANCELLED, time.monotonic())
         stream.drop()
+
+    def end(self, stream: EngineStream, ending: Ending) -> None:
+        """Its reader is told how it ended; the engine lets go of it within a step."""
+        self._end(stream, ending, time.monotonic())
 
     def end_all(self, ending: Ending) -> None:
         now = time.monotonic()
@@ -170,8 +191,11 @@ class EngineHost:
                 stream.queue_deadline = now + self._limits.queue_timeout
             if stream.frame is not None and not stream.closed:
                 self._send(stream, now)
+        if self.idle:
+            self.used = now
+            self._on_idle()
 
-    def on_report(self, report: wire.Admitted | wire.Refused | wire.Step) -> None:
+    def on_report(self, report: wire.Answer | wire.Step) -> None:
         now = time.monotonic()
         if isinstance(report, wire.Step):
             self._on_step_report(report, now)
@@ -181,14 +205,18 @@ class EngineHost:
         stream = self._streams.get(report.id)
         if stream is None:
             return
-        if isinstance(report, wire.Admitted):
-            self._admitted.add(report.id)
-            self._watchdog.admitted(now)
-            stream.admit(report.prompt_tokens)
-        else:
-            error = _refusal(report, stream.max_tokens)
-            stream.end(Ending(FinishReason.ERROR, error.code, error), now)
-            self._settle(stream, now)
+        match report:
+            case wire.Admitted():
+                self._admitted.add(report.id)
+                self._watchdog.admitted(now)
+                stream.admit(report)
+            case wire.Refused():
+                error = _refusal(report, stream.max_tokens)
+                stream.end(Ending(FinishReason.ERROR, error.code, error), now)
+                self._settle(stream, now)
+            case _:
+                stream.admit(report)
+                self._settle(stream, now)
 
     def on_death(self) -> None:
         """(1) What nobody reads any more is settled. (2) What has begun is over. (3) What two
@@ -271,6 +299,8 @@ class EngineHost:
         self.places.give_back(stream.n, now)
         self.used = now
         stream.settle()
+        if self.idle:
+            self._on_idle()
 
     def _tick_soon(self) -> None:
         if self._tick_handle is None:

@@ -1,5 +1,5 @@
 """Which models have an engine. A model gets one when it is first asked for, and keeps it until
-another needs the room."""
+another needs the room or nobody has asked for it for as long as its `keep_alive` says."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # As many as Ollama keeps on a machine without GPUs.
 MAX_LOADED: Final = 3
+UNLOAD_POLL_SECONDS: Final = 0.05
 
 
 class Residency:
@@ -45,6 +46,9 @@ class Residency:
         self._limits = limits or limits_from(settings)
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
+        # Seconds; where a request said how long.
+        self._keep_alive: dict[str, float] = {}
+        self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     @property
@@ -77,10 +81,43 @@ class Residency:
                 self._limits,
                 self._on_step,
                 command=self._command,
+                on_idle=lambda: self._expire_later(key),
             )
             self._cards[key] = card
             host.start(after=self._leaving)
         return host
+
+    def keep_alive(self, card: ModelCard) -> float:
+        """The seconds for which the model stays when it is idle; negative: for ever."""
+        return self._keep_alive.get(_key(card), self._settings.keep_alive)
+
+    def keep(self, card: ModelCard, seconds: float) -> None:
+        """From now on; the last who says it counts. An idle model begins to wait anew."""
+        key = _key(card)
+        if (host := self._hosts.get(key)) is not None:
+            self._keep_alive[key] = seconds
+            if host.idle and host.supervisor.state == "ready":
+                self._expire_later(key)
+
+    def expires(self, card: ModelCard) -> float | None:
+        """When it will go if nobody asks for it, in monotonic seconds; None: not while it works,
+        and never where it is kept for ever."""
+        key = _key(card)
+        timer, host = self._expiries.get(key), self._hosts.get(key)
+        return timer.when() if timer is not None and host is not None and host.idle else None
+
+    async def unload(self, card: ModelCard) -> None:
+        """Comes back when it is gone; what runs may finish, what comes meanwhile gets a new engine."""
+        key = _key(card)
+        host = self._hosts.get(key)
+        if host is None:
+            return
+        while not host.idle:  # noqa: ASYNC110  asked for seldom, and by operators
+            await asyncio.sleep(UNLOAD_POLL_SECONDS)
+        if self._hosts.get(key) is host:
+            self._dismiss(key)
+        if self._leaving:
+            await asyncio.wait(set(self._leaving))
 
     def end_all(self, ending: Ending) -> None:
         for host in self._hosts.values():
@@ -110,8 +147,29 @@ class Residency:
         logger.info("%s makes room, idle for %.0f s", loaded[oldest].model, _idle(loaded[oldest]))
         self._dismiss(oldest)
 
+    def _expire_later(self, key: str) -> None:
+        self._no_expiry(key)
+        if (host := self._hosts.get(key)) is None:
+            return
+        seconds = self._keep_alive.get(key, self._settings.keep_alive)
+        if seconds >= 0 and host.supervisor.state == "ready":
+            loop = asyncio.get_running_loop()
+            self._expiries[key] = loop.call_later(seconds, self._expire, key, host)
+
+    def _no_expiry(self, key: str) -> None:
+        if (timer := self._expiries.pop(key, None)) is not None:
+            timer.cancel()
+
+    def _expire(self, key: str, host: EngineHost) -> None:
+        del self._expiries[key]
+        if self._hosts.get(key) is host and host.idle:
+            logger.info("%s goes, idle for %.0f s", host.model, _idle(host))
+            self._dismiss(key)
+
     def _dismiss(self, key: str) -> None:
         del self._cards[key]
+        self._keep_alive.pop(key, None)
+        self._no_expiry(key)
         task = asyncio.create_task(self._hosts.pop(key).close())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

@@ -12,14 +12,24 @@ from typing import Final
 
 import msgspec
 
+from service.engine.wire import Admitted, Detokenized, Tokenized
 from service.errors import ServiceError
-from service.events import Finished, FinishReason, PromptLogprobs, Timings, TokenEvent, Usage
+from service.events import (
+    Embedding,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    Timings,
+    TokenEvent,
+    Usage,
+)
 
 MAX_EVENTS: Final = 1024
 MAX_BYTES: Final = 256 * 1024
 LOGPROB_BYTES: Final = 64
 
-EngineEvent = TokenEvent | PromptLogprobs | Finished
+EngineEvent = TokenEvent | PromptLogprobs | Embedding | Finished
+Reply = Admitted | Tokenized | Detokenized
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,14 @@ class EngineStream:
         self.deadline = deadline
         # When it counts as not getting its turn; None while that is not the queue's fault.
         self.queue_deadline: float | None = None
-        # The Submit, as it goes over the socket: perhaps a second time.
+        # How long it waited for its model to be loaded.
+        self.load_seconds = 0.0
+        # The command, as it goes over the socket: perhaps a second time.
         self.frame: bytes | None = None
         self.max_tokens: int | None = None
         # When the engine process that lives now was given it.
         self.sent: float | None = None
-        self.admitted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.admitted: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.scheduled = False
         # Whether any event came: what has begun cannot begin again elsewhere.
         self.answered = False
@@ -89,7 +101,9 @@ class EngineStream:
                 size += LOGPROB_BYTES * (1 + len(entry.top))
         if self.closed:
             return True
-        if self._buffer and (len(self._buffer) >= MAX_EVENTS or self._bytes + size > MAX_BYTES):
+        full = len(self._buffer) >= MAX_EVENTS or self._bytes + size > MAX_BYTES
+        # The vectors of a request are bounded by its inputs, which were.
+        if self._buffer and full and not isinstance(event, Embedding):
             return False
         self._append(event, size, now)
         return True
@@ -117,13 +131,21 @@ class EngineStream:
         return not self._unfinished
 
     @property
+    def generated_tokens(self) -> int:
+        return sum(self._tokens)
+
+    @property
     def untaken_since(self) -> float | None:
         """When the oldest event that nobody has taken came."""
         return self._untaken_since
 
-    def admit(self, prompt_tokens: int) -> None:
+    def admit(self, reply: Reply) -> None:
+        """The engine's word. A question about tokens is answered by it, and over."""
         if not self.admitted.done():
-            self.admitted.set_result(prompt_tokens)
+            self.admitted.set_result(reply)
+        if not isinstance(reply, Admitted):
+            self._unfinished.clear()
+            self.closed = True
 
     def end(self, ending: Ending, now: float) -> None:
         """Tells the reader that no more is coming, and why."""
@@ -179,7 +201,8 @@ class EngineStream:
 
     def _ours(self, index: int, ending: Ending, now: float) -> Finished:
         """The end of an answer in the engine's stead: what we counted, when we saw it."""
-        prompt_tokens = self.admitted.result()
+        reply = self.admitted.result()
+        prompt_tokens = reply.prompt_tokens if isinstance(reply, Admitted) else 0
         return Finished(
             index=index,
             reason=ending.reason,

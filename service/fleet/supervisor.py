@@ -46,7 +46,7 @@ class Witness(Protocol):
 
     def on_ready(self, facts: ModelFacts) -> None: ...
 
-    def on_report(self, report: wire.Admitted | wire.Refused | wire.Step) -> None: ...
+    def on_report(self, report: wire.Answer | wire.Step) -> None: ...
 
     def on_death(self) -> None: ...
 
@@ -207,8 +207,6 @@ class Supervisor:
 
     def _on_report(self, report: wire.Report) -> None:
         match report:
-            case wire.Step() | wire.Admitted() | wire.Refused():
-                self._witness.on_report(report)
             case wire.Ready() | wire.LoadFailed():
                 if self._load is not None and not self._load.done():
                     self._load.set_result(report)
@@ -217,6 +215,8 @@ class Supervisor:
             case wire.Fatal():
                 logger.error("the engine of %s gave up: %s", self._model, report.message)
                 self.kill("gave up")
+            case _:
+                self._witness.on_report(report)
 
     def _refuse(self, unloadable: _Unloadable, now: float) -> None:
         no_memory = unloadable.kind == "out_of_memory"

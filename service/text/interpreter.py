@@ -25,7 +25,7 @@ class Interpreter:
     tools: the syntax of its calls, None where no tools were offered: then nothing is a call.
     offered: the tools that it may call. stream_arguments, parallel: see `Calls`.
 
-    Log-probabilities, and the count of tokens, ride on the first delta that leaves after them.
+    Log-probabilities, and the tokens' count and ids, ride on the first delta that leaves after them.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Interpreter:
         # Of tokens that no delta has left with yet.
         self._logprobs: tuple[TokenLogprobs, ...] = ()
         self._silent_tokens = 0
+        self._ids: tuple[int, ...] = ()
 
     @property
     def called(self) -> bool:
@@ -70,6 +71,8 @@ class Interpreter:
         if event.logprobs:
             self._logprobs += event.logprobs
         self._silent_tokens += event.tokens
+        if event.ids:
+            self._ids += event.ids
         return self._laden(self._deltas(parts))
 
     def flush(self) -> list[Delta]:
@@ -77,7 +80,7 @@ class Interpreter:
         deltas = self._deltas(self._splitter.flush())
         if self._tools:
             deltas += map(self._delta, self._tools.flush())
-        if self._logprobs and not deltas:
+        if (self._logprobs or self._ids) and not deltas:
             deltas.append(TextDelta(self.index, ""))
         return self._laden(deltas)
 
@@ -97,14 +100,17 @@ class Interpreter:
 
     def _laden(self, deltas: list[Delta]) -> list[Delta]:
         if deltas:
-            deltas[0] = _carrying(deltas[0], self._logprobs, self._silent_tokens)
-            self._logprobs, self._silent_tokens = (), 0
+            carried = self._logprobs, self._silent_tokens, self._ids
+            deltas[0] = _carrying(deltas[0], *carried)
+            self._logprobs, self._silent_tokens, self._ids = (), 0, ()
         return deltas
 
 
-def _carrying(delta: Delta, logprobs: tuple[TokenLogprobs, ...], tokens: int) -> Delta:
+def _carrying(
+    delta: Delta, logprobs: tuple[TokenLogprobs, ...], tokens: int, ids: tuple[int, ...]
+) -> Delta:
     if isinstance(delta, ToolCallDelta):
         return ToolCallDelta(
-            delta.index, delta.call, delta.arguments, delta.id, delta.name, logprobs, tokens
+            delta.index, delta.call, delta.arguments, delta.id, delta.name, logprobs, tokens, ids
         )
-    return type(delta)(delta.index, delta.text, logprobs, tokens)
+    return type(delta)(delta.index, delta.text, logprobs, tokens, ids)

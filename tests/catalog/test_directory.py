@@ -35,7 +35,7 @@ def test_a_card_is_read_from_the_header(tmp_path: Path) -> None:
     assert card.parameter_count == 64 * 4 + 64 * 64
     assert card.size_bytes == path.stat().st_size
     assert card.modified == path.stat().st_mtime
-    assert card.has_chat_template
+    assert card.chat_template is not None
     assert card.problem is None
     assert card.aliases == ("Qwen2.5-0.5B-Instruct:Q4_K_M",)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from service.catalog.card import ModelCard
-from service.errors import Draining, ModelNotFound, ServiceError
+from service.errors import Draining, InvalidRequest, ModelNotFound, ServiceError
 from service.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from service.facts import ModelFacts
-from service.generation import GenerationRequest
-from service.runtime import ModelStatus, Runtime
+from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
+from service.runtime import Embeddings, ModelStatus, Progress, Runtime, Tokenized
 from service.settings import Settings
 from service.stats import Observer, RequestStats
 
@@ -86,6 +87,17 @@ class FakeRuntime:
     able: bool = True
     draining: bool = False
     admitting: float = 0.0
+    # What `capabilities` says of the model.
+    able_to: frozenset[str] = frozenset({"completion", "tools", "thinking"})
+    # What `embed`, `tokenize` and `load` raise.
+    refuses: ServiceError | None = None
+    embedded: list[EmbeddingRequest] = field(default_factory=list)
+    # (model, keep_alive) of each load, and models unloaded.
+    loads: list[tuple[str, float | None]] = field(default_factory=list)
+    unloads: list[str] = field(default_factory=list)
+    # What is known of requests, and what was asked of them.
+    known: dict[str, Progress] = field(default_factory=dict)
+    dismissed: set[str] = field(default_factory=set)
     facts: ModelFacts | None = FACTS
     state: Any = "ready"
     requests: list[GenerationRequest] = field(default_factory=list)
@@ -136,6 +148,90 @@ class FakeRuntime:
             raise
         return FakeGeneration(self, request, script)
 
+    def capabilities(self, card: ModelCard) -> frozenset[str]:
+        return self.able_to
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """The vector of a text is (its characters, its words); of ids, (their sum, their number)."""
+        self.embedded.append(request)
+        self._refuse(request.model)
+        vectors = [
+            (float(len(text.prompt)), float(len(text.prompt.split())))
+            if isinstance(text, Text)
+            else (float(sum(text.ids)), float(len(text.ids)))
+            for text in request.inputs
+        ]
+        return Embeddings(
+            [struct.pack("<2f", *vector) for vector in vectors],
+            [int(vector[1]) for vector in vectors],
+            0,
+            Timings(1.0, 1.25, 1.5, 1.5, 1.5),
+            0.0,
+            CARD,
+            self.facts or FACTS,
+        )
+
+    async def tokenize(self, model: str, input: Chat | Text | Infill) -> Tokenized:
+        """A token is a byte."""
+        self._refuse(model)
+        text = self._text(input)
+        data = text.encode()
+        pieces = [bytes([byte]) for byte in data]
+        return Tokenized(text, list(data), pieces, CARD, self.facts or FACTS)
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
+        self._refuse(model)
+        if any(not 0 <= token < 256 for token in tokens):
+            raise InvalidRequest("token ids must be in 0..255", param="tokens")
+        return bytes(tokens).decode("utf-8", "replace")
+
+    async def render(self, model: str, chat: Chat) -> str:
+        self._refuse(model)
+        return self._text(chat)
+
+    async def load(self, model: str, keep_alive: float | None = None) -> ModelStatus:
+        self._refuse(model)
+        self.loads.append((model, keep_alive))
+        return self.models()[0]
+
+    async def unload(self, model: str) -> None:
+        self._refuse(model)
+        self.unloads.append(model)
+
+    def cancel(self, id: str) -> bool:
+        if id in self.open:
+            self.cancelled.append(id)
+        return id in self.open
+
+    def progress(self, id: str) -> Progress | None:
+        return self.known.get(id)
+
+    def journal(self) -> list[Progress]:
+        return [known for id, known in self.known.items() if id not in self.dismissed]
+
+    def dismiss(self, id: str) -> bool:
+        self.dismissed.add(id)
+        return id in self.known
+
+    def dismiss_completed(self) -> int:
+        ended = {id for id, known in self.known.items() if known.ended} - self.dismissed
+        self.dismissed |= ended
+        return len(ended)
+
+    def _refuse(self, model: str) -> None:
+        self.resolve(model)
+        if self.refuses is not None:
+            raise self.refuses
+
+    def _text(self, input: Chat | Text | Infill) -> str:
+        match input:
+            case Text():
+                return input.prompt
+            case Infill():
+                return f"<PRE>{input.prefix}<SUF>{input.suffix}<MID>"
+            case _:
+                return "".join(f"<{m.role}>{m.content or ''}" for m in input.messages)
+
 
 class FakeGeneration:
     def __init__(self, runtime: FakeRuntime, request: GenerationRequest, script: Script) -> None:
@@ -144,6 +240,9 @@ class FakeGeneration:
         self.card = CARD
         self.facts = FACTS
         self.prompt_tokens = 7
+        self.prompt_ids = tuple(range(7)) if request.sampling.token_ids else ()
+        self.cut_tokens = 0
+        self.load_seconds = 0.0
         self._runtime = runtime
         self._request = request
         self._script = script

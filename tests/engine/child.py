@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.engine.wire import (
     Command,
+    Embed,
     EngineParams,
     Fatal,
     FrameDecoder,
@@ -26,7 +30,7 @@ from service.engine.wire import (
     Submit,
     encode,
 )
-from service.events import Finished, PromptLogprobs, TokenEvent
+from service.events import Embedding, Finished, PromptLogprobs, TokenEvent
 from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams, Text, Tokens
 
@@ -38,6 +42,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=48)
 class Answer:
     events: list[TokenEvent] = field(default_factory=list)
     prompt_logprobs: PromptLogprobs | None = None
+    embeddings: list[Embedding] = field(default_factory=list)
     end: Finished | None = None
 
     @property
@@ -85,6 +90,13 @@ class Child:
         self.send(Submit(self._id, text, sampling, n, grammar))
         return self._id
 
+    def embed(self, *texts: str) -> list[NDArray[np.float32]]:
+        """The vectors of `texts`, as they come: of length 1."""
+        self._id += 1
+        self.send(Embed(self._id, tuple(map(Text, texts))))
+        (answer,) = self.collect(self._id)[self._id]  # type: ignore[misc]
+        return [np.frombuffer(event.vector, "<f4") for event in answer.embeddings]
+
     def collect(self, *ids: int, n: int = 1) -> dict[int, list[Answer] | Refused]:
         """Wait until every answer of these requests has ended."""
         answers: dict[int, list[Answer]] = defaultdict(lambda: [Answer() for _ in range(n)])
@@ -95,13 +107,17 @@ class Child:
             for report in self.receive():
                 if isinstance(report, Step):
                     for id, event in report.outputs:
-                        answer = answers[id][event.index]
+                        # The index of an embedding is its input's: its request has one answer.
+                        own = not isinstance(event, Embedding)
+                        answer = answers[id][event.index if own else 0]
                         if isinstance(event, TokenEvent):
                             answer.events.append(event)
                         elif isinstance(event, Finished):
                             answer.end = event
-                        else:
+                        elif isinstance(event, PromptLogprobs):
                             answer.prompt_logprobs = event
+                        else:
+                            answer.embeddings.append(event)
                 elif isinstance(report, Refused):
                     refused[report.id] = report
                 elif isinstance(report, Fatal):

@@ -17,7 +17,7 @@ from service.engine.batch import Batch
 from service.engine.engine import Engine
 from service.engine.model import Ids
 from service.engine.wire import EngineParams, Report, Step, Submit
-from service.events import Finished, Logprob, PromptLogprobs, TokenEvent, TokenLogprobs
+from service.events import Embedding, Finished, Logprob, PromptLogprobs, TokenEvent, TokenLogprobs
 from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams, Tokens
 
@@ -85,7 +85,11 @@ class FakeModel:
             gpu_offload=False,
             engine_version="fake",
             load_seconds=0.0,
+            n_embed_input=64,
         )
+        self.embed_inputs = 4
+        self.embedded: list[list[list[int]]] = []
+        self.embedding_fails = False
         self.slots: list[list[tuple[int, int]]] = [[] for _ in range(n_seq)]
         self.computed_tokens = 0
         self.decodes = 0
@@ -135,6 +139,15 @@ class FakeModel:
         self.decodes += 1
         return True
 
+    def embed(self, inputs: list[Ids]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """The vector of an input is (its sum, its length)."""
+        if self.embedding_fails:
+            raise RuntimeError("no memory")
+        assert 0 < len(inputs) <= self.embed_inputs
+        assert sum(map(len, inputs)) <= self.facts.n_embed_input
+        self.embedded.append([ids.tolist() for ids in inputs])
+        return [np.array([ids.sum(), len(ids)], np.float32) for ids in inputs]
+
     def chosen(self, row: int) -> int:
         return self.next_of(self._contents[row])
 
@@ -180,7 +193,7 @@ class Bench:
     def steps(self) -> list[Step]:
         return [report for report in self.reports if isinstance(report, Step)]
 
-    def outputs(self, id: int) -> list[TokenEvent | PromptLogprobs | Finished]:
+    def outputs(self, id: int) -> list[TokenEvent | PromptLogprobs | Embedding | Finished]:
         return [event for step in self.steps() for request, event in step.outputs if request == id]
 
     def tokens(self, id: int, index: int = 0) -> list[int]:

@@ -306,7 +306,7 @@ def test_min_tokens_allows_the_end_only_after_them() -> None:
 
 def test_logprobs_come_with_the_text_they_belong_to() -> None:
     bench = Bench(FakeModel())
-    bench.submit(1, [1, 2], SamplingParams(max_tokens=3, logprobs=2))
+    bench.submit(1, [1, 2], SamplingParams(max_tokens=3, logprobs=2, token_ids=True))
     bench.run()
 
     events = [event for event in bench.outputs(1) if isinstance(event, TokenEvent)]

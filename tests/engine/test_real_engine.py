@@ -162,7 +162,7 @@ def test_a_bias_bans_and_forces(engine: Child) -> None:
 
 def test_a_repeated_token_is_penalised(engine: Child) -> None:
     sampling = SamplingParams(
-        temperature=0, max_tokens=40, ignore_eos=True, frequency_penalty=2.0, logprobs=0
+        temperature=0, max_tokens=40, ignore_eos=True, frequency_penalty=2.0, token_ids=True
     )
     answer = engine.ask(chat("Repeat after me: one one one one"), sampling)
     tokens = [id for event in answer.events for id in event.ids]
@@ -180,7 +180,7 @@ def test_logprobs_are_of_the_raw_distribution_and_sorted(engine: Child) -> None:
 
 
 def test_a_prompts_logprobs_agree_with_those_of_generating_it(engine: Child) -> None:
-    generated = engine.ask("Once", SamplingParams(temperature=0, max_tokens=12, logprobs=0))
+    generated = engine.ask("Once", SamplingParams(temperature=0, max_tokens=12, token_ids=True))
     tokens = [id for event in generated.events for id in event.ids]
     prompt = [
         entry.chosen.token

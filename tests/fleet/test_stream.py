@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.engine.wire import Admitted
 from service.events import (
     Finished,
     FinishReason,
@@ -22,7 +23,7 @@ DONE = Finished(0, FinishReason.STOP, Usage(3), Timings(0.0))
 def stream(n: int = 1, admitted: bool = True) -> EngineStream:
     made = EngineStream(1, n, arrived=0.0, deadline=100.0)
     if admitted:
-        made.admit(3)
+        made.admit(Admitted(1, 3))
     return made
 
 

@@ -1,0 +1,104 @@
+"""A request's prompt as the engine gets it, and the readers of what comes back. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from service.errors import InvalidRequest
+from service.facts import ModelFacts
+from service.generation import (
+    Chat,
+    GenerationRequest,
+    Grammar,
+    Infill,
+    SamplingParams,
+    Text,
+    Tokens,
+)
+from service.text.grammar import grammar_of
+from service.text.interpreter import Interpreter
+from service.text.template import ChatTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`interpreters` has one for each answer."""
+
+    prompt: Text | Tokens
+    sampling: SamplingParams
+    grammar: Grammar | None
+    interpreters: list[Interpreter]
+
+
+def prepare_raw(request: GenerationRequest, prompt: Text | Tokens) -> Prepared:
+    """The client wrote the prompt itself: what it gets back is text, and nothing is read in it."""
+    grammar = grammar_of(request.response_format)
+    interpreters = [Interpreter(index) for index in range(request.n)]
+    return Prepared(prompt, request.sampling, grammar, interpreters)
+
+
+def prepare_chat(
+    request: GenerationRequest, chat: Chat, template: ChatTemplate, bos: str
+) -> Prepared:
+    text = rendered(chat, template, bos)
+    prompt = text.prompt
+    form, inside = template.reasoning, template.reasoning.opened_by(prompt)
+    tools = template.tool_format if chat.tools and chat.tool_choice.mode != "none" else None
+    grammar = grammar_of(request.response_format, chat, tools=tools, form=form, inside=inside)
+    sampling = request.sampling
+    if form.controls or (tools and tools.controls):
+        # The marks of thoughts and calls are control tokens here: unseen, they mark nothing.
+        sampling = replace(sampling, skip_special_tokens=False)
+    interpreters = [
+        Interpreter(
+            index,
+            form,
+            inside,
+            tools,
+            chat.tools,
+            stream_arguments=request.stream,
+            parallel=chat.parallel_tool_calls,
+        )
+        for index in range(request.n)
+    ]
+    return Prepared(text, sampling, grammar, interpreters)
+
+
+def rendered(chat: Chat, template: ChatTemplate, bos: str) -> Text:
+    prompt = template.render(chat)
+    # A template that writes BOS itself must not get a second one from the tokenizer.
+    begun = bool(bos) and prompt.startswith(bos)
+    return Text(prompt, add_special_tokens=not begun)
+
+
+def infilling(infill: Infill, facts: ModelFacts) -> Text:
+    """In the order that nearly all such models were trained on: prefix, suffix, middle."""
+    if facts.infill is None:
+        raise InvalidRequest("This model cannot fill in text.", param="suffix")
+    prefix, suffix, middle = facts.infill
+    return Text(f"{prefix}{infill.prefix}{suffix}{infill.suffix}{middle}")
+
+
+def without_oldest(chat: Chat, count: int) -> Chat:
+    """Without the `count` oldest messages that may go: never the system's, never the last; and
+    with a message go the tool results right after it, which answer it."""
+    messages = list(chat.messages)
+    last = messages.pop()
+    kept = []
+    for message in messages:
+        if message.role == "system":
+            kept.append(message)
+        elif count > 0:
+            count -= 1
+        elif message.role == "tool" and not any(m.role != "system" for m in kept):
+            continue
+        else:
+            kept.append(message)
+    return replace(chat, messages=(*kept, last))
+
+
+def droppable(chat: Chat) -> int:
+    """How many messages may go at most."""
+    return sum(message.role != "system" for message in chat.messages[:-1])

@@ -1,0 +1,182 @@
+"""Texts become vectors, beside what is generated and without touching it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.engine.embedding import EmbeddingJob, EmbeddingQueue, normalized
+from service.engine.wire import Admitted, Cancel, Embed, EngineParams, Refused
+from service.events import Embedding, Finished, FinishReason
+from service.generation import SamplingParams, Text, Tokens, Truncation
+from tests.engine import child as children
+from tests.engine.child import Child
+from tests.engine.fake_model import Bench, FakeModel, answer
+
+
+def vectors(bench: Bench, id: int) -> dict[int, list[float]]:
+    events = (event for event in bench.outputs(id) if isinstance(event, Embedding))
+    return {event.index: np.frombuffer(event.vector, "<f4").tolist() for event in events}
+
+
+def embed(id: int, *inputs: list[int], **given: object) -> Embed:
+    tokens = tuple(Tokens(tuple(ids)) for ids in inputs)
+    return Embed(id, tokens, **{"normalize": False} | given)  # type: ignore[arg-type]
+
+
+def test_each_input_gets_its_vector_and_the_request_one_end() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.embed(embed(1, [1, 2, 3], [10], [4, 4]))
+    assert bench.reports[0] == Admitted(1, 6)
+    bench.run()
+    assert vectors(bench, 1) == {0: [6.0, 3.0], 1: [10.0, 1.0], 2: [8.0, 2.0]}
+    assert bench.end(1).reason is FinishReason.STOP
+    assert bench.end(1).usage.prompt_tokens == 6
+
+
+def test_vectors_are_cut_before_they_are_normalized() -> None:
+    bench = Bench(FakeModel())
+    bench.model.facts = msgspec.structs.replace(bench.model.facts, n_embd=2)
+    bench.engine.embed(embed(1, [3, 1], normalize=True))
+    bench.engine.embed(embed(2, [3, 1], normalize=True, dimensions=1))
+    bench.run()
+    assert vectors(bench, 1)[0] == pytest.approx([4 / 20**0.5, 2 / 20**0.5])
+    assert vectors(bench, 2)[0] == [1.0]
+
+
+def test_a_stream_goes_on_beside_a_long_list_of_inputs() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [5, 6, 7], SamplingParams(max_tokens=8))
+    bench.engine.embed(embed(2, *[[n] * 20 for n in range(12)]))
+    bench.run()
+    assert bench.tokens(1) == answer([5, 6, 7], 8)
+    assert len(vectors(bench, 2)) == 12
+    busy = [step for step in bench.steps() if any(id == 2 for id, _ in step.outputs)]
+    assert len(busy) == 4, "three inputs of twenty tokens are a batch of at most 64"
+    assert all(any(id == 1 for id, _ in step.outputs) for step in busy)
+
+
+def test_inputs_of_several_requests_share_a_batch() -> None:
+    model = FakeModel()
+    bench = Bench(model)
+    for id in (1, 2, 3):
+        bench.engine.embed(embed(id, [id]))
+    bench.run()
+    assert model.embedded == [[[1], [2], [3]]]
+
+
+def test_a_cancelled_request_ends_and_the_next_has_its_turn() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.embed(embed(1, *[[1] * 60] * 5))
+    bench.engine.embed(embed(2, [2]))
+    bench.engine.step()
+    bench.engine.cancel(Cancel(1))
+    bench.run()
+    assert bench.end(1).reason is FinishReason.CANCELLED
+    assert len(vectors(bench, 1)) == 1
+    assert vectors(bench, 2) == {0: [2.0, 1.0]}
+
+
+def test_without_memory_the_request_ends_and_the_engine_lives() -> None:
+    model = FakeModel()
+    model.embedding_fails = True
+    bench = Bench(model)
+    bench.engine.embed(embed(1, *[[1] * 60] * 3))
+    bench.submit(2, [1], SamplingParams(max_tokens=2))
+    bench.run()
+    assert (bench.end(1).reason, bench.end(1).error) == (FinishReason.ERROR, "no memory")
+    assert bench.tokens(2) == answer([1], 2)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "param"),
+    [([[]], "input"), ([[1], []], "input"), ([[256]], "prompt"), ([[-1]], "prompt")],
+)
+def test_what_is_no_input_is_refused_by_name(inputs: list[list[int]], param: str) -> None:
+    bench = Bench(FakeModel())
+    bench.engine.embed(embed(1, *inputs))
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.param == param
+
+
+def test_an_input_too_long_is_refused_with_its_length_or_cut_where_that_is_allowed() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.embed(embed(1, [1], [2] * 65))
+    bench.engine.embed(embed(2, [1] * 60 + [9] * 10, truncation=Truncation()))
+    bench.run()
+    assert bench.reports[0] == Refused(1, "an input is too long", overflow=(65, 64))
+    assert bench.reports[1] == Admitted(2, 64, cut_tokens=6)
+    assert vectors(bench, 2) == {0: [54.0 + 90.0, 64.0]}
+
+
+def test_more_dimensions_than_the_model_has_are_refused() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.embed(embed(1, [1], dimensions=2))
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.param == "dimensions"
+
+
+def test_steps_count_the_tokens_of_inputs_and_end_idle() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.embed(embed(1, [1, 2, 3]))
+    bench.engine.step()
+    (step,) = bench.steps()
+    assert (step.stats.phase, step.stats.prefill_tokens, step.stats.waiting) == ("prefill", 3, 0)
+
+
+lengths = st.lists(st.lists(st.integers(1, 16), min_size=1, max_size=9), max_size=6)
+
+
+@given(lengths)
+def test_every_input_is_in_exactly_one_batch_and_no_batch_is_too_large(
+    requests: list[list[int]],
+) -> None:
+    queue = EmbeddingQueue(most_tokens=16, most_inputs=3)
+    for number, sizes in enumerate(requests):
+        inputs = [np.ones(size, np.int32) for size in sizes]
+        queue.add(EmbeddingJob(number, inputs, True, None, 0.0))
+    seen = []
+    while queue:
+        batch = queue.next_batch()
+        assert 0 < len(batch) <= 3
+        assert sum(len(job.inputs[index]) for job, index in batch) <= 16
+        seen += [(job.request, index) for job, index in batch]
+    assert seen == [(n, i) for n, sizes in enumerate(requests) for i in range(len(sizes))]
+
+
+def test_a_vector_of_zeros_has_no_direction_and_stays() -> None:
+    assert normalized(np.zeros(3, np.float32)).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    with children.child(EngineParams(str(children.DEMO), n_ctx=4096, n_seq=2)) as child:
+        yield child
+
+
+def test_the_real_model_gives_equal_vectors_to_equal_texts(child: Child) -> None:
+    same, again, other = child.embed("one two three", "one two three", "Berlin!")
+    assert len(same) == child.facts.n_embd
+    assert float(np.linalg.norm(same)) == pytest.approx(1, abs=1e-5)
+    assert float(same @ again) == pytest.approx(1, abs=1e-4)
+    assert float(same @ other) < 0.999
+
+
+def test_an_input_beside_a_text_does_not_change_the_answer(child: Child) -> None:
+    prompt = "<|im_start|>user\nWhat is 7 + 5?<|im_end|>\n<|im_start|>assistant\n"
+    alone = child.submit(prompt)
+    (before,) = child.collect(alone)[alone]  # type: ignore[misc]
+    beside = child.submit(prompt)
+    child.send(Embed(1000, tuple(Text("a b c " * 20) for _ in range(40))))
+    answers = child.collect(beside, 1000)
+    (after,), (embedded,) = answers[beside], answers[1000]  # type: ignore[misc]
+    assert after.text == before.text
+    assert len(embedded.embeddings) == 40
+    assert isinstance(embedded.end, Finished)

@@ -1,0 +1,91 @@
+"""What is too long is cut only where that is allowed, and what was cut is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.engine.intake import cut, detokenized, tokenized
+from service.engine.wire import Admitted, Detokenize, Detokenized, Refused, Submit, Tokenize
+from service.generation import SamplingParams, Text, Tokens, Truncation
+from tests.engine.fake_model import Bench, FakeModel
+
+
+def ids(length: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    return np.arange(length, dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    ("truncation", "left"),
+    [
+        (Truncation(), [4, 5, 6, 7, 8, 9]),
+        (Truncation(side="right"), [0, 1, 2, 3, 4, 5]),
+        (Truncation(keep=2), [0, 1, 6, 7, 8, 9]),
+        (Truncation(limit=3), [7, 8, 9]),
+        (Truncation(limit=3, keep=100), [0, 1, 2]),
+        (Truncation(limit=100), [4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_what_is_left_of_ten_tokens_where_six_fit(truncation: Truncation, left: list[int]) -> None:
+    assert cut(ids(10), truncation, 6).tolist() == left
+
+
+@given(
+    st.integers(0, 40), st.integers(1, 40), st.integers(0, 50), st.sampled_from(["left", "right"])
+)
+def test_a_cut_keeps_what_fits_in_its_order(
+    length: int, longest: int, keep: int, side: str
+) -> None:
+    left = cut(ids(length), Truncation(keep=keep, side=side), longest).tolist()  # type: ignore[arg-type]
+    assert len(left) == min(length, longest)
+    assert left == sorted(set(left))
+
+
+def test_a_prompt_that_is_cut_says_by_how_much() -> None:
+    bench = Bench(FakeModel(n_seq=1, n_ctx=64))
+    prompt = Tokens(tuple(range(1, 101)))
+    bench.engine.admit(Submit(1, prompt, SamplingParams(max_tokens=1), truncation=Truncation()))
+    assert bench.reports == [Admitted(1, 63, cut_tokens=37)]
+
+
+def test_without_leave_to_cut_it_is_refused_with_its_length() -> None:
+    bench = Bench(FakeModel(n_seq=1, n_ctx=64))
+    bench.engine.admit(Submit(1, Tokens((1,) * 64), SamplingParams()))
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.overflow == (64, 64)
+
+
+def test_who_wants_ids_gets_the_prompts_too() -> None:
+    bench = Bench(FakeModel())
+    bench.engine.admit(Submit(1, Text("AB"), SamplingParams(token_ids=True, max_tokens=1)))
+    assert bench.reports == [Admitted(1, 2, prompt=(65, 66))]
+
+
+@pytest.mark.parametrize("field", ["logit_bias", "allowed_token_ids"])
+def test_a_token_that_the_model_has_not_is_refused_by_the_fields_name(field: str) -> None:
+    value = {256: 1.0} if field == "logit_bias" else (256,)
+    bench = Bench(FakeModel())
+    bench.engine.admit(Submit(1, Tokens((1,)), SamplingParams(**{field: value})))  # type: ignore[arg-type]
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.param == field
+
+
+def test_tokens_go_back_to_the_bytes_they_came_from() -> None:
+    model = FakeModel()
+    model.pieces = {n: bytes([n]) for n in range(256)}
+    question = Tokenize(7, Text("Größe"))
+    answer = tokenized(model, question)
+    assert not isinstance(answer, Refused)
+    assert b"".join(answer.pieces) == "Größe".encode()
+    back = detokenized(model, Detokenize(8, tuple(answer.tokens)))
+    assert back == Detokenized(8, "Größe".encode())
+
+
+def test_ids_that_the_model_has_not_have_no_text() -> None:
+    refused = detokenized(FakeModel(), Detokenize(1, (1, 300)))
+    assert isinstance(refused, Refused)
+    assert refused.param == "tokens"
