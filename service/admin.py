@@ -111,7 +111,7 @@ async def metrics(request: Request[State]) -> Response:
             if model.state != "unloaded":
                 recorder.expect(model.card.name)
         latest, used = dict(recorder.latest_steps), dict(recorder.last_used)
-        return Snapshot(runtime.ready, models, latest, used)
+        return Snapshot(runtime.ready, models, latest, used, recorder.apis)
 
     mirror.take(snapshot)
     accept = request.headers.get("accept", "")

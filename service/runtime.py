@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from msgspec.structs import replace
@@ -41,7 +41,7 @@ from service.preparation import (
 )
 from service.progress import Entry, Progress, RequestLog
 from service.settings import Settings
-from service.stats import Observer, RequestStats, StepStats
+from service.stats import ModelEvent, Observer, RequestStats, StepStats
 from service.text.reasoning import NONE, reasoning_format
 from service.text.template import ChatTemplate
 from service.text.tool_calls import tool_format
@@ -58,7 +58,8 @@ INLINE_CHARACTERS: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model, loaded or not. `running` and `waiting` count requests; the capacity is of both."""
+    """A model, loaded or not. `running` and `waiting` count requests, `by_api` the same of each
+    dialect that has any, as (running, waiting); the capacity is of both."""
 
     card: ModelCard
     state: Literal["unloaded", "loading", "ready", "failed", "restarting"]
@@ -72,10 +73,36 @@ class ModelStatus:
     # How often its engine died, since it was first loaded.
     deaths: int = 0
     pid: int | None = None
+    by_api: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     # Seconds that it stays when idle (negative: for ever); None where it is not loaded.
     keep_alive: float | None = None
     # When it goes, in monotonic seconds; None while it works, and where it stays for ever.
     expires: float | None = None
+
+
+class Unharmed:
+    """An observer that cannot fail: it is called from engines' sockets, which would close."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_step(self, model: str, stats: StepStats) -> None:
+        try:
+            self._observer.on_step(model, stats)
+        except Exception:
+            logger.exception("the observer failed")
+
+    def on_finish(self, stats: RequestStats) -> None:
+        try:
+            self._observer.on_finish(stats)
+        except Exception:
+            logger.exception("the observer failed")
+
+    def on_model(self, event: ModelEvent) -> None:
+        try:
+            self._observer.on_model(event)
+        except Exception:
+            logger.exception("the observer failed")
 
 
 class Runtime:
@@ -91,8 +118,8 @@ class Runtime:
         self.draining = False
         self._catalog = catalog
         self._settings = settings
-        self._observer = observer
-        self._residency = Residency(settings, self._on_step, command=command, limits=limits)
+        self._observer = Unharmed(observer)
+        self._residency = Residency(settings, self._observer, command=command, limits=limits)
         # Being compiled, or compiled: many requests may want one before it is.
         self._templates: dict[tuple[str | None, str, str], asyncio.Task[ChatTemplate]] = {}
         self._rescans: asyncio.Task[None] | None = None
@@ -183,6 +210,7 @@ class Runtime:
             queue_capacity=host.places.capacity,
             deaths=supervisor.deaths,
             pid=supervisor.pid,
+            by_api=host.by_api(),
             keep_alive=self._residency.keep_alive(card),
             expires=self._residency.expires(card),
         )
@@ -223,7 +251,7 @@ class Runtime:
             host,
             stream,
             prepared.interpreters,
-            self._on_finish,
+            self._observer.on_finish,
             entry.end,
         )
         return entry.generation
@@ -233,7 +261,7 @@ class Runtime:
         entry = self._open(request, None)
         try:
             async with self._entered(request, 1, entry) as (card, facts, host, stream):
-                return await embed(host, stream, request, card, facts, self._on_finish)
+                return await embed(host, stream, request, card, facts, self._observer.on_finish)
         except BaseException as error:
             entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
             raise
@@ -331,7 +359,10 @@ class Runtime:
             self._residency.keep(card, request.keep_alive)
         longest = self._settings.request_timeout
         timeout = min(request.timeout or longest, longest)
-        stream = host.enter(n, arrived=request.arrived, deadline=request.arrived + timeout)  # (3)
+        deadline = request.arrived + timeout
+        stream = host.enter(
+            n, arrived=request.arrived, deadline=deadline, api=request.dialect
+        )  # (3)
         entry.model, entry.host = card.name, host
         try:
             facts = await host.loaded(stream)  # (4)
@@ -395,19 +426,6 @@ class Runtime:
             self._templates[key] = asyncio.create_task(compiling)
         # One request's leaving must not cost the others their template.
         return await asyncio.shield(self._templates[key])
-
-    def _on_step(self, model: str, stats: StepStats) -> None:
-        try:
-            self._observer.on_step(model, stats)
-        except Exception:
-            # Called from the engine's socket: an exception there would close it.
-            logger.exception("the observer failed")
-
-    def _on_finish(self, stats: RequestStats) -> None:
-        try:
-            self._observer.on_finish(stats)
-        except Exception:
-            logger.exception("the observer failed")
 
     async def _rescan(self) -> None:
         while True:

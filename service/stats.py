@@ -1,6 +1,6 @@
-"""What the engine reports of itself. Metrics, progress, logs and JSON all derive from these two.
+"""What engines report of themselves. Metrics, progress, logs and JSON all derive from these.
 
-Both are values that a step returns, never calls sprinkled through it; times are monotonic seconds.
+They are values, never calls sprinkled through the code; times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class StepStats(Struct, frozen=True, array_like=True):
     preemptions: int = 0
     # (request, prompt tokens computed or reused so far) of each sequence in prefill.
     prefill_progress: tuple[tuple[int, int], ...] = ()
+    # From the step's beginning to its report: the decode, the sampling and the rest.
+    step_seconds: float = 0.0
 
 
 class RequestStats(Struct, frozen=True):
@@ -61,8 +63,40 @@ class RequestStats(Struct, frozen=True):
     timings: Timings | None = None
 
 
+class ModelLoaded(Struct, frozen=True):
+    """`seconds` from the start of its process until it could serve."""
+
+    model: str
+    seconds: float
+
+
+LoadFailure = Literal["not_found", "out_of_memory", "bad_file", "unsupported", "timeout", "crash"]
+
+
+class ModelLoadFailed(Struct, frozen=True):
+    """`crash`: its process died of it."""
+
+    model: str
+    reason: LoadFailure
+
+
+Unloading = Literal["idle", "evicted", "requested", "changed", "shutdown"]
+
+
+class ModelUnloaded(Struct, frozen=True):
+    """idle: its time was over. evicted: for another model. changed: for its file's new content."""
+
+    model: str
+    reason: Unloading
+
+
+ModelEvent = ModelLoaded | ModelLoadFailed | ModelUnloaded
+
+
 class Observer(Protocol):
-    """Both are called on the service's event loop."""
+    """All are called on the service's event loop."""
+
+    def on_model(self, event: ModelEvent) -> None: ...
 
     def on_step(self, model: str, stats: StepStats) -> None: ...
 

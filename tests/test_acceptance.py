@@ -257,7 +257,7 @@ def test_promtool_accepts_the_metrics_under_load(running: Service) -> None:
     )
 
     assert (check.returncode, check.stdout + check.stderr) == (0, "")
-    assert 'llm_requests_running{model="demo:latest"} 1.0' in text
+    assert 'llm_requests_running{api="openai",model="demo:latest"} 1.0' in text
 
 
 def test_sigterm_lets_streams_finish_and_then_exits(tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ class Engine:
         self._steps = 0
         self._closed = False
         self._told_idle = True
+        # When the step at hand began.
+        self._began = 0.0
         self._python = _Stopwatch(cpu_clock)
 
     def admit(self, submit: Submit) -> None:
@@ -151,7 +153,7 @@ class Engine:
 
     def step(self) -> None:
         """Work off the inbox, then one batch, if there is anything to compute."""
-        started = self._clock()
+        self._began = started = self._clock()
         self._python.start()
         tally = _Tally()
         self._take_commands(tally)
@@ -386,6 +388,7 @@ class Engine:
             plan.evictions,
             tally.preemptions,
             progress,
+            self._clock() - self._began if computed else 0.0,
         )
         self._send(Step(stats, tally.outputs))
         # Sending counts with the next step, which can still report it.

@@ -31,7 +31,7 @@ from service.fleet.stream import Ending, EngineStream, Reply
 from service.fleet.supervisor import Supervisor
 from service.fleet.watchdog import Watchdog
 from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
-from service.stats import StepStats
+from service.stats import LoadFailure, ModelLoaded, ModelLoadFailed, Observer, StepStats
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +43,14 @@ DEATHS: Final = 2
 
 
 class EngineHost:
-    """`on_step` gets the figures of each step, and an idle one when the engine is gone."""
+    """`observer` is told of each step, and of an idle one when the engine is gone."""
 
     def __init__(
         self,
         model: str,
         params: wire.EngineParams,
         limits: Limits,
-        on_step: Callable[[str, StepStats], None],
+        observer: Observer,
         *,
         command: tuple[str, ...] = ENGINE,
         on_idle: Callable[[], None] = lambda: None,
@@ -62,7 +62,7 @@ class EngineHost:
         self.places = Places(params.n_seq + limits.queue)
         self.supervisor = Supervisor(model, params, limits, self, command)
         self._limits = limits
-        self._on_step = on_step
+        self._observer = observer
         self._on_idle = on_idle
         self._watchdog = Watchdog(limits.step_timeout)
         self._ids = itertools.count(1)
@@ -87,12 +87,22 @@ class EngineHost:
     def waiting(self) -> int:
         return len(self._streams) - self.running
 
+    def by_api(self) -> dict[str, tuple[int, int]]:
+        """(running, waiting) of each dialect; questions about tokens are none's."""
+        counts: dict[str, tuple[int, int]] = {}
+        for stream in self._streams.values():
+            if stream.api:
+                running, waiting = counts.get(stream.api, (0, 0))
+                more = stream.scheduled
+                counts[stream.api] = running + more, waiting + (not more)
+        return counts
+
     # What the service asks of it
 
     def start(self, after: Iterable[asyncio.Task[None]] = ()) -> None:
         self.supervisor.start(after)
 
-    def enter(self, n: int, *, arrived: float, deadline: float) -> EngineStream:
+    def enter(self, n: int, *, arrived: float, deadline: float, api: str = "") -> EngineStream:
         """A place for `n` answers, or the error that says why there is none:
 
         (1) the model cannot be loaded, (2) there are never so many places, (3) all are taken.
@@ -110,7 +120,7 @@ class EngineHost:
                 retry_after=self.places.retry_after(now),
             )
         self.start()
-        stream = EngineStream(next(self._ids), n, arrived=arrived, deadline=deadline)
+        stream = EngineStream(next(self._ids), n, arrived=arrived, deadline=deadline, api=api)
         self._streams[stream.id] = stream
         if self.supervisor.state == "ready":
             stream.queue_deadline = now + self._limits.queue_timeout
@@ -181,8 +191,9 @@ class EngineHost:
 
     # What the supervisor tells it
 
-    def on_ready(self, facts: ModelFacts) -> None:
+    def on_ready(self, facts: ModelFacts, seconds: float) -> None:
         now = time.monotonic()
+        self._observer.on_model(ModelLoaded(self.model, seconds))
         # The engine may have taken fewer slots than it was asked to.
         self.places.capacity = facts.n_seq + self._limits.queue
         self._facts.set_result(facts)
@@ -243,13 +254,16 @@ class EngineHost:
             else:
                 stream.restart()
         self._last_step += 1
-        self._on_step(self.model, _gone(self._last_step))
+        self._observer.on_step(self.model, _gone(self._last_step))
 
     def on_restart(self, decision: Again) -> None:
         now = time.monotonic()
         for stream in list(self._streams.values()):
             if stream.deadline <= now + decision.after:
                 self._end(stream, self._out_of_time(stream), now)
+
+    def on_load_failure(self, reason: LoadFailure) -> None:
+        self._observer.on_model(ModelLoadFailed(self.model, reason))
 
     def on_failure(self, error: ServiceError) -> None:
         self.end_all(Ending(FinishReason.ERROR, error.code, error))
@@ -272,7 +286,7 @@ class EngineHost:
                 stream.prefilled_tokens = tokens
         self._watchdog.stepped(now, len(self._admitted))
         self._last_step = step.stats.number
-        self._on_step(self.model, step.stats)
+        self._observer.on_step(self.model, step.stats)
 
     def _send(self, stream: EngineStream, now: float) -> None:
         assert stream.frame is not None

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
 from typing import Final
 
 from service.catalog.card import ModelCard
@@ -18,7 +17,7 @@ from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.stream import Ending
 from service.settings import Settings
-from service.stats import StepStats
+from service.stats import ModelUnloaded, Observer, Unloading
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +32,14 @@ class Residency:
     def __init__(
         self,
         settings: Settings,
-        on_step: Callable[[str, StepStats], None],
+        observer: Observer,
         *,
         command: tuple[str, ...] = ENGINE,
         max_loaded: int = MAX_LOADED,
         limits: Limits | None = None,
     ) -> None:
         self._settings = settings
-        self._on_step = on_step
+        self._observer = observer
         self._command = command
         self._max_loaded = max_loaded
         self._limits = limits or limits_from(settings)
@@ -71,7 +70,7 @@ class Residency:
         key = _key(card)
         host = self._hosts.get(key)
         if host is not None and host.supervisor.state == "failed" and self._changed(key, card):
-            self._dismiss(key)  # (1)
+            self._dismiss(key, "changed")  # (1)
             host = None
         if host is None:
             self._make_room()
@@ -79,7 +78,7 @@ class Residency:
                 card.name,
                 engine_params(card, self._settings),
                 self._limits,
-                self._on_step,
+                self._observer,
                 command=self._command,
                 on_idle=lambda: self._expire_later(key),
             )
@@ -115,7 +114,7 @@ class Residency:
         while not host.idle:  # noqa: ASYNC110  asked for seldom, and by operators
             await asyncio.sleep(UNLOAD_POLL_SECONDS)
         if self._hosts.get(key) is host:
-            self._dismiss(key)
+            self._dismiss(key, "requested")
         if self._leaving:
             await asyncio.wait(set(self._leaving))
 
@@ -125,7 +124,7 @@ class Residency:
 
     async def close(self) -> None:
         for key in list(self._hosts):
-            self._dismiss(key)
+            self._dismiss(key, "shutdown")
         if self._leaving:
             await asyncio.wait(self._leaving)
 
@@ -145,7 +144,7 @@ class Residency:
             )
         oldest = min(idle, key=lambda key: loaded[key].used)  # (2)
         logger.info("%s makes room, idle for %.0f s", loaded[oldest].model, _idle(loaded[oldest]))
-        self._dismiss(oldest)
+        self._dismiss(oldest, "evicted")
 
     def _expire_later(self, key: str) -> None:
         self._no_expiry(key)
@@ -164,9 +163,11 @@ class Residency:
         del self._expiries[key]
         if self._hosts.get(key) is host and host.idle:
             logger.info("%s goes, idle for %.0f s", host.model, _idle(host))
-            self._dismiss(key)
+            self._dismiss(key, "idle")
 
-    def _dismiss(self, key: str) -> None:
+    def _dismiss(self, key: str, reason: Unloading) -> None:
+        if self._hosts[key].supervisor.facts is not None:
+            self._observer.on_model(ModelUnloaded(self._hosts[key].model, reason))
         del self._cards[key]
         self._keep_alive.pop(key, None)
         self._no_expiry(key)

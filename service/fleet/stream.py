@@ -50,9 +50,11 @@ class EngineStream:
     place in the queue is taken until then.
     """
 
-    def __init__(self, id: int, n: int, *, arrived: float, deadline: float) -> None:
+    def __init__(self, id: int, n: int, *, arrived: float, deadline: float, api: str = "") -> None:
         self.id = id
         self.n = n
+        # The dialect that asked.
+        self.api = api
         self.arrived = arrived
         self.deadline = deadline
         # When it counts as not getting its turn; None while that is not the queue's fault.

@@ -24,6 +24,7 @@ from service.facts import ModelFacts
 from service.fleet.child import Child
 from service.fleet.limits import Limits
 from service.fleet.restarts import Again, GiveUp, Restarts
+from service.stats import LoadFailure
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ _UNLOADABLE: Final = {
 class Witness(Protocol):
     """`on_death` comes at once; `on_restart` or `on_failure` when the process has been buried."""
 
-    def on_ready(self, facts: ModelFacts) -> None: ...
+    def on_ready(self, facts: ModelFacts, seconds: float) -> None: ...
+
+    def on_load_failure(self, reason: LoadFailure) -> None: ...
 
     def on_report(self, report: wire.Answer | wire.Step) -> None: ...
 
@@ -57,7 +60,7 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Unloadable:
-    kind: str
+    kind: LoadFailure
     message: str
 
 
@@ -167,6 +170,8 @@ class Supervisor:
             if unloadable is None:
                 await child.lost
                 grace = AUTOPSY_SECONDS
+                if self.facts is None:
+                    self._witness.on_load_failure("crash")
                 self.state = "restarting" if self.facts else "loading"
                 self._witness.on_death()
         except OSError as error:
@@ -183,6 +188,7 @@ class Supervisor:
 
     async def _until_loaded(self, child: Child) -> _Unloadable | None:
         """None where it loaded, and where it died of it."""
+        began = time.monotonic()
         self._load = load = asyncio.get_running_loop().create_future()
         done, _ = await asyncio.wait(
             {load, child.lost},
@@ -197,12 +203,13 @@ class Supervisor:
         report = load.result()
         if isinstance(report, wire.LoadFailed):
             return _Unloadable(report.kind, report.message)
-        logger.info("%s is loaded, %.1f s", self._model, report.facts.load_seconds)
+        seconds = time.monotonic() - began
+        logger.info("%s is loaded, %.1f s", self._model, seconds)
         self.state = "ready"
         self.reason = None
         self.facts = report.facts
         self.load_fraction = None
-        self._witness.on_ready(report.facts)
+        self._witness.on_ready(report.facts, seconds)
         return None
 
     def _on_report(self, report: wire.Report) -> None:
@@ -224,6 +231,7 @@ class Supervisor:
         rest = limits.rest_after_no_memory if no_memory else limits.rest_after_bad_load
         why = _UNLOADABLE.get(unloadable.kind, "its engine refuses it")
         self.reason = f"{why} ({unloadable.message})"
+        self._witness.on_load_failure(unloadable.kind)
         self._fail(
             ModelLoadFailed, f"The model `{self._model}` cannot be loaded: {why}.", rest, now
         )

@@ -32,6 +32,7 @@ STEP_TOKENS: Final = (1, *(2**n for n in range(3, 15)))
 OVERHEAD_SECONDS: Final = (
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1,
 )  # fmt: skip
+LOAD_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
@@ -158,6 +159,24 @@ class Families:
         self.evictions = counter(
             "llm_kv_evictions_total",
             "Sequences whose KV cells were taken away: kept prefixes, or running ones (preempted).",
+            "model", "reason",
+        )  # fmt: skip
+
+        # Models
+        self.loads = counter("llm_model_loads_total", "Times that a model was loaded.", "model")
+        self.load_seconds = histogram(
+            "llm_model_load_seconds",
+            "Time from the start of a model's engine process until it could serve.",
+            LOAD_SECONDS, "model",
+        )  # fmt: skip
+        self.load_failures = counter(
+            "llm_model_load_failures_total",
+            "Times that a model could not be loaded, by reason.",
+            "model", "reason",
+        )  # fmt: skip
+        self.unloads = counter(
+            "llm_model_unloads_total",
+            "Times that a loaded model was given up, by reason.",
             "model", "reason",
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from service.telemetry.snapshot import (
     Samples,
     Snapshot,
+    by_api,
     context_tokens,
     discovered,
     of_engines,
@@ -61,14 +62,14 @@ MIRRORS: Final = (
     Mirror(
         "llm_requests_running",
         "Requests that hold an engine slot.",
-        ("model",),
-        of_models(lambda status: status.running if status.state != "unloaded" else None),
+        ("api", "model"),
+        by_api(lambda running, waiting: running),
     ),
     Mirror(
         "llm_requests_waiting",
         "Requests admitted that have no engine slot yet.",
-        ("model",),
-        of_models(lambda status: status.waiting if status.state != "unloaded" else None),
+        ("api", "model"),
+        by_api(lambda running, waiting: waiting),
     ),
     Mirror(
         "llm_queue_capacity_requests",

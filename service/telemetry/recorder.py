@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.errors import ContextOverflow, ServiceError
 from service.events import FinishReason, Timings, Usage
-from service.stats import RequestStats, StepStats
+from service.stats import (
+    LoadFailure,
+    ModelEvent,
+    ModelLoaded,
+    ModelLoadFailed,
+    ModelUnloaded,
+    RequestStats,
+    StepStats,
+    Unloading,
+)
 from service.telemetry.families import Families
 
 MAX_MODELS: Final = 64
@@ -77,6 +86,12 @@ class EngineChildren:
         self.prefix_hit = families.prefix_hit.labels(model)
         self.evicted = families.evictions.labels(model, "reclaimed")
         self.preempted = families.evictions.labels(model, "preempted")
+        self.loads = families.loads.labels(model)
+        self.load_seconds = families.load_seconds.labels(model)
+        self.load_failures = {
+            r: families.load_failures.labels(model, r) for r in get_args(LoadFailure)
+        }
+        self.unloads = {r: families.unloads.labels(model, r) for r in get_args(Unloading)}
 
 
 class Recorder:
@@ -89,7 +104,7 @@ class Recorder:
         self.families = Families(registry)
         self.latest_steps: dict[str, StepStats] = {}
         self.last_used: dict[str, float] = {}
-        self._apis = apis
+        self.apis = apis
         self._wall_clock = wall_clock
         self._models: set[str] = set()
         self._requests: dict[tuple[str, str], RequestChildren] = {}
@@ -115,7 +130,7 @@ class Recorder:
         """Makes the series of a model that is about to be used."""
         label = self.label(model)
         self.engine_of(label)
-        for api in self._apis:
+        for api in self.apis:
             self.requests_of(api, label)
             self.rejections_of(api, label)
 
@@ -143,7 +158,7 @@ class Recorder:
         engine.step_seconds[stats.phase].observe(stats.decode_seconds)
         engine.step_tokens.observe(stats.prefill_tokens + stats.decode_tokens)
         engine.overhead.observe(stats.overhead_seconds)
-        engine.slot_busy.inc(stats.running * (stats.decode_seconds + stats.overhead_seconds))
+        engine.slot_busy.inc(stats.running * stats.step_seconds)
         observe = engine.inter_token.observe
         for gap in stats.inter_token_seconds:
             observe(gap)
@@ -154,6 +169,17 @@ class Recorder:
             engine.evicted.inc(stats.evictions)
         if stats.preemptions:
             engine.preempted.inc(stats.preemptions)
+
+    def on_model(self, event: ModelEvent) -> None:
+        engine = self.engine_of(self.label(event.model))
+        match event:
+            case ModelLoaded():
+                engine.loads.inc()
+                engine.load_seconds.observe(event.seconds)
+            case ModelLoadFailed():
+                engine.load_failures[event.reason].inc()
+            case ModelUnloaded():
+                engine.unloads[event.reason].inc()
 
     def on_finish(self, stats: RequestStats) -> None:
         self.last_used[stats.model] = self._wall_clock()

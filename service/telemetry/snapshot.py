@@ -43,6 +43,8 @@ class Status(Protocol):
     @property
     def waiting(self) -> int: ...
     @property
+    def by_api(self) -> Mapping[str, tuple[int, int]]: ...
+    @property
     def queue_capacity(self) -> int: ...
 
 
@@ -52,6 +54,7 @@ class Snapshot:
     models: Sequence[Status] = ()
     steps: Mapping[str, StepStats] = field(default_factory=dict)
     last_used: Mapping[str, float] = field(default_factory=dict)
+    apis: Sequence[str] = ()
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -84,6 +87,18 @@ def of_engines(read: Callable[[StepStats, Facts], float | None]) -> Callable[[Sn
 
 def of_facts(read: Callable[[Facts], float]) -> Callable[[Snapshot], Samples]:
     return of_models(lambda status: None if status.facts is None else read(status.facts))
+
+
+def by_api(read: Callable[[int, int], int]) -> Callable[[Snapshot], Samples]:
+    """For each model that is loaded, or about to be, one sample of each dialect."""
+
+    def samples(snapshot: Snapshot) -> Samples:
+        for status in snapshot.models:
+            if status.state != "unloaded":
+                for api in snapshot.apis:
+                    yield (api, status.card.name), read(*status.by_api.get(api, (0, 0)))
+
+    return samples
 
 
 def context_tokens(snapshot: Snapshot) -> Samples:

@@ -87,6 +87,7 @@ class FakeRuntime:
     able: bool = True
     draining: bool = False
     admitting: float = 0.0
+    waiting: int = 0
     # What `capabilities` says of the model.
     able_to: frozenset[str] = frozenset({"completion", "tools", "thinking"})
     # What `embed`, `tokenize` and `load` raise.
@@ -125,7 +126,13 @@ class FakeRuntime:
                     await asyncio.sleep(0.01)
 
     def models(self) -> list[ModelStatus]:
-        return [ModelStatus(CARD, self.state, None, self.facts, None, len(self.open), 0, 20)]
+        running = len(self.open)
+        by_api = {"openai": (running, self.waiting)}
+        return [
+            ModelStatus(
+                CARD, self.state, None, self.facts, None, running, self.waiting, 20, by_api=by_api
+            )
+        ]
 
     def resolve(self, name: str | None) -> ModelCard:
         if name in (None, "", "dummy", "demo", "demo:latest", "org/demo:latest"):

@@ -22,7 +22,7 @@ from service.fleet.stream import EngineEvent, EngineStream
 from service.generation import Chat, GenerationRequest, Message, SamplingParams, Text
 from service.runtime import Generation, Runtime
 from service.settings import Settings
-from service.stats import RequestStats, StepStats
+from service.stats import ModelEvent, RequestStats, StepStats
 
 FAKE: Final = (sys.executable, "-m", "tests.fake_engine")
 QUICK: Final = Limits(
@@ -53,6 +53,10 @@ class Seen:
 
     steps: list[StepStats] = field(default_factory=list)
     finishes: list[RequestStats] = field(default_factory=list)
+    models: list[ModelEvent] = field(default_factory=list)
+
+    def on_model(self, event: ModelEvent) -> None:
+        self.models.append(event)
 
     def on_step(self, model: str, stats: StepStats) -> None:
         self.steps.append(stats)
@@ -86,7 +90,7 @@ async def running_host(
         path.stem,
         EngineParams(str(path), n_seq=slots),
         limits,
-        (seen or Seen()).on_step,
+        seen or Seen(),
         command=command,
     )
     host.start()

@@ -37,7 +37,7 @@ def settings(**values: Any) -> Settings:
 
 @asynccontextmanager
 async def residency(max_loaded: int = 3) -> AsyncIterator[Residency]:
-    made = Residency(settings(), Seen().on_step, command=FAKE, max_loaded=max_loaded, limits=QUICK)
+    made = Residency(settings(), Seen(), command=FAKE, max_loaded=max_loaded, limits=QUICK)
     try:
         yield made
     finally:

@@ -21,6 +21,7 @@ from service.stats import StepStats
 from service.telemetry.exposition import Guards, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.snapshot import Snapshot
+from service.dialects.routing import DIALECTS
 from tests.dialects.fakes import FakeRuntime
 
 GOLDEN = Path(__file__).with_name("families.txt")
@@ -123,6 +124,18 @@ def test_gauges_mirror_the_runtime() -> None:
     assert samples(text, "llm_models_discovered") == {
         (("size_class", "small"), ("source", "demo")): 1
     }
+
+
+def test_requests_are_told_apart_by_dialect_and_those_without_any_are_at_zero() -> None:
+    text = scrape(FakeRuntime(waiting=3))
+
+    waiting = {
+        dict(labels)["api"]: n for labels, n in samples(text, "llm_requests_waiting").items()
+    }
+    assert waiting["openai"] == 3
+    assert set(waiting) == {dialect.name for dialect in DIALECTS}
+    assert sum(waiting.values()) == 3
+    assert set(samples(text, "llm_requests_running").values()) == {0}
 
 
 @pytest.mark.parametrize("state", ["failed", "restarting"])

@@ -9,7 +9,14 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import ContextOverflow, EngineFailed, InvalidRequest, Overloaded
 from service.events import FinishReason, Timings, Usage
-from service.stats import RequestStats, StepStats
+from service.stats import (
+    ModelEvent,
+    ModelLoaded,
+    ModelLoadFailed,
+    ModelUnloaded,
+    RequestStats,
+    StepStats,
+)
 from service.telemetry.recorder import MAX_MODELS, Recorder
 
 
@@ -33,6 +40,7 @@ def step(**given: Any) -> StepStats:
             "running": 2,
             "waiting": 0,
             "kv_tokens": 100,
+            "step_seconds": 0.03,
             **given,
         }
     )
@@ -66,7 +74,7 @@ def test_a_step_is_counted_by_phase_with_its_tokens_and_times() -> None:
     assert value(recorder, "llm_engine_step_seconds_sum", model="m", phase="mixed") == 0.02
     assert value(recorder, "llm_engine_overhead_seconds_sum", model="m") == 0.005
     assert value(recorder, "llm_engine_step_tokens_sum", model="m") == 32
-    assert value(recorder, "llm_engine_slot_busy_seconds_total", model="m") == 0.05
+    assert value(recorder, "llm_engine_slot_busy_seconds_total", model="m") == 0.06
 
 
 def test_a_step_brings_its_gaps_and_its_cache_figures() -> None:
@@ -218,3 +226,22 @@ def test_a_step_of_eight_sequences_is_recorded_in_the_time_of_a_blink() -> None:
         recorder.on_step("m", stats)
 
     assert (time.perf_counter() - started) / 1000 < 0.0005
+
+
+def test_what_becomes_of_models_is_counted() -> None:
+    recorder = new()
+    events: list[ModelEvent] = [
+        ModelLoaded("m", 1.5),
+        ModelUnloaded("m", "idle"),
+        ModelLoaded("m", 0.2),
+        ModelLoadFailed("broken", "bad_file"),
+    ]
+    for event in events:
+        recorder.on_model(event)
+
+    assert value(recorder, "llm_model_loads_total", model="m") == 2
+    assert value(recorder, "llm_model_load_seconds_sum", model="m") == pytest.approx(1.7)
+    assert value(recorder, "llm_model_unloads_total", model="m", reason="idle") == 1
+    assert value(recorder, "llm_model_unloads_total", model="m", reason="evicted") == 0
+    failures = "llm_model_load_failures_total"
+    assert value(recorder, failures, model="broken", reason="bad_file") == 1
