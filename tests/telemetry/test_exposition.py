@@ -16,12 +16,12 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.dialects.routing import DIALECTS
 from service.settings import Settings
 from service.stats import StepStats
 from service.telemetry.exposition import Guards, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.snapshot import Snapshot
-from service.dialects.routing import DIALECTS
 from tests.dialects.fakes import FakeRuntime
 
 GOLDEN = Path(__file__).with_name("families.txt")
