@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from service.text.calls import Calls, Reader
 from service.text.literal_reader import LiteralReader
 from service.text.literals import GEMMA as GEMMA_QUOTES
@@ -11,6 +13,19 @@ from service.text.tool_grammar import literal_arguments
 from service.text.tool_parser import Frame
 
 _keywords = literal_arguments("=", ", ")
+
+
+def _spelled(arguments: str) -> str:
+    """`{"a": 1}` to `a=1`; what is no such object stays as it is."""
+    try:
+        values = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    if not isinstance(values, dict):
+        return arguments
+    return ", ".join(
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()
+    )
 
 
 def _gemma(calls: Calls) -> Reader:
@@ -27,6 +42,7 @@ LFM = ToolFormat(
     head="",
     middle="(",
     arguments=_keywords,
+    spelled=_spelled,
     tail=")",
     separator=", ",
     closer="]<|tool_call_end|>",
@@ -43,6 +59,7 @@ PYTHONIC = ToolFormat(
     head="",
     middle="(",
     arguments=_keywords,
+    spelled=_spelled,
     tail=")",
     separator=", ",
     closer="]",
@@ -58,6 +75,7 @@ TOOL_CODE = ToolFormat(
     head="",
     middle="(",
     arguments=_keywords,
+    spelled=_spelled,
     tail=")",
     closer="\n```",
 )

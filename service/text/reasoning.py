@@ -173,12 +173,12 @@ class ReasoningParser:
     """
 
     def __init__(self, form: ReasoningFormat, inside: bool = False) -> None:
-        self.inside = inside
+        self.inside = inside and form.thinks
         self._opener, self._closer = form.opener, form.closer
         self._wrappers = form.wrappers
         self._firsts = tuple(filter(None, (form.opener, form.closer, form.heading)))
         self._held = ""
-        self._state = self._opened if inside else self._start if self._firsts else self._answer
+        self._state = self._opened if self.inside else self._start if self._firsts else self._answer
 
     def feed(self, text: str) -> list[tuple[Kind, str]]:
         out: list[tuple[Kind, str]] = []

@@ -23,7 +23,7 @@ from service.text.reasoning import NONE, ReasoningFormat, reasoning_format
 from service.text.sandbox import Exhausted, Limits, Sandbox, limited
 from service.text.tool_calls import tool_format
 from service.text.tool_format import ToolFormat
-from service.text.turns import Manners, manners_of, tool_shapes, turns
+from service.text.turns import Manners, manners_of, tool_shapes, turns, with_tools
 
 # What a model without a template most likely was trained on.
 CHATML = (
@@ -88,7 +88,10 @@ class ChatTemplate:
             "eos_token": eos,
             "raise_exception": _raise_exception,
             "strftime_now": _strftime(now),
+            "datetime": now().strftime("%B %d %Y") if "datetime" in self.source else "",
         }
+        # Firefunction's word for tools, which it takes as JSON text.
+        self._functions = {"functions": "[]"} if "functools[" in self.source else {}
         self._broken = ""
         self._names: frozenset[str] = frozenset()
         self._template = self._compiled()
@@ -109,12 +112,15 @@ class ChatTemplate:
         Raises InvalidRequest where the template refuses or cannot render the messages, and
         ModelLoadFailed where the template itself is no good.
         """
-        tools = tool_shapes(chat.tools) if chat.tool_choice.mode != "none" else []
-        return self._render(
-            turns(chat.messages, self._manners),
-            self._variables(chat) | (self._no_tools if not tools else {"tools": tools}),
-            add_generation_prompt,
-        )
+        offered = chat.tools if chat.tool_choice.mode != "none" else ()
+        tools = tool_shapes(offered, self._manners)
+        messages = turns(chat.messages, self._manners)
+        if tools and self._manners.tools_in_system:
+            messages = with_tools(messages, tools)
+        variables = self._variables(chat) | (self._no_tools if not tools else {"tools": tools})
+        if self._functions:
+            variables["functions"] = json.dumps([tool["function"] for tool in tools], indent=4)
+        return self._render(messages, variables, add_generation_prompt)
 
     def _compiled(self) -> Template | None:
         try:
@@ -135,7 +141,7 @@ class ChatTemplate:
         size = len(json.dumps([messages, variables], ensure_ascii=False))
         limit = 4 * size + len(self.source) + (1 << 16)
         pieces = self._template.generate(
-            variables,
+            self._functions | variables,
             **self._globals,
             messages=messages,
             add_generation_prompt=add_generation_prompt,
@@ -175,9 +181,17 @@ class ChatTemplate:
         call = Message("assistant", tool_calls=(_CALL,))
         prompt = self._probe((_USER, call), manners, self._no_tools)
         as_text = prompt is None or "{'probe'" in prompt
+        unseen = prompt is not None and _CALL.name not in prompt
+        called = replace(manners, arguments_as_text=as_text)
+        two = Message("assistant", tool_calls=(_CALL, replace(_CALL, id="call00001")))
+        single = prompt is not None and self._probe((_USER, two), called, self._no_tools) is None
         prompt = self._probe((_SYSTEM, _USER), manners, self._no_tools)
-        system = prompt is not None and str(_SYSTEM.content) in prompt
-        return replace(manners, arguments_as_text=as_text, system=system)
+        return replace(
+            called,
+            system=prompt is not None and str(_SYSTEM.content) in prompt,
+            calls_as=self.tool_format if unseen else None,
+            single_calls=single,
+        )
 
     def _probe(
         self, messages: tuple[Message, ...], manners: Manners, variables: dict[str, Any]

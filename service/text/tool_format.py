@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from service.generation import Tool
+from service.generation import Tool, ToolCall
 from service.text.calls import Calls, Reader
 from service.text.gbnf_rules import GbnfRules
 from service.text.tool_call_reader import CallReader
@@ -27,7 +27,8 @@ class ToolFormat(Struct, frozen=True):
     nothing of `unless`.
     `trigger` is a regular expression (ECMAScript) whose first group matches where calls begin in
     an answer; the frame's opener where it is empty. `controls` are control tokens whose text the
-    parser needs to see. `special` is a parser of the format's own.
+    parser needs to see. `special` is a parser of the format's own. `spelled` turns arguments in
+    JSON into the format's, for templates that show the model its text but not its calls.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ToolFormat(Struct, frozen=True):
     reader: Callable[[Calls], Reader] = CallReader
     special: Callable[[Calls], ToolParser] | None = None
     arguments: Callable[[Tool, GbnfRules], str] = json_arguments
+    spelled: Callable[[str], str] = str
     trigger: str = ""
     opener: str = ""
     separator: str | None = None
@@ -51,6 +53,14 @@ class ToolFormat(Struct, frozen=True):
         if self.special is not None:
             return self.special(calls)
         return ToolParser(calls, self.frame, self.reader)
+
+    def text(self, calls: tuple[ToolCall, ...]) -> str:
+        """The calls as a model would write them."""
+        each = [
+            f"{self.head}{c.name}{self.middle}{self.spelled(c.arguments)}{self.tail}" for c in calls
+        ]
+        text = self.opener + (self.separator or "").join(each) + self.closer
+        return text.replace("{n}", "0").replace("{lf}", "\n")
 
     @property
     def triggers(self) -> tuple[str, ...]:
