@@ -34,6 +34,7 @@ IMPORTERS = {
     "llama_cpp": {
         "service.engine.llama",
         "service.engine.llama_embedding",
+        "service.engine.llama_grammar",
         "service.engine.llama_sampler",
     },
     "pynvml": {"exporters.nvml"},

@@ -22,6 +22,7 @@ import psutil
 from service.engine.batch import Batch
 from service.engine.context import choose_context
 from service.engine.llama_embedding import MOST_INPUTS, EmbeddingContext, longest_input
+from service.engine.llama_grammar import PrefixTable
 from service.engine.llama_sampler import Candidates, LlamaSampler
 from service.engine.model import Ids, InvalidPrompt, Sampler
 from service.engine.sampling import seed_of, takes_whole_distribution
@@ -99,6 +100,7 @@ class LlamaModel:
             token for token in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, token)
         )
         self._candidates = Candidates(self._n_vocab)
+        self._prefixes: PrefixTable | None = None
         self._embedding: EmbeddingContext | None = None
         self.facts = self._read_facts(n_batch, layout, time.monotonic() - started)
 
@@ -137,10 +139,13 @@ class LlamaModel:
         if grammar is None and takes_whole_distribution(sampling):
             seed = (seed_of(sampling) + index) & 0xFFFFFFFF
             return WholeDistribution(self._logits, self._n_vocab, sampling.temperature, seed)
+        if grammar is not None and self._prefixes is None:
+            self._prefixes = PrefixTable(self._vocab)
         return LlamaSampler(
             self._vocab,
             self._context,
             self._candidates,
+            self._prefixes,
             sampling,
             grammar,
             prompt,

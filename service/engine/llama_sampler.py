@@ -1,9 +1,9 @@
 """One sequence's sampler: a chain of llama.cpp's, and a grammar beside it.
 
 Without a grammar a token costs one C call. With one, the chain picks first and the grammar is asked
-about that one token; only if it refuses are all candidates filtered and the chain run again. That
-is the order of llama.cpp's common_sampler_sample, and it makes a grammar nearly free wherever the
-model means to follow it anyway.
+about that one token; only if it refuses are all candidates filtered (see `llama_grammar`) and the
+chain run again. That is the order of llama.cpp's common_sampler_sample, and it makes a grammar
+nearly free wherever the model means to follow it anyway.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any
 
 import llama_cpp as llama
 import numpy as np
+import numpy.typing as npt
 
 from service.engine.constraint import Constraint, Hold
+from service.engine.llama_grammar import TOKEN_DATA, PrefixTable
 from service.engine.model import Ids, InvalidPrompt
 from service.engine.sampling import Stage, seed_of, stages
 from service.generation import Grammar, SamplingParams
@@ -27,12 +29,10 @@ _BANNED = -math.inf
 class Candidates:
     """A `llama_token_data_array` over the whole vocabulary, refilled from a row of logits."""
 
-    _DTYPE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-
     def __init__(self, n_vocab: int) -> None:
         self._n_vocab = n_vocab
         self._ids = np.arange(n_vocab, dtype=np.int32)
-        self._data = np.zeros(n_vocab, self._DTYPE)
+        self._data = np.zeros(n_vocab, TOKEN_DATA)
         self._pointer = self._data.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
 
     def fill(self, context: Any, row: int) -> Any:
@@ -41,9 +41,17 @@ class Candidates:
         self._data["logit"] = np.ctypeslib.as_array(logits, (self._n_vocab,))
         return llama.llama_token_data_array(self._pointer, self._n_vocab, -1, False)
 
-    def possible(self) -> Set[int]:
-        """Tokens that no sampler has ruled out since `fill`."""
-        return set(self._data["id"][self._data["logit"] > _BANNED].tolist())
+    def hold(self, grammar: Any, prefixes: PrefixTable, array: Any) -> npt.NDArray[np.bool_]:
+        """Bans what `grammar` does; which tokens nothing has ruled out since `fill`."""
+        allowed = prefixes.allowed(grammar)
+        if allowed is None:
+            llama.llama_sampler_apply(grammar, ctypes.byref(array))
+            return np.asarray(self._data["logit"] > _BANNED)
+        possible = np.zeros(self._n_vocab, bool)
+        possible[allowed] = True
+        possible &= self._data["logit"] > _BANNED
+        self._data["logit"][~possible] = _BANNED
+        return possible
 
 
 class LlamaSampler:
@@ -54,6 +62,7 @@ class LlamaSampler:
         vocab: Any,
         context: Any,
         candidates: Candidates,
+        prefixes: PrefixTable | None,
         sampling: SamplingParams,
         grammar: Grammar | None,
         prompt: Ids,
@@ -67,6 +76,7 @@ class LlamaSampler:
         self._vocab = vocab
         self._context = context
         self._candidates = candidates
+        self._prefixes = prefixes
         self._piece = piece
         self._end_tokens = end_tokens
         self._end_token = min(end_tokens, default=0)
@@ -141,10 +151,10 @@ class LlamaSampler:
     def _bound(self, row: int, token: int) -> int:
         if not self._allows(token):
             array = self._candidates.fill(self._context, row)
-            llama.llama_sampler_apply(self._grammar, ctypes.byref(array))
-            possible = self._candidates.possible()
-            token = self._apply_chain(array) if possible else self._end_token
-            if token not in possible:
+            assert self._prefixes is not None
+            possible = self._candidates.hold(self._grammar, self._prefixes, array)
+            token = self._apply_chain(array) if possible.any() else self._end_token
+            if not possible[token]:
                 # Complete, or at a dead end, and biases rule out what is left: the answer ends.
                 return self._end_token
         llama.llama_sampler_accept(self._chain, token)
