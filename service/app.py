@@ -27,6 +27,7 @@ from service.catalog.catalog import Catalog
 from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
+from service.dialects.responses_store import ResponseStore
 from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
 from service.host_guard import HostGuard
@@ -89,6 +90,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
             "runtime": runtime,
             "settings": settings,
             "turnstile": Turnstile(),
+            "responses": ResponseStore(),
             "recorder": recorder,
             "mirror": mirror,
             "version": VERSION,

@@ -18,9 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.dialects.answers import collect
 from service.dialects.anthropic_encode import Envelope, MessageEvents, encode_message, worded
-from service.dialects.anthropic_request import HARMLESS, parse_request, unheeded
+from service.dialects.anthropic_request import HARMLESS, counted, parse_request, unheeded
 from service.dialects.dialect import Dialect
-from service.dialects.openai import json
 from service.dialects.opening import Opening
 from service.dialects.respond import (
     State,
@@ -28,8 +27,10 @@ from service.dialects.respond import (
     admitted,
     gathered,
     identity,
+    json,
     read_fields,
     tell_ignored,
+    tokenized,
 )
 from service.telemetry.http import exchange_of
 
@@ -42,7 +43,8 @@ async def messages(request: Request[State]) -> Response:
     wanted, options = parse_request(fields, **identity(request))
     tell_ignored(request, fields, HARMLESS)
     generation = await admitted(request, wanted)
-    exchange_of(request.scope).ignored += unheeded(fields, can_think=True)
+    able = request.state["runtime"].capabilities(generation.card)
+    exchange_of(request.scope).ignored += unheeded(fields, can_think="thinking" in able)
     envelope = Envelope(
         id=f"msg_{wanted.id}",
         model=wanted.model or generation.model,
@@ -55,6 +57,13 @@ async def messages(request: Request[State]) -> Response:
     return json(encode_message(envelope, answer, options), events)
 
 
+async def count_tokens(request: Request[State]) -> Response:
+    fields = await read_fields(request, "anthropic")
+    model, chat = counted(fields)
+    found = await tokenized(request, model, chat)
+    return json({"input_tokens": len(found.tokens)})
+
+
 async def list_models(request: Request[State]) -> Response:
     models = [
         encode_model(status)
@@ -63,14 +72,14 @@ async def list_models(request: Request[State]) -> Response:
     ]
     ends = {"first_id": models[0]["id"], "last_id": models[-1]["id"]} if models else {}
     page = {"data": models, "has_more": False, "first_id": None, "last_id": None}
-    return json(page | ends, [])
+    return json(page | ends)
 
 
 async def one_model(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
     card = runtime.resolve(request.path_params["id"])
     status = next(status for status in runtime.models() if status.card.name == card.name)
-    return json(encode_model(status), [])
+    return json(encode_model(status))
 
 
 def encode_model(status: ModelStatus) -> dict[str, Any]:
@@ -102,6 +111,7 @@ _named: Final = [Middleware(RequestId)]
 
 at_root: Final = [
     Route("/v1/messages", messages, methods=["POST"], middleware=_named),
+    Route("/v1/messages/count_tokens", count_tokens, methods=["POST"], middleware=_named),
 ]
 
 DIALECT: Final = Dialect(

@@ -218,5 +218,5 @@ class MessageEvents:
         return event("content_block_delta", index=self._number, delta={"type": kind, key: text})
 
 
-def event(name: str, **fields: Any) -> bytes:
+def event(name: str, /, **fields: Any) -> bytes:
     return named_sse(name.encode(), encode_json({"type": name, **fields}))

@@ -1,4 +1,4 @@
-"""The OpenAI dialect: /v1/chat/completions, /v1/completions, /v1/models.
+"""The OpenAI dialect: /v1/chat/completions, completions, responses, embeddings, models.
 
 Unprefixed, /v1 is a superset: OpenAI's shapes and errors, and beside them the parameters and
 fields that clients of vLLM and llama-server know.
@@ -14,14 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects import responses
 from service.dialects.answers import collect
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
-from service.dialects.framing import encode_json
 from service.dialects.openai_chat_encode import ChatChunks, encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
 from service.dialects.openai_completions_request import parse_completions
+from service.dialects.openai_embeddings import embeddings
 from service.dialects.openai_shapes import Envelope, encode_error, fingerprint
 from service.dialects.respond import (
     Answers,
@@ -30,13 +31,13 @@ from service.dialects.respond import (
     admitted,
     gathered,
     identity,
+    json,
     read_fields,
-    server_timing,
     tell_ignored,
+    tokenized,
 )
 from service.dialects.several import Several
-from service.events import Event, Finished
-from service.generation import GenerationRequest
+from service.generation import Chat, GenerationRequest
 
 if TYPE_CHECKING:
     from service.runtime import Generation, ModelStatus
@@ -79,6 +80,15 @@ async def completions(request: Request[State]) -> Response:
     return json(encode_completions(envelope, collect(events), options), events)
 
 
+async def count_tokens(request: Request[State]) -> Response:
+    """llama-server's: how long the prompt of such a request would be."""
+    fields = await read_fields(request, "openai")
+    wanted = parse_chat(fields, **identity(request))
+    assert isinstance(wanted.input, Chat)
+    counted = await tokenized(request, wanted.model, wanted.input)
+    return json({"object": "response.input_tokens", "input_tokens": len(counted.tokens)})
+
+
 def envelope_of(kind: str, wanted: GenerationRequest, generation: Generation) -> Envelope:
     card, facts = generation.card, generation.facts
     return Envelope(
@@ -98,20 +108,13 @@ def envelope_of(kind: str, wanted: GenerationRequest, generation: Generation) ->
     )
 
 
-def json(value: Any, events: list[Event]) -> Response:
-    ends = (event for event in events if isinstance(event, Finished))
-    timing = next((server_timing(end.timings) for end in ends), "")
-    headers = {"Server-Timing": timing} if timing else {}
-    return Response(encode_json(value), headers=headers, media_type="application/json")
-
-
 async def list_models(request: Request[State]) -> Response:
     models = [
         encode_model(status)
         for status in request.state["runtime"].models()
         if status.card.problem is None
     ]
-    return json({"object": "list", "data": models}, [])
+    return json({"object": "list", "data": models})
 
 
 async def one_model(request: Request[State]) -> Response:
@@ -121,7 +124,7 @@ async def one_model(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
     card = runtime.resolve(id)
     status = next(status for status in runtime.models() if status.card.name == card.name)
-    return json(encode_model(status) | {"id": id}, [])
+    return json(encode_model(status) | {"id": id})
 
 
 def encode_model(status: ModelStatus) -> dict[str, Any]:
@@ -168,6 +171,9 @@ ABSENT: Final = (
 _ROUTES: Final = [
     Route("/v1/chat/completions", chat_completions, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/chat/completions/input_tokens", count_tokens, methods=["POST"]),
+    Route("/v1/embeddings", embeddings, methods=["POST"]),
+    *responses.routes,
     Route("/v1/models", list_models),
     Route("/v1/models/{id:path}", one_model),
     *[Route(path, not_supported, methods=["GET", "POST", "DELETE"]) for path in ABSENT],

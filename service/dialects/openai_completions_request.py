@@ -10,7 +10,7 @@ from service.dialects.fields import Fields, integer
 from service.dialects.formats import parse_format
 from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
 from service.dialects.sampling import MAX_TOP, parse_sampling
-from service.generation import GenerationRequest, Text, Tokens
+from service.generation import GenerationRequest, Infill, Text, Tokens
 
 MAX_PROMPTS: Final = 1024
 
@@ -39,9 +39,10 @@ def parse_completions(
     timeout: float | None = None,
     dialect: str = "openai",
 ) -> tuple[list[GenerationRequest], CompletionOptions]:
-    if fields.text("suffix"):
-        raise fields.bad("suffix", "filling in the middle is not supported")
     prompts = parse_prompts(fields)
+    suffix = fields.text("suffix") or ""
+    if suffix and not all(isinstance(prompt, str) for prompt in prompts):
+        raise fields.bad("suffix", "needs the prompt as text")
     options = parse_completion_options(fields, prompts)
     limit = fields.integer("max_tokens", low=0, high=2**31 - 1)
     if limit == 0 and not options.scoring:
@@ -63,7 +64,7 @@ def parse_completions(
         GenerationRequest(
             id=f"{id}-{number}" if number else id,
             model=model,
-            input=Text(prompt, special) if isinstance(prompt, str) else prompt,
+            input=input_of(prompt, suffix, special),
             arrived=arrived,
             dialect=dialect,
             endpoint=endpoint,
@@ -78,25 +79,34 @@ def parse_completions(
     return requests, options
 
 
-def parse_prompts(fields: Fields) -> list[str | Tokens]:
+def input_of(prompt: str | Tokens, suffix: str, special: bool) -> Text | Tokens | Infill:
+    """A suffix is only for models that were trained to fill in; others refuse it by that name."""
+    if isinstance(prompt, Tokens):
+        return prompt
+    return Infill(prompt, suffix) if suffix else Text(prompt, special)
+
+
+def parse_prompts(
+    fields: Fields, key: str = "prompt", most: int = MAX_PROMPTS
+) -> list[str | Tokens]:
     """A string, strings, token ids, or lists of token ids."""
-    value = fields.get("prompt")
+    value = fields.get(key)
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not value:
-        raise fields.bad("prompt", "must be a string, or an array of strings or of token ids")
+        raise fields.bad(key, "must be a string, or an array of strings or of token ids")
     if not isinstance(value[0], str | list):
-        return [Tokens(ids(fields, "prompt", value))]
-    if len(value) > MAX_PROMPTS:
-        raise fields.bad("prompt", f"must not have more than {MAX_PROMPTS} elements")
+        return [Tokens(ids(fields, key, value))]
+    if len(value) > most:
+        raise fields.bad(key, f"must not have more than {most} elements")
     prompts: list[str | Tokens] = []
     for number, element in enumerate(value):
         if isinstance(element, str):
             prompts.append(element)
         elif isinstance(element, list):
-            prompts.append(Tokens(ids(fields, f"prompt.{number}", element)))
+            prompts.append(Tokens(ids(fields, f"{key}.{number}", element)))
         else:
-            raise fields.bad(f"prompt.{number}", "must be a string or an array of token ids")
+            raise fields.bad(f"{key}.{number}", "must be a string or an array of token ids")
     return prompts
 
 

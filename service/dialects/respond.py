@@ -19,16 +19,18 @@ from starlette.types import Message, Receive, Scope, Send
 from service.dialects.body import ClientGone, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
+from service.dialects.framing import encode_json
+from service.dialects.responses_store import ResponseStore
 from service.dialects.sampling import timeout_of
 from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
 from service.events import Event, Finished, Timings
-from service.generation import GenerationRequest
+from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
 from service.settings import Settings
 from service.telemetry.http import Exchange, exchange_of
 
 if TYPE_CHECKING:
-    from service.runtime import Generation, Runtime
+    from service.runtime import Embeddings, Generation, Runtime, Tokenized
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class State(TypedDict):
     runtime: Runtime
     settings: Settings
     turnstile: Turnstile
+    responses: ResponseStore
 
 
 class Answers(Protocol):
@@ -80,6 +83,19 @@ async def admitted(request: Request[State], wanted: GenerationRequest) -> Genera
     # For the labels of what may be refused next; the name in `wanted` is the client's word.
     exchange.model = runtime.resolve(wanted.model or None).name
     return await unless_gone(request.receive, runtime.admit(wanted))
+
+
+async def embedded(request: Request[State], wanted: EmbeddingRequest) -> Embeddings:
+    """Raises as `admitted` does: vectors come all at once, so what fails has a status line."""
+    runtime = request.state["runtime"]
+    exchange_of(request.scope).model = runtime.resolve(wanted.model or None).name
+    return await unless_gone(request.receive, runtime.embed(wanted))
+
+
+async def tokenized(request: Request[State], model: str, input: Chat | Text | Infill) -> Tokenized:
+    runtime = request.state["runtime"]
+    exchange_of(request.scope).model = runtime.resolve(model or None).name
+    return await unless_gone(request.receive, runtime.tokenize(model, input))
 
 
 async def gathered(request: Request[State], answers: Answers) -> list[Event]:
@@ -211,6 +227,14 @@ def body(chunk: bytes, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": chunk, "more_body": more}
 
 
+def json(value: Any, events: Sequence[Event] = ()) -> Response:
+    """The whole answer, with how long each part of it took, as far as `events` say so."""
+    ends = (event for event in events if isinstance(event, Finished))
+    timing = next((server_timing(end.timings) for end in ends), "")
+    headers = {"Server-Timing": timing} if timing else {}
+    return Response(encode_json(value), headers=headers, media_type="application/json")
+
+
 def server_timing(timings: Timings) -> str:
     """The Server-Timing header, in milliseconds: what browsers and tracing tools show."""
     marks = {
@@ -235,6 +259,16 @@ def identity(request: Request[State]) -> dict[str, Any]:
         "endpoint": request.scope["route"].path,
         "timeout": timeout_of(request.headers.get("x-request-timeout"), limit),
     }
+
+
+R = TypeVar("R", bound=Response)
+
+
+def tell_cut(response: R, tokens: int) -> R:
+    """How much of the prompt was cut, where the client allowed it."""
+    if tokens:
+        response.headers["X-Prompt-Truncated"] = str(tokens)
+    return response
 
 
 def tell_ignored(request: Request[State], fields: Fields, harmless: Collection[str]) -> None:

@@ -23,14 +23,15 @@ REFUSED: Final = {
 
 
 def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
-    """`given` are the parameters that the endpoint names in its own way (max_tokens, logprobs)."""
+    """`given` are the parameters that the endpoint names in its own way (max_tokens, logprobs),
+    and its own defaults: what the fields say comes before them."""
     for key, reason in REFUSED.items():
         if fields.get(key):
             raise fields.bad(key, reason)
     repetition = fields.number("repetition_penalty", low=0.01, high=10.0)
     # vLLM's name looks at everything so far, llama-server's at a window.
     window = fields.integer("repeat_last_n", low=-1, high=2**31 - 1)
-    given |= {
+    found = {
         "min_tokens": fields.integer("min_tokens", low=0, high=2**31 - 1),
         "temperature": fields.number("temperature", low=0.0, high=2.0),
         "dynatemp_range": fields.number("dynatemp_range", low=0.0, high=10.0),
@@ -62,7 +63,9 @@ def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
         "ignore_eos": fields.claim("ignore_eos"),
         "skip_special_tokens": fields.claim("skip_special_tokens"),
     }
-    sampling = SamplingParams(**{k: v for k, v in given.items() if v is not None and v != ()})
+    stated = {key: value for key, value in found.items() if value is not None and value != ()}
+    wanted = {key: value for key, value in given.items() if value is not None} | stated
+    sampling = SamplingParams(**wanted)
     if sampling.max_tokens is not None and sampling.min_tokens > sampling.max_tokens > 0:
         raise fields.bad("min_tokens", "must not be larger than max_tokens")
     return sampling

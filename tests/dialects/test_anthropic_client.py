@@ -202,3 +202,23 @@ def test_parameters_without_effect_are_named() -> None:
         )
 
     assert raw.headers["x-ignored-params"] == "frobnicate, thinking.budget_tokens"
+
+
+def test_the_tokens_of_a_prompt_are_counted_without_answering_it() -> None:
+    runtime = FakeRuntime()
+    with official(runtime) as client:
+        counted = client.messages.count_tokens(model="demo", messages=HI, system="be brief")
+        with pytest.raises(anthropic.NotFoundError):
+            client.messages.count_tokens(model="nope", messages=HI)
+
+    assert counted.input_tokens == len("<system>be brief<user>hi")
+    assert runtime.requests == []
+
+
+def test_a_model_that_cannot_think_is_not_said_to() -> None:
+    with official(FakeRuntime(able_to=frozenset({"completion"}))) as client:
+        raw = client.messages.with_raw_response.create(
+            model="demo", max_tokens=8, messages=HI, thinking={"type": "adaptive"}
+        )
+
+    assert raw.headers["x-ignored-params"] == "thinking"

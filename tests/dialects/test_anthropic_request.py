@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.dialects.anthropic_request import Options, parse_request, unheeded
@@ -252,6 +252,7 @@ json = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(key=st.sampled_from(["messages", "system", "tools", "tool_choice", "thinking"]), value=json)
 def test_whatever_stands_in_a_field_is_read_or_refused(key: str, value: Any) -> None:
     refusal = None

@@ -20,7 +20,7 @@ from service.events import (
     TokenLogprobs,
     ToolCallDelta,
 )
-from service.generation import ResponseFormat
+from service.generation import Infill, ResponseFormat
 from tests.dialects.fakes import FakeRuntime, Script, end, says
 from tests.dialects.serving import serving
 
@@ -265,3 +265,37 @@ def test_what_the_client_sends_arrives() -> None:
     assert sampling.stop == ("x",)
     assert sampling.logit_bias == {5: float("-inf")}
     assert request.response_format == ResponseFormat("json")
+
+
+def test_embeddings_are_numbers_again_after_their_way_as_base64() -> None:
+    runtime = FakeRuntime()
+    with official(runtime) as client:
+        answer = client.embeddings.create(model="demo", input=["hi there", "x"], dimensions=2)
+
+    assert [entry.embedding for entry in answer.data] == [[8.0, 2.0], [1.0, 1.0]]
+    assert (answer.model, answer.usage.prompt_tokens) == ("demo", 3)
+    assert runtime.embedded[0].dimensions == 2
+
+
+def test_the_tokens_of_a_chat_are_counted_without_answering_it() -> None:
+    runtime = FakeRuntime()
+    with official(runtime) as client:
+        counted = client.post(
+            "/chat/completions/input_tokens",
+            body={"model": "demo", "messages": HI},
+            cast_to=dict[str, Any],
+        )
+
+    assert counted == {"object": "response.input_tokens", "input_tokens": len("<user>hi")}
+    assert runtime.requests == []
+
+
+def test_a_suffix_makes_an_infilling() -> None:
+    runtime = FakeRuntime()
+    with official(runtime) as client:
+        client.completions.create(model="demo", prompt="def f(", suffix="return 1", max_tokens=4)
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.completions.create(model="demo", prompt=[1, 2], suffix="x")
+
+    assert runtime.requests[0].input == Infill("def f(", "return 1")
+    assert caught.value.param == "suffix"

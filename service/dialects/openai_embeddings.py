@@ -1,0 +1,102 @@
+"""POST /v1/embeddings: texts or token ids in, vectors out."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.dialects.fields import Fields
+from service.dialects.openai_chat_request import HARMLESS
+from service.dialects.openai_completions_request import parse_prompts
+from service.dialects.respond import (
+    State,
+    embedded,
+    identity,
+    json,
+    read_fields,
+    tell_cut,
+    tell_ignored,
+)
+from service.generation import EmbeddingRequest, Text, Truncation
+
+if TYPE_CHECKING:
+    from service.runtime import Embeddings
+
+MAX_INPUTS = 2048
+
+
+async def embeddings(request: Request[State]) -> Response:
+    fields = await read_fields(request, "openai")
+    wanted, as_base64 = parse_embeddings(fields, **identity(request))
+    tell_ignored(request, fields, HARMLESS)
+    made = await embedded(request, wanted)
+    answer = json(encode_embeddings(made, wanted.model or made.card.name, as_base64))
+    return tell_cut(answer, made.cut_tokens)
+
+
+def parse_embeddings(
+    fields: Fields,
+    *,
+    id: str,
+    arrived: float,
+    endpoint: str,
+    timeout: float | None = None,
+    dialect: str = "openai",
+) -> tuple[EmbeddingRequest, bool]:
+    """The request, and whether its vectors are wanted as base64."""
+    special = fields.flag("add_special_tokens", True)
+    inputs = parse_prompts(fields, "input", MAX_INPUTS)
+    encoding = fields.choice("encoding_format", ("float", "base64"))
+    request = EmbeddingRequest(
+        id=id,
+        model=fields.text("model", longest=512) or "",
+        inputs=tuple(Text(each, special) if isinstance(each, str) else each for each in inputs),
+        arrived=arrived,
+        dialect=dialect,
+        endpoint=endpoint,
+        normalize=fields.flag("normalize", True),
+        dimensions=fields.integer("dimensions", low=1, high=2**31 - 1),
+        timeout=timeout,
+        truncation=parse_truncation(fields),
+    )
+    return request, encoding == "base64"
+
+
+def parse_truncation(fields: Fields) -> Truncation | None:
+    """vLLM's truncate_prompt_tokens: -1 is as many as fit."""
+    limit = fields.integer("truncate_prompt_tokens", low=-1, high=2**31 - 1)
+    side = fields.choice("truncation_side", ("left", "right")) or "left"
+    if limit is None:
+        return None
+    if limit == 0:
+        raise fields.bad("truncate_prompt_tokens", "must be at least 1, or -1 for all that fit")
+    return Truncation(None if limit == -1 else limit, side="left" if side == "left" else "right")
+
+
+def encode_embeddings(made: Embeddings, model: str, as_base64: bool) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "data": [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": encode_vector(vector, as_base64),
+            }
+            for index, vector in enumerate(made.vectors)
+        ],
+        "model": model,
+        "usage": {"prompt_tokens": made.prompt_tokens, "total_tokens": made.prompt_tokens},
+    }
+
+
+def encode_vector(vector: bytes, as_base64: bool = False) -> str | list[float]:
+    """base64 of float32, little endian, is what the official client asks for."""
+    return base64.b64encode(vector).decode() if as_base64 else floats(vector)
+
+
+def floats(vector: bytes) -> list[float]:
+    # The engine's machine is this one, and no machine that llama.cpp runs on is big endian.
+    return memoryview(vector).cast("f").tolist()
