@@ -25,6 +25,8 @@ class Answer:
     thoughts: list[str] = field(default_factory=list)
     calls: list[list[ToolCallDelta]] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
+    # Where they were asked for.
+    ids: list[int] = field(default_factory=list)
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
     finished: Finished | None = None
 
@@ -60,6 +62,7 @@ class Answer:
                 self.finished = event
                 return
         self.logprobs += event.logprobs
+        self.ids += event.ids
 
 
 def collect(events: Iterable[Event]) -> list[Answer]:

@@ -16,17 +16,18 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, openai
+from service.dialects import anthropic, llama_server, openai
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
-DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT, anthropic.DIALECT)
+DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT, anthropic.DIALECT, llama_server.DIALECT)
 HEADER: Final = b"x-llm-dialect"
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
     ("/v1/messages", anthropic.DIALECT.wording),
+    *[(path, llama_server.DIALECT.wording) for path in llama_server.ROOT_PATHS],
     ("", openai.DIALECT.wording),
 )
 
@@ -35,6 +36,7 @@ def routes() -> list[BaseRoute]:
     return [
         *anthropic.at_root,
         *openai.at_root,
+        *llama_server.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]
 

@@ -1,0 +1,187 @@
+"""What llama-server and llama-swap say of models and slots, and how they load and unload them."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from service.dialects.fields import Fields
+from service.dialects.llama_server_request import DEFAULTS
+from service.dialects.llama_server_shapes import encode_settings
+from service.dialects.respond import State, json, read_fields, unless_gone
+from service.errors import ModelUnavailable
+from service.generation import SamplingParams
+
+if TYPE_CHECKING:
+    from service.runtime import ModelStatus, Progress, Runtime
+
+# The router's words for what a model does.
+STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
+# llama-swap's.
+RUNNING: Final = {"ready": "ready", "loading": "starting", "restarting": "starting"}
+BUSY: Final = ("prefill", "generating")
+
+
+async def props(request: Request[State]) -> Response:
+    """Of the model in `?model=`, or the one that a request without a name gets."""
+    runtime = request.state["runtime"]
+    status = status_of(runtime, request.query_params.get("model"))
+    able = runtime.capabilities(status.card)
+    return json(encode_props(status, "vision" in able))
+
+
+def encode_props(status: ModelStatus, sees: bool) -> dict[str, Any]:
+    """What only a loaded model knows is absent where it is not loaded."""
+    card, facts = status.card, status.facts
+    settings: dict[str, Any] = {"params": encode_settings(SamplingParams(**DEFAULTS))}
+    body: dict[str, Any] = {
+        "default_generation_settings": settings,
+        "model_alias": card.name,
+        # Not where it lies: that is nobody's business.
+        "model_path": PurePath(card.path).name,
+        "modalities": {"vision": sees, "audio": False},
+        "is_sleeping": facts is None,
+    }
+    template = facts.chat_template if facts is not None else card.chat_template
+    body["chat_template"] = template or ""
+    if facts is not None:
+        settings["n_ctx"] = facts.n_ctx_seq
+        body |= {
+            "total_slots": facts.n_seq,
+            "bos_token": facts.bos,
+            "eos_token": facts.eos,
+            "build_info": facts.engine_version,
+        }
+    return body
+
+
+async def slots(request: Request[State]) -> Response:
+    runtime = request.state["runtime"]
+    status = status_of(runtime, request.query_params.get("model"))
+    facts = status.facts
+    if facts is None:
+        return json([])
+    busy = [
+        progress
+        for progress in runtime.journal()
+        if progress.model == status.card.name and progress.state in BUSY
+    ]
+    if request.query_params.get("fail_on_no_slot") and len(busy) >= facts.n_seq:
+        raise ModelUnavailable("No slot is free.", retry_after=1.0)
+    return json([encode_slot(id, facts.n_ctx_seq, busy) for id in range(facts.n_seq)])
+
+
+def encode_slot(id: int, n_ctx: int, busy: list[Progress]) -> dict[str, Any]:
+    """Which sequence is whose changes with each step: the busy ones stand first."""
+    slot: dict[str, Any] = {"id": id, "n_ctx": n_ctx, "is_processing": id < len(busy)}
+    if id < len(busy):
+        progress = busy[id]
+        slot["id_task"] = progress.id
+        slot["next_token"] = [{"n_decoded": progress.generated_tokens}]
+    return slot
+
+
+async def list_models(request: Request[State]) -> Response:
+    models = [encode_model(status) for status in request.state["runtime"].models()]
+    return json({"object": "list", "data": models})
+
+
+def encode_model(status: ModelStatus) -> dict[str, Any]:
+    card = status.card
+    state: dict[str, Any] = {"value": STATES.get(status.state, "unloaded")}
+    if status.state == "failed":
+        state |= {"failed": True, "reason": status.reason}
+    if status.load_fraction is not None:
+        state["progress"] = status.load_fraction
+    return {
+        "id": card.name,
+        "object": "model",
+        "created": int(card.modified),
+        "owned_by": "library",
+        "aliases": list(card.aliases),
+        "status": state,
+    }
+
+
+async def load_model(request: Request[State]) -> Response:
+    fields = await read_fields(request, "llama-server")
+    runtime = request.state["runtime"]
+    await unless_gone(request.receive, runtime.load(named(fields)))
+    return json({"success": True})
+
+
+async def unload_model(request: Request[State]) -> Response:
+    fields = await read_fields(request, "llama-server")
+    runtime = request.state["runtime"]
+    await unless_gone(request.receive, runtime.unload(named(fields)))
+    return json({"success": True})
+
+
+def named(fields: Fields) -> str:
+    model = fields.text("model", longest=512)
+    if not model:
+        raise fields.bad("model", "is missing")
+    return model
+
+
+async def running(request: Request[State]) -> Response:
+    """llama-swap's: the models in memory. ttl: seconds that one stays when idle, 0 for ever."""
+    loaded = [
+        {
+            "model": status.card.name,
+            "state": RUNNING[status.state],
+            "ttl": max(round(status.keep_alive or 0), 0),
+        }
+        for status in request.state["runtime"].models()
+        if status.state in RUNNING
+    ]
+    return json({"running": loaded})
+
+
+async def unload_named(request: Request[State]) -> Response:
+    """llama-swap's. Without a name, all of them."""
+    runtime = request.state["runtime"]
+    model = request.path_params.get("id")
+    if model:
+        await runtime.unload(model)
+    else:
+        for status in runtime.models():
+            if status.state != "unloaded":
+                await runtime.unload(status.card.name)
+    return PlainTextResponse("OK")
+
+
+async def lora_adapters(request: Request[State]) -> Response:
+    """There are none, and so there is nothing to set."""
+    if request.method == "POST":
+        raise HTTPException(501, "Adapters are not supported by this server")
+    return json([])
+
+
+async def not_supported(request: Request[State]) -> Response:
+    raise HTTPException(501, f"{request.url.path} cannot be changed while the server runs")
+
+
+def status_of(runtime: Runtime, name: str | None) -> ModelStatus:
+    card = runtime.resolve(name)
+    return next(status for status in runtime.models() if status.card.name == card.name)
+
+
+model_routes: Final = [
+    Route("/props", props),
+    Route("/props", not_supported, methods=["POST"]),
+    Route("/slots", slots),
+    Route("/slots/{id:int}", not_supported, methods=["POST"]),
+    Route("/lora-adapters", lora_adapters, methods=["GET", "POST"]),
+    Route("/models", list_models),
+    Route("/models/load", load_model, methods=["POST"]),
+    Route("/models/unload", unload_model, methods=["POST"]),
+    Route("/running", running),
+    Route("/api/models/unload", unload_named, methods=["POST"]),
+    Route("/api/models/unload/{id:path}", unload_named, methods=["POST"]),
+]
