@@ -27,9 +27,7 @@ from pydantic_settings import (
 
 # Taken from the file format that installations have, by features that are still to come. Who sets
 # one is told so at start.
-WITHOUT_EFFECT = frozenset(
-    {"keep_alive", "enable_model_inspection", "state_dir", "preserve_think_tags"}
-)
+WITHOUT_EFFECT = frozenset({"enable_model_inspection", "state_dir"})
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -181,7 +179,18 @@ class Settings(BaseSettings):
     )
     preserve_think_tags: bool = Field(
         default=True,
-        description="Leave <think> tags in the text where the Ollama dialect is not asked.",
+        description="Leave <think> tags in the text where a client of the Ollama dialect does not "
+        "say `think`; false: thoughts in `thinking`, as today's Ollama has them.",
+    )
+    ollama_truncate: Literal["report", "ollama"] = Field(
+        default="report",
+        description="What the Ollama dialect leaves of a single prompt that is too long: as much "
+        "as fits beside an answer, or about half as Ollama does. Either way the answer says so.",
+    )
+    ollama_compat_version: str = Field(
+        default="0.33.2",
+        pattern=r"^\d+(\.\d+)+$",
+        description="The version of Ollama that clients are told; they compare it with what they need.",
     )
     completions_default_max_tokens: int = Field(
         default=16,

@@ -20,6 +20,7 @@ from service.errors import InvalidRequest
 READ_SECONDS: Final = 30.0
 MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 10**19
+EMPTY: Final = "The request's body is empty; a JSON object was expected"
 # Objects and arrays of one body: reading more of them would hold up everybody else.
 MAX_CONTAINERS: Final = 100_000
 
@@ -72,7 +73,7 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
 def parse_object(body: bytes) -> dict[str, Any]:
     """Raises InvalidRequest for everything that is not one well-formed, modest JSON object."""
     if not body.strip():
-        raise InvalidRequest("The request's body is empty; a JSON object was expected")
+        raise InvalidRequest(EMPTY)
     try:
         value = msgspec.json.decode(body)
     except RecursionError:

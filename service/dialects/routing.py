@@ -16,18 +16,19 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, llama_server, openai
+from service.dialects import anthropic, ollama, openai
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
-DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT, anthropic.DIALECT, llama_server.DIALECT)
+DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT, ollama.DIALECT, anthropic.DIALECT)
 HEADER: Final = b"x-llm-dialect"
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
     ("/v1/messages", anthropic.DIALECT.wording),
-    *[(path, llama_server.DIALECT.wording) for path in llama_server.ROOT_PATHS],
+    ("/api/chat/completions", openai.DIALECT.wording),
+    ("/api/", ollama.DIALECT.wording),
     ("", openai.DIALECT.wording),
 )
 
@@ -36,7 +37,7 @@ def routes() -> list[BaseRoute]:
     return [
         *anthropic.at_root,
         *openai.at_root,
-        *llama_server.at_root,
+        *ollama.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]
 

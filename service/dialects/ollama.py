@@ -1,0 +1,125 @@
+"""The Ollama dialect: /api/chat, /api/generate, /api/embed, and what tells of models.
+
+Its prompts and answers are in `ollama_generation`. What changes the models on disk is not served
+yet, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, GgufError, read_header
+from service.dialects.dialect import Dialect
+from service.dialects.framing import encode_json
+from service.dialects.ollama_embed import embed, embeddings
+from service.dialects.ollama_generation import chat, generate
+from service.dialects.ollama_listing import encode_ps, encode_tags
+from service.dialects.ollama_names import known
+from service.dialects.ollama_request import parse_model
+from service.dialects.ollama_shapes import API, JSON, worded
+from service.dialects.ollama_show import COPILOT, encode_show
+from service.dialects.respond import State, read_fields, tell_ignored
+from service.errors import ModelLoadFailed
+
+
+class Versioned(State):
+    version: str
+
+
+# What Ollama's own command looks for before anything else.
+RUNNING: Final = "Ollama is running"
+
+
+async def root(request: Request[State]) -> Response:
+    return PlainTextResponse(RUNNING)
+
+
+async def tags(request: Request[State]) -> Response:
+    runtime = request.state["runtime"]
+    cards = [status.card for status in runtime.models()]
+    return json(encode_tags((card, runtime.capabilities(card)) for card in cards))
+
+
+async def ps(request: Request[State]) -> Response:
+    models = request.state["runtime"].models()
+    return json(encode_ps(models, time.time_ns(), time.monotonic()))
+
+
+async def show(request: Request[State]) -> Response:
+    fields = await read_fields(request, API)
+    model = parse_model(fields, "name")
+    verbose = fields.flag("verbose")
+    system, options = fields.text("system") or "", fields.object("options")
+    tell_ignored(request, fields, ())
+    card = known(request, model)
+    try:
+        keeping = TO_SHOW_ALL if verbose else TO_SHOW
+        header = await asyncio.to_thread(read_header, card.path, keeping)
+    except (GgufError, OSError):
+        # The scan could read it, so it has changed or gone since.
+        raise ModelLoadFailed(f"The file of model '{model}' cannot be read") from None
+    able = request.state["runtime"].capabilities(card)
+    given = options.values if options else {}
+    body = encode_show(card, header, able, verbose=verbose, system=system, options=given)
+    if request.headers.get("user-agent", "").startswith(COPILOT):
+        body["model_info"]["general.basename"] = model
+    return json(body)
+
+
+async def version(request: Request[Versioned]) -> Response:
+    """Ollama's, which clients compare with what they need; our own is in a header."""
+    response = json({"version": request.state["settings"].ollama_compat_version})
+    response.headers["X-Server-Version"] = request.state["version"]
+    return response
+
+
+async def status(request: Request[State]) -> Response:
+    """Of Ollama's cloud, which is not served."""
+    return json({"cloud": {"disabled": True, "source": "config"}})
+
+
+async def not_supported(request: Request[State]) -> Response:
+    raise HTTPException(501, f"{request.scope['route'].path} is not supported by this server")
+
+
+async def unauthorized(request: Request[State]) -> Response:
+    raise HTTPException(401, "unauthorized")
+
+
+def json(body: object) -> Response:
+    return Response(encode_json(body), media_type=JSON)
+
+
+MANAGEMENT: Final = [
+    Route("/api/pull", not_supported, methods=["POST"]),
+    Route("/api/push", not_supported, methods=["POST"]),
+    Route("/api/create", not_supported, methods=["POST"]),
+    Route("/api/copy", not_supported, methods=["POST"]),
+    Route("/api/delete", not_supported, methods=["DELETE"]),
+    Route("/api/blobs/{digest}", not_supported, methods=["HEAD", "POST"]),
+    # The account at ollama.com, which nobody has here.
+    Route("/api/me", unauthorized, methods=["POST"]),
+    Route("/api/signout", unauthorized, methods=["POST"]),
+]
+
+at_root: Final = [
+    Route("/api/generate", generate, methods=["POST"]),
+    Route("/api/chat", chat, methods=["POST"]),
+    Route("/api/embed", embed, methods=["POST"]),
+    Route("/api/embeddings", embeddings, methods=["POST"]),
+    Route("/api/tags", tags),
+    Route("/api/ps", ps),
+    Route("/api/show", show, methods=["POST"]),
+    Route("/api/version", version),
+    Route("/api/status", status),
+    *MANAGEMENT,
+]
+
+DIALECT: Final = Dialect(API, [Route("/", root), *at_root], worded)

@@ -1,0 +1,134 @@
+"""POST /api/embed and the older /api/embeddings."""
+
+from __future__ import annotations
+
+import sys
+import time
+from array import array
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.dialects.fields import Fields, kind
+from service.dialects.framing import encode_json
+from service.dialects.ollama_durations import parse_keep_alive
+from service.dialects.ollama_names import NOT_PULLED, known
+from service.dialects.ollama_options import Options, parse_options, unmet
+from service.dialects.ollama_request import parse_model
+from service.dialects.ollama_shapes import API, JSON, encode_cut, nanoseconds
+from service.dialects.respond import State, identity, read_fields, tell_ignored, unless_gone
+from service.generation import EmbeddingRequest, Text, Truncation
+from service.telemetry.http import exchange_of
+
+if TYPE_CHECKING:
+    from service.runtime import Embeddings
+
+MAX_INPUTS: Final = 2048
+MAX_DIMENSIONS: Final = 65536
+
+
+async def embed(request: Request[State]) -> Response:
+    fields = await read_fields(request, API)
+    inputs = parse_input(fields)
+    dimensions = fields.integer("dimensions", low=0, high=MAX_DIMENSIONS)
+    cut = fields.flag("truncate", True)
+    model, keep_alive, options = parse_rest(request, fields)
+    known(request, model, required=False, unknown=NOT_PULLED)
+    if not inputs:
+        await unless_gone(request.receive, request.state["runtime"].load(model, keep_alive))
+        return json({"model": model, "embeddings": []}, 0)
+    wanted = EmbeddingRequest(
+        model=model,
+        inputs=tuple(Text(each) for each in inputs),
+        dialect=API,
+        dimensions=dimensions or None,
+        truncation=beginning() if cut else None,
+        keep_alive=keep_alive,
+        **identity(request),
+    )
+    found = await embedded(request, wanted, options)
+    return json(
+        {
+            "model": model,
+            "embeddings": [floats(vector) for vector in found.vectors],
+            "total_duration": nanoseconds(wanted.arrived, time.monotonic()),
+            "load_duration": nanoseconds(0.0, found.load_seconds),
+            "prompt_eval_count": found.prompt_tokens,
+            **encode_cut(found.prompt_tokens, found.cut_tokens),
+        },
+        found.cut_tokens,
+    )
+
+
+async def embeddings(request: Request[State]) -> Response:
+    """One text, and its vector as the model made it: not of length 1."""
+    fields = await read_fields(request, API)
+    prompt = fields.text("prompt") or ""
+    model, keep_alive, options = parse_rest(request, fields)
+    known(request, model, unknown=NOT_PULLED)
+    if not prompt:
+        await unless_gone(request.receive, request.state["runtime"].load(model, keep_alive))
+        return json({"embedding": []}, 0)
+    wanted = EmbeddingRequest(
+        model=model,
+        inputs=(Text(prompt),),
+        dialect=API,
+        normalize=False,
+        truncation=beginning(),
+        keep_alive=keep_alive,
+        **identity(request),
+    )
+    found = await embedded(request, wanted, options)
+    return json({"embedding": floats(found.vectors[0])}, found.cut_tokens)
+
+
+def parse_rest(request: Request[State], fields: Fields) -> tuple[str, float | None, Options]:
+    model, keep_alive = parse_model(fields), parse_keep_alive(fields)
+    options = parse_options(fields)
+    tell_ignored(request, fields, ())
+    exchange_of(request.scope).ignored += options.ignored
+    return model, keep_alive, options
+
+
+def parse_input(fields: Fields) -> list[str]:
+    value = fields.get("input")
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise fields.bad("input", f"invalid input type: {kind(value)}")
+    if len(value) > MAX_INPUTS:
+        raise fields.bad("input", f"must not have more than {MAX_INPUTS} elements")
+    for number, element in enumerate(value):
+        if not isinstance(element, str):
+            raise fields.bad(f"input.{number}", f"invalid input type: {kind(element)}")
+    return value
+
+
+async def embedded(
+    request: Request[State], wanted: EmbeddingRequest, options: Options
+) -> Embeddings:
+    runtime, settings = request.state["runtime"], request.state["settings"]
+    found = await unless_gone(request.receive, runtime.embed(wanted))
+    unused = unmet(options.loading, found.facts, settings)
+    exchange_of(request.scope).ignored += unused
+    return found
+
+
+def beginning() -> Truncation:
+    """What is said first stays, as in Ollama."""
+    return Truncation(side="right")
+
+
+def floats(vector: bytes) -> list[float]:
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()
+
+
+def json(body: dict[str, Any], cut_tokens: int) -> Response:
+    headers = {"X-Prompt-Truncated": str(cut_tokens)} if cut_tokens else {}
+    return Response(encode_json(body), headers=headers, media_type=JSON)

@@ -1,0 +1,122 @@
+"""Models as Ollama lists them: GET /api/tags, /api/ps. Pure, apart from the clocks it is given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from service.catalog.card import ModelCard
+from service.dialects.framing import encode_json
+from service.dialects.ollama_shapes import SECOND, rfc3339
+
+if TYPE_CHECKING:
+    from service.runtime import ModelStatus
+
+CAPABILITIES: Final = (
+    "completion", "tools", "insert", "vision", "embedding", "thinking", "audio", "rerank",
+)  # fmt: skip
+# What Go's clients take for "for ever": the largest number of nanoseconds that it has.
+FOR_EVER: Final = 2**63 - 1
+
+
+def encode_tags(models: Iterable[tuple[ModelCard, Collection[str]]]) -> dict[str, Any]:
+    """The newest first, as Ollama does. What cannot be used is not listed."""
+    usable = [entry for entry in models if entry[0].problem is None]
+    usable.sort(key=lambda entry: entry[0].modified, reverse=True)
+    return {"models": [encode_tag(card, able) for card, able in usable]}
+
+
+def encode_tag(card: ModelCard, able: Collection[str]) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "model": card.name,
+        "modified_at": modified(card),
+        "size": card.size_bytes,
+        "digest": digest_of(card),
+        "details": details_of(card),
+        "capabilities": capabilities(able),
+    }
+
+
+def encode_ps(models: Iterable[ModelStatus], wall: int, clock: float) -> dict[str, Any]:
+    """Those in memory, the one that stays longest first. `wall` is in nanoseconds."""
+    entries = []
+    for status in models:
+        if status.facts is None:
+            continue
+        left = FOR_EVER if (status.keep_alive or 0) < 0 else remaining(status, clock)
+        entries.append((left, encode_loaded(status, wall + left)))
+    entries.sort(key=lambda entry: entry[0], reverse=True)
+    return {"models": [entry for _, entry in entries]}
+
+
+def remaining(status: ModelStatus, clock: float) -> int:
+    """Nanoseconds until it goes. While it works, that is counted from now on."""
+    if status.expires is not None:
+        return max(0, round((status.expires - clock) * SECOND))
+    return round((status.keep_alive or 0) * SECOND)
+
+
+def encode_loaded(status: ModelStatus, expires: int) -> dict[str, Any]:
+    card, facts = status.card, status.facts
+    assert facts is not None
+    loaded = {
+        "name": card.name,
+        "model": card.name,
+        "size": facts.size_bytes,
+        "digest": digest_of(card),
+        "details": details_of(card),
+        "expires_at": rfc3339(expires),
+        "context_length": facts.n_ctx_seq,
+    }
+    if not facts.gpu_offload:
+        # With GPUs, how much of it lies there is the driver's to say, and nobody asked it.
+        loaded["size_vram"] = 0
+    return loaded
+
+
+def details_of(card: ModelCard) -> dict[str, Any]:
+    family = card.architecture or ""
+    details: dict[str, Any] = {
+        "parent_model": "",
+        "format": "gguf",
+        "family": family,
+        "families": [family] if family else [],
+        "parameter_size": human(card.parameter_count) if card.parameter_count else "",
+        "quantization_level": card.quantization or "",
+    }
+    lengths = {"context_length": card.context_length, "embedding_length": card.embedding_length}
+    return details | {key: length for key, length in lengths.items() if length is not None}
+
+
+def human(count: int) -> str:
+    """3212749888 → 3.2B, as Ollama rounds."""
+    for unit, size, digits in (("B", 10**9, 1), ("M", 10**6, 2), ("K", 10**3, 0)):
+        if count >= size:
+            exact = count % size == 0
+            return f"{count / size:.{0 if exact else digits}f}{unit}"
+    return str(count)
+
+
+def digest_of(card: ModelCard) -> str:
+    """Sixty-four hexadecimal digits that change whenever the model does.
+
+    Ollama's digest is of a manifest, not of weights. A loose file has no manifest, so what the
+    catalogue knows of it stands for one.
+    """
+    if card.digest is not None:
+        return card.digest.removeprefix("sha256:")
+    manifest = [
+        card.path, card.size_bytes, card.modified, card.architecture, card.parameter_count,
+        card.quantization, card.context_length,
+    ]  # fmt: skip
+    return hashlib.sha256(encode_json(manifest)).hexdigest()
+
+
+def modified(card: ModelCard) -> str:
+    return rfc3339(int(card.modified * 10**6) * 1000)
+
+
+def capabilities(able: Collection[str]) -> list[str]:
+    return [word for word in CAPABILITIES if word in able]
