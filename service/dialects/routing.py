@@ -16,11 +16,16 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, ollama, openai
+from service.dialects import anthropic, llama_server, ollama, openai
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
-DIALECTS: Final[Sequence[Dialect]] = (openai.DIALECT, ollama.DIALECT, anthropic.DIALECT)
+DIALECTS: Final[Sequence[Dialect]] = (
+    openai.DIALECT,
+    ollama.DIALECT,
+    anthropic.DIALECT,
+    llama_server.DIALECT,
+)
 HEADER: Final = b"x-llm-dialect"
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
@@ -29,6 +34,7 @@ WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     ("/v1/messages", anthropic.DIALECT.wording),
     ("/api/chat/completions", openai.DIALECT.wording),
     ("/api/", ollama.DIALECT.wording),
+    *[(path, llama_server.DIALECT.wording) for path in llama_server.ROOT_PATHS],
     ("", openai.DIALECT.wording),
 )
 
@@ -38,6 +44,7 @@ def routes() -> list[BaseRoute]:
         *anthropic.at_root,
         *openai.at_root,
         *ollama.at_root,
+        *llama_server.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]
 
