@@ -134,9 +134,11 @@ CARD: Final = {
     "endpoints": {
         "health": "/health",
         "metrics": "/metrics",
-        "openai_chat": "/v1/chat/completions",
+        "openai_chat": "/api/chat/completions",
         "openai_completions": "/v1/completions",
-        "models": "/v1/models",
+        "ollama_chat": "/api/chat",
+        "ollama_generate": "/api/generate",
+        "models": "/api/models",
     },
 }
 

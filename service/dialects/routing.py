@@ -16,7 +16,7 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, llama_server, ollama, openai
+from service.dialects import anthropic, llama_server, ollama, openai, seed
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
@@ -44,6 +44,7 @@ def routes() -> list[BaseRoute]:
         *anthropic.at_root,
         *openai.at_root,
         *ollama.at_root,
+        *seed.at_root,
         *llama_server.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]
