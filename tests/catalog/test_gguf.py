@@ -83,10 +83,10 @@ def test_a_string_longer_than_the_reading_window_is_read_whole(tmp_path: Path) -
 def test_a_vocabulary_of_a_quarter_million_takes_less_than_half_a_second(tmp_path: Path) -> None:
     data = gguf({**METADATA, "tokenizer.ggml.tokens": [f"token {i}" for i in range(262_144)]})
 
-    before = time.perf_counter()
+    before = time.process_time()
     read(tmp_path, data)
 
-    assert time.perf_counter() - before < 0.5
+    assert time.process_time() - before < 0.5
 
 
 def key(name: str, data: bytes) -> dict[str, Any]:
@@ -171,10 +171,10 @@ def test_no_mutation_of_a_header_raises_anything_but_gguf_error(
                 del mutated[at : at + rng.randrange(1, 40)]
             case 3:
                 mutated[at:at] = rng.randbytes(rng.randrange(1, 40))
-    began = time.perf_counter()
+    began = time.process_time()
     with contextlib.suppress(GgufError):
         read(tmp_path, bytes(mutated))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -192,11 +192,11 @@ def test_the_worst_file_within_all_limits_takes_bounded_time_and_memory(tmp_path
     head += text("general.architecture") + struct.pack("<I", STRING) + text("llama")
     head += text("v") + struct.pack("<IIQ", ARRAY, STRING, 4_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
+    began = time.process_time()
 
     read(tmp_path, head + bytes(8 * 4_000_000))
 
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
     # The test's own copy of the file is 64 MB of this.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 

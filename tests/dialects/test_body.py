@@ -127,11 +127,11 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(
     ids=lambda text: repr(text[:24])[2:-1],
 )
 def test_what_parsers_disagree_about_is_refused(text: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InvalidRequest):
         parse_object(text)
 
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_is_well_formed_and_modest_is_taken(text: bytes, value: Any) -> Non
 
 def test_a_million_token_ids_are_read_in_good_time() -> None:
     text = b'{"prompt":[' + b",".join(b"%d" % (n % 512) for n in range(1_000_000)) + b"]}"
-    started = time.monotonic()
+    started = time.process_time()
 
     assert len(parse_object(text)["prompt"]) == 1_000_000
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
