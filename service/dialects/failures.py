@@ -103,9 +103,10 @@ Wording = Callable[[Failure], tuple[int, dict[str, Any]]]
 
 
 class ErrorPages:
-    """Renders what endpoints raise, in the dialect that the path belongs to.
+    """Renders what endpoints raise, in the dialect that read the request, else the path's.
 
-    `wordings` are (path prefix, wording), the first that fits; the last has the prefix "".
+    `wordings` are (path prefix, wording), the first that fits; the last has the prefix "". Where
+    several dialects share a path, what the request holds decides, and who read it answers.
     """
 
     def __init__(self, wordings: Sequence[tuple[str, Wording]], recorder: Recorder) -> None:
@@ -113,16 +114,21 @@ class ErrorPages:
         self.recorder = recorder
 
     def page(self, scope: Scope, failure: Failure) -> Response:
-        path = scope["path"]
-        wording = next(words for prefix, words in self.wordings if path.startswith(prefix))
-        exchange_of(scope).error = failure.code or str(failure.status)
-        status, body = wording(failure)
+        exchange = exchange_of(scope)
+        exchange.error = failure.code or str(failure.status)
+        status, body = self.wording(f"/{exchange.api}/", scope["path"])(failure)
         return Response(
             encode_json(body),
             status,
             headers_of(failure),
             media_type="application/json",
         )
+
+    def wording(self, own: str, path: str) -> Wording:
+        for prefix, words in self.wordings:
+            if prefix == own:
+                return words
+        return next(words for prefix, words in self.wordings if path.startswith(prefix))
 
     async def service_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)

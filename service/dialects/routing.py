@@ -16,7 +16,7 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, llama_server, ollama, openai, seed
+from service.dialects import anthropic, llama_server, ollama, openai, seed, tgi
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
@@ -25,6 +25,7 @@ DIALECTS: Final[Sequence[Dialect]] = (
     ollama.DIALECT,
     anthropic.DIALECT,
     llama_server.DIALECT,
+    tgi.DIALECT,
 )
 HEADER: Final = b"x-llm-dialect"
 
@@ -35,6 +36,7 @@ WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     ("/api/chat/completions", openai.DIALECT.wording),
     ("/api/", ollama.DIALECT.wording),
     *[(path, llama_server.DIALECT.wording) for path in llama_server.ROOT_PATHS],
+    *[(path, tgi.DIALECT.wording) for path in tgi.ROOT_PATHS],
     ("", openai.DIALECT.wording),
 )
 
@@ -43,6 +45,7 @@ def routes() -> list[BaseRoute]:
     return [
         *anthropic.at_root,
         *openai.at_root,
+        *tgi.at_root,
         *ollama.at_root,
         *seed.at_root,
         *llama_server.at_root,

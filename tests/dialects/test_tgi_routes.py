@@ -1,0 +1,466 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.errors import (
+    ContextOverflow,
+    Draining,
+    EngineFailed,
+    InvalidRequest,
+    ModelLoadFailed,
+    Overloaded,
+    ServiceError,
+)
+from service.events import (
+    FinishReason,
+    Logprob,
+    PromptLogprobs,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprobs,
+    ToolCallDelta,
+)
+from service.settings import Settings
+from tests.dialects.fakes import FakeRuntime, Script, end, says
+
+EOS = TokenLogprobs(Logprob(2, b"</s>", -0.25))
+HELLO: Script = [
+    [TextDelta(0, "Hello", (TokenLogprobs(Logprob(5, b"Hello", -0.5)),), 1)],
+    [end(tokens=2, end_token=EOS)],
+]
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+CALL: Script = [
+    [ToolCallDelta(0, 0, id="call_1", name="add")],
+    [ToolCallDelta(0, 0, '{"a":')],
+    [ToolCallDelta(0, 0, "7}")],
+    [end(reason=FinishReason.TOOL_CALLS)],
+]
+
+
+def client(runtime: FakeRuntime | None = None, **settings: Any) -> TestClient:
+    app = create_app(Settings(**settings), (runtime or FakeRuntime(script=HELLO)).make)
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+
+
+def frames(text: str) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("path", ["/generate", "/tgi/generate"])
+def test_generate_answers_with_an_object(path: str) -> None:
+    with client() as http:
+        assert http.post(path, json={"inputs": "hi"}).json() == {"generated_text": "Hello"}
+
+
+@pytest.mark.parametrize("path", ["/", "/tgi", "/tgi/", "/hf/v1/completions", "/tgi/invocations"])
+def test_the_hosted_apis_paths_answer_with_an_array(path: str) -> None:
+    with client() as http:
+        response = http.post(path, json={"inputs": "hi"}, follow_redirects=False)
+
+    assert response.json() == [{"generated_text": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/generate_stream", {"inputs": "hi"}),
+        ("/", {"inputs": "hi", "stream": True}),
+        ("/tgi/", {"inputs": "hi", "stream": True}),
+    ],
+)
+def test_a_stream_ends_without_done(path: str, body: dict[str, Any]) -> None:
+    with client() as http:
+        response = http.post(path, json=body)
+
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-compute-type"] == "cpu"
+    assert response.headers["x-compute-characters"] == "2"
+    first, last = frames(response.text)
+    assert first["token"]["text"] == "Hello"
+    assert last["generated_text"] == "Hello"
+
+
+def test_the_header_that_names_the_dialect_leads_to_the_same_place() -> None:
+    with client() as http:
+        response = http.post("/", json={"inputs": "hi"}, headers={"X-LLM-Dialect": "tgi"})
+
+    assert response.json() == [{"generated_text": "Hello"}]
+
+
+def test_get_at_the_root_is_still_ollamas() -> None:
+    with client() as http:
+        assert http.get("/").text == "Ollama is running"
+
+
+def test_where_the_time_went_is_in_the_headers() -> None:
+    with client() as http:
+        headers = http.post("/generate", json={"inputs": "hi"}).headers
+
+    assert headers["x-queue-time"] == "250"
+    assert headers["x-inference-time"] == "750"
+    assert headers["x-time-per-token"] == "375"
+    assert headers["x-prompt-tokens"] == "7"
+    assert headers["x-generated-tokens"] == "2"
+    assert headers["x-compute-characters"] == "2"
+    assert float(headers["x-compute-time"]) >= 0
+    assert int(headers["x-total-time"]) >= 0
+    assert int(headers["x-validation-time"]) >= 0
+
+
+def test_parameters_without_effect_are_named_with_their_place() -> None:
+    body = {"inputs": "hi", "frob": 1, "parameters": {"watermark": True, "length_penalty": 1}}
+    with client() as http:
+        response = http.post("/generate", json=body)
+
+    assert response.headers["x-ignored-params"] == (
+        "frob, parameters.watermark, parameters.length_penalty"
+    )
+
+
+@pytest.mark.parametrize("path", ["/generate", "/generate_stream", "/", "/tgi/generate"])
+def test_what_is_wrong_with_a_request_is_a_422_in_tgis_shape(path: str) -> None:
+    body = {"inputs": "hi", "parameters": {"temperature": 0.0}}
+    with client() as http:
+        response = http.post(path, json=body)
+
+    assert response.status_code == 422
+    assert response.json() == {
+        "error": "Input validation error: `temperature` must be strictly positive",
+        "error_type": "validation",
+    }
+
+
+def test_a_prompt_and_answer_that_do_not_fit_together_are_refused() -> None:
+    runtime = FakeRuntime(script=HELLO)
+    with client(runtime) as http:
+        body = {"inputs": "hi", "parameters": {"max_new_tokens": 10_000_000}}
+        response = http.post("/generate", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["error"] == (
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. "
+        "Given: 7 `inputs` tokens and 10000000 `max_new_tokens`"
+    )
+    assert runtime.open == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "body"),
+    [
+        (Overloaded("full"), 429, ("Model is overloaded", "overloaded")),
+        (
+            ContextOverflow(3000, 2048, None),
+            422,
+            (
+                "Input validation error: `inputs` must have less than 2048 tokens. Given: 3000",
+                "validation",
+            ),
+        ),
+        (EngineFailed("it died"), 424, ("Request failed during generation: it died", "generation")),
+        (
+            ModelLoadFailed("too big"),
+            424,
+            ("Request failed during generation: too big", "generation"),
+        ),
+        (Draining("going down"), 503, ("going down", "healthcheck")),
+        (
+            InvalidRequest("The model's chat template cannot do it", param="messages"),
+            422,
+            ("Template error: The model's chat template cannot do it", "template_error"),
+        ),
+    ],
+)
+def test_each_failure_has_tgis_status_and_words(
+    error: ServiceError, status: int, body: tuple[str, str]
+) -> None:
+    with client(FakeRuntime(script=error)) as http:
+        response = http.post("/generate", json={"inputs": "hi"})
+
+    assert response.status_code == status
+    assert response.json() == {"error": body[0], "error_type": body[1]}
+    assert ("retry-after" in response.headers) == (status in (429, 503))
+
+
+def test_an_answer_that_breaks_before_it_is_sent_is_a_424() -> None:
+    script: Script = [[end(reason=FinishReason.ERROR, error="it died", code="engine_failed")]]
+    with client(FakeRuntime(script=script)) as http:
+        response = http.post("/generate", json={"inputs": "hi"})
+
+    assert response.status_code == 424
+
+
+def test_a_body_of_the_old_demo_server_gets_a_hint() -> None:
+    with client() as http:
+        response = http.post("/generate", json={"prompt": "hi"})
+
+    assert response.status_code == 422
+    assert "`prompt` is for /v1/completions" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/tgi/nothing", 404, "not_found"),
+        ("GET", "/generate", 405, "method_not_allowed"),
+        ("GET", "/tgi/generate", 405, "method_not_allowed"),
+    ],
+)
+def test_what_there_is_not_is_said_in_tgis_shape(
+    method: str, path: str, status: int, kind: str
+) -> None:
+    with client() as http:
+        response = http.request(method, path)
+
+    assert response.status_code == status
+    assert response.json()["error_type"] == kind
+
+
+def test_info_says_what_is_known() -> None:
+    with client() as http:
+        body = http.get("/info").json()
+        assert http.get("/tgi/info?model=demo").json() == body
+
+    assert body["model_id"] == "demo:latest"
+    assert body["max_total_tokens"] == 2048
+    assert body["max_input_tokens"] == 2047
+    assert body["max_concurrent_requests"] == 20
+    assert body["model_dtype"] == "Q8_0"
+    assert body["model_device_type"] == "cpu"
+    assert body["version"] == "3.3.6"
+
+
+def test_what_only_a_loaded_model_has_is_null_before() -> None:
+    with client(FakeRuntime(facts=None, state="unloaded")) as http:
+        body = http.get("/info").json()
+
+    assert body["max_total_tokens"] is None
+    assert body["model_device_type"] is None
+
+
+def test_health_is_empty_or_says_unhealthy() -> None:
+    with client() as http:
+        assert [http.get(f"/tgi{path}").content for path in ("/health", "/ping", "/")] == [b""] * 3
+    with client(FakeRuntime(able=False)) as http:
+        response = http.get("/tgi/health")
+
+    assert response.status_code == 503
+    assert response.json() == {"error": "unhealthy", "error_type": "healthcheck"}
+
+
+def test_models_are_listed() -> None:
+    with client() as http:
+        (model,) = http.get("/tgi/v1/models").json()["data"]
+
+    assert model == {
+        "id": "demo:latest",
+        "object": "model",
+        "created": 1_760_000_000,
+        "owned_by": "demo:latest",
+    }
+
+
+def test_googles_wrapping_has_the_texts_alone() -> None:
+    runtime = FakeRuntime(script=HELLO)
+    with client(runtime) as http:
+        body = {"instances": [{"inputs": "hi", "parameters": {"max_new_tokens": 5}}, CHAT]}
+        response = http.post("/vertex", json=body)
+
+    assert response.json() == {"predictions": ["Hello", "Hello"]}
+    assert runtime.requests[0].sampling.temperature == 1.0
+
+
+@pytest.mark.parametrize("instances", [None, [], [1], {}, [{}]])
+def test_a_wrapping_around_nothing_is_refused(instances: Any) -> None:
+    with client() as http:
+        assert http.post("/vertex", json={"instances": instances}).status_code == 422
+
+
+def test_a_chat_has_tgis_shape() -> None:
+    runtime = FakeRuntime(script=says("Hello", stop="END"))
+    with client(runtime) as http:
+        body = http.post(
+            "/tgi/v1/chat/completions", json={**CHAT, "model": "dummy", "stop": ["END"]}
+        ).json()
+
+    created = body.pop("created")
+    assert created > 1_700_000_000
+    assert body == {
+        "id": "",
+        "object": "chat.completion",
+        "model": "demo:latest",
+        "system_fingerprint": "3.3.6-native",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hello"},
+                "logprobs": None,
+                "finish_reason": "stop_sequence",
+            }
+        ],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
+    }
+    assert runtime.requests[0].sampling.include_stop
+
+
+def test_every_delta_of_a_chat_has_its_role() -> None:
+    script: Script = [[ReasoningDelta(0, "hm")], [TextDelta(0, "a")], [end()]]
+    body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    with client(FakeRuntime(script=script)) as http:
+        *chunks, usage, done = frames(http.post("/tgi/v1/chat/completions", json=body).text)
+
+    assert done == "[DONE]"
+    assert usage["choices"] == []
+    assert usage["usage"]["total_tokens"] == 10
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas == [
+        {"role": "assistant", "content": "", "reasoning": "hm", "reasoning_content": "hm"},
+        {"role": "assistant", "content": "a"},
+        {"role": "assistant", "content": ""},
+    ]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, None, "stop"]
+    assert all(chunk["usage"] is None for chunk in chunks)
+
+
+def test_every_part_of_a_call_has_its_id_and_type() -> None:
+    with client(FakeRuntime(script=CALL)) as http:
+        body = {**CHAT, "tools": [TOOL], "stream": True}
+        *chunks, _, _ = frames(http.post("/tgi/v1/chat/completions", json=body).text)
+        message = http.post("/tgi/v1/chat/completions", json={**CHAT, "tools": [TOOL]}).json()[
+            "choices"
+        ][0]["message"]
+
+    calls = [chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in chunks]
+    assert {(call["id"], call["type"], call["index"]) for call in calls} == {
+        ("call_1", "function", 0)
+    }
+    assert [call["function"] for call in calls] == [
+        {"name": "add", "arguments": ""},
+        {"name": None, "arguments": '{"a":'},
+        {"name": None, "arguments": "7}"},
+    ]
+    assert message["tool_calls"][0]["function"] == {
+        "description": None,
+        "name": "add",
+        "arguments": '{"a":7}',
+    }
+
+
+def test_a_grammar_and_tools_exclude_each_other() -> None:
+    body = {**CHAT, "tools": [TOOL], "response_format": {"type": "json_object"}}
+    with client() as http:
+        response = http.post("/tgi/v1/chat/completions", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["error_type"] == "tool_error"
+    assert "Grammar and tools are mutually exclusive" in response.json()["error"]
+
+
+def test_the_hubs_word_for_a_schema_is_understood() -> None:
+    runtime = FakeRuntime()
+    value = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    with client(runtime) as http:
+        for prefix in ("", "/tgi"):
+            body = {**CHAT, "response_format": {"type": "json_object", "value": value}}
+            assert http.post(f"{prefix}/v1/chat/completions", json=body).status_code == 200
+
+    assert [request.response_format.schema for request in runtime.requests] == [value, value]
+
+
+def test_completions_say_nothing_of_their_end_until_it_comes() -> None:
+    with client(FakeRuntime(script=says("a", "b"))) as http:
+        body = {"prompt": "hi", "stream": True}
+        *chunks, last, done = frames(http.post("/tgi/v1/completions", json=body).text)
+        whole = http.post("/tgi/v1/completions", json={"prompt": ["hi", "ho"]}).json()
+
+    assert done == "[DONE]"
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == ["", ""]
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["usage"]["completion_tokens"] == 2
+    assert [(c["index"], c["text"]) for c in whole["choices"]] == [(0, "ab"), (1, "ab")]
+    assert whole["usage"] == {"prompt_tokens": 14, "completion_tokens": 4, "total_tokens": 18}
+
+
+def test_completions_run_to_the_end_of_the_context_unless_asked() -> None:
+    runtime = FakeRuntime()
+    with client(runtime) as http:
+        http.post("/tgi/v1/completions", json={"prompt": "hi"})
+
+    assert runtime.requests[0].sampling.max_tokens is None
+    assert runtime.requests[0].dialect == "tgi"
+
+
+@pytest.mark.parametrize(
+    "body", [{"prompt": ["x"] * 5}, {"prompt": "x", "suffix": "y"}, {"prompt": "x", "echo": True}]
+)
+def test_what_tgis_completions_have_not_is_refused(body: dict[str, Any]) -> None:
+    with client() as http:
+        response = http.post("/tgi/v1/completions", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["error_type"] == "validation"
+
+
+def test_a_chat_that_breaks_says_so_in_the_stream() -> None:
+    script: Script = [
+        [TextDelta(0, "a")],
+        [end(reason=FinishReason.ERROR, error="it died", code="engine_failed")],
+    ]
+    with client(FakeRuntime(script=script)) as http:
+        body = {**CHAT, "stream": True}
+        *_, error, done = frames(http.post("/tgi/v1/chat/completions", json=body).text)
+
+    assert done == "[DONE]"
+    assert error["error"] == {
+        "message": "Request failed during generation: it died",
+        "http_status_code": 424,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [({"inputs": "x"}, list), (CHAT, dict), ({"prompt": "x"}, dict)],
+)
+def test_sagemakers_path_takes_whatever_is_in_the_body(body: dict[str, Any], kind: type) -> None:
+    with client() as http:
+        assert isinstance(http.post("/tgi/invocations", json=body).json(), kind)
+        assert http.post("/tgi/invocations", json={"x": 1}).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/tgi/tokenize"])
+def test_a_prompts_tokens_come_with_the_bytes_that_they_are(path: str) -> None:
+    with client() as http:
+        response = http.post(path, json={"inputs": "aé"})
+
+    assert response.json() == [
+        {"id": 97, "text": "a", "start": 0, "stop": 1},
+        {"id": 195, "text": "\ufffd", "start": 1, "stop": 2},
+        {"id": 169, "text": "\ufffd", "start": 2, "stop": 3},
+    ]
+
+
+def test_a_chats_tokens_come_with_the_text_that_it_was_rendered_to() -> None:
+    with client() as http:
+        body = http.post("/chat_tokenize", json=CHAT).json()
+
+    assert body["templated_text"] == "<user>hi"
+    assert len(body["tokenize_response"]) == 8
+
+
+def test_a_prompts_tokens_come_with_their_likelihood() -> None:
+    ids = [97, 98, 99, 100, 101, 102, 103]
+    scores = (None, *(TokenLogprobs(Logprob(id, bytes([id]), -1.0)) for id in ids[1:]))
+    script: Script = [[PromptLogprobs(0, scores)], *HELLO]
+    body = {"inputs": "hi", "parameters": {"decoder_input_details": True}}
+    with client(FakeRuntime(script=script)) as http:
+        details = http.post("/generate", json=body).json()["details"]
+
+    assert [entry["id"] for entry in details["prefill"]] == [0, 1, 2, 3, 4, 5, 6]
+    assert [entry["logprob"] for entry in details["prefill"]] == [None, *[-1.0] * 6]
+    assert details["tokens"][-1]["special"]
