@@ -12,16 +12,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.catalog.gguf import GgufError, Header, Omitted, read_header
+from service.catalog.gguf import (
+    TO_SHOW,
+    TO_SHOW_ALL,
+    GgufError,
+    Header,
+    Keeping,
+    Omitted,
+    Tensor,
+    read_header,
+)
 from tests.catalog.gguf_files import ARRAY, F32, METADATA, STRING, TENSORS, UINT64, gguf, text
 
 ROOT = Path(__file__).parents[2]
 
 
-def read(folder: Path, data: bytes) -> Header:
+def read(folder: Path, data: bytes, keeping: Keeping | None = None) -> Header:
     path = folder / "model.gguf"
     path.write_bytes(data)
-    return read_header(path)
+    return read_header(path) if keeping is None else read_header(path, keeping)
 
 
 def refused(folder: Path, data: bytes) -> str:
@@ -49,6 +58,37 @@ def test_vocabularies_are_stepped_over_and_small_arrays_of_numbers_kept(tmp_path
 
     assert header.metadata["tokenizer.ggml.tokens"] == Omitted(STRING, 4)
     assert header.metadata["llama.attention.head_count_kv"] == [8, 4]
+
+
+def test_who_wants_to_show_a_file_gets_its_lists_and_at_most_all_of_it(tmp_path: Path) -> None:
+    words = [f"token {number}" for number in range(1000)]
+    data = gguf({**METADATA, "general.languages": ["en", "de"], "tokenizer.ggml.tokens": words})
+    some, everything = read(tmp_path, data, TO_SHOW), read(tmp_path, data, TO_SHOW_ALL)
+
+    assert some.metadata["general.languages"] == ["en", "de"]
+    assert some.metadata["tokenizer.ggml.tokens"] == Omitted(STRING, 1000)
+    assert some.tensors == ()
+    assert everything.metadata["tokenizer.ggml.tokens"] == words
+    assert len(everything.tensors) == everything.tensor_count
+    assert {type(tensor) for tensor in everything.tensors} == {Tensor}
+
+
+def test_all_of_a_file_is_still_bounded(tmp_path: Path) -> None:
+    data = gguf({**METADATA, "words": ["x" * 1000] * 2000})
+    read(tmp_path, data, TO_SHOW_ALL)
+
+    with pytest.raises(GgufError, match="bytes of"):
+        read(tmp_path, data, Keeping(strings=2000, bytes=1_000_000))
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_mutation_of_what_is_shown_raises_anything_else(
+    tmp_path: Path, noise: bytes, at: int
+) -> None:
+    data = gguf({**METADATA, "general.languages": ["en", "de"]})
+    with contextlib.suppress(GgufError):
+        read(tmp_path, data[:at] + noise + data[at + len(noise) :], TO_SHOW_ALL)
 
 
 def test_a_version_2_header_reads_the_same(tmp_path: Path) -> None:
