@@ -20,10 +20,11 @@ import numpy.typing as npt
 from service.engine.constraint import Constraint, Hold
 from service.engine.llama_grammar import TOKEN_DATA, PrefixTable
 from service.engine.model import Ids, InvalidPrompt
-from service.engine.sampling import Stage, seed_of, stages
+from service.engine.sampling import Stage, seed_of, shortlist, stages
 from service.generation import Grammar, SamplingParams
 
 _BANNED = -math.inf
+_BLOCK = 256
 
 
 class Candidates:
@@ -40,6 +41,32 @@ class Candidates:
         self._data["id"] = self._ids
         self._data["logit"] = np.ctypeslib.as_array(logits, (self._n_vocab,))
         return llama.llama_token_data_array(self._pointer, self._n_vocab, -1, False)
+
+    def fill_best(self, context: Any, row: int, count: int, also: Ids) -> Any:
+        """Only the `count` likeliest, and a few more, and `also`: enough where nothing else counts.
+
+        The array of a whole vocabulary is some megabytes, which a step has just driven out of the
+        caches. Here the logits are read as they lie: the count-th largest of the blocks' maxima is
+        a bound that at least `count` tokens reach.
+        """
+        logits = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, row), (self._n_vocab,))
+        whole = self._n_vocab // _BLOCK * _BLOCK
+        blocks = logits[:whole].reshape(-1, _BLOCK)
+        maxima = blocks.max(axis=1)
+        if count > len(maxima) or np.isnan(maxima).any():
+            return self.fill(context, row)
+        bound = np.partition(maxima, len(maxima) - count)[len(maxima) - count]
+        # Few blocks reach it, so few are read a second time.
+        reaching = np.flatnonzero(maxima >= bound)
+        at = np.flatnonzero(blocks[reaching] >= bound)
+        best = reaching[at // _BLOCK] * _BLOCK + at % _BLOCK
+        if (rest := np.flatnonzero(logits[whole:] >= bound)).size:
+            best = np.concatenate([best, rest + whole])
+        if len(also):
+            best = np.union1d(best, also)
+        self._data["id"][: len(best)] = best
+        self._data["logit"][: len(best)] = logits[best]
+        return llama.llama_token_data_array(self._pointer, len(best), -1, False)
 
     def hold(self, grammar: Any, prefixes: PrefixTable, array: Any) -> npt.NDArray[np.bool_]:
         """Bans what `grammar` does; which tokens nothing has ruled out since `fill`."""
@@ -94,6 +121,12 @@ class LlamaSampler:
             self._add(_logit_bias(n_vocab, tuple(bans.items())))
         if sampling.allowed_token_ids:
             self._add(_only(n_vocab, sampling.allowed_token_ids))
+        biased = [*sampling.logit_bias, *(end_tokens if self._bans_end else ())]
+        self._biased = np.unique(np.array(biased, np.int32))
+        # How many candidates are enough for the chain; None: all are needed.
+        self._enough = shortlist(sampling)
+        if self._enough is not None:
+            self._enough += len(self._biased)
         for stage in stages(sampling, n_ctx, self.seed):
             sampler = _init(stage, vocab, n_vocab)
             if stage.sees_prompt:
@@ -103,9 +136,12 @@ class LlamaSampler:
 
     def sample(self, row: int) -> int:
         constraint = self._constraint
-        if constraint is None:
+        if constraint is None and self._enough is None:
             return int(llama.llama_sampler_sample(self._chain, self._context, row))
         token = self._pick(row)
+        if constraint is None:
+            llama.llama_sampler_accept(self._chain, token)
+            return token
         bound = constraint.hold is Hold.BOUND
         text = self._piece(token).decode("utf-8", "replace")
         if constraint.hold is Hold.UNDECIDED and not constraint.may_begin_opener(text):
@@ -141,7 +177,10 @@ class LlamaSampler:
         llama.llama_sampler_chain_add(self._chain, sampler)
 
     def _pick(self, row: int) -> int:
-        array = self._candidates.fill(self._context, row)
+        if self._enough is None:
+            array = self._candidates.fill(self._context, row)
+        else:
+            array = self._candidates.fill_best(self._context, row, self._enough, self._biased)
         return self._apply_chain(array)
 
     def _apply_chain(self, array: Any) -> int:

@@ -40,6 +40,21 @@ def takes_whole_distribution(sampling: SamplingParams) -> bool:
     return names == ["temp", "dist"] and not bans
 
 
+def shortlist(sampling: SamplingParams) -> int | None:
+    """How many of the likeliest tokens decide, whatever the others' logits; None: all have a say.
+
+    Biases are not counted: whoever makes the list has to add the tokens that have one.
+    """
+    if sampling.allowed_token_ids:
+        return None
+    names = [stage.name for stage in stages(sampling, n_ctx=1, seed=0)]
+    if names and names[0] == "logit_bias":
+        del names[0]
+    if names == ["greedy"]:
+        return 1
+    return sampling.top_k if names and names[0] == "top_k" else None
+
+
 def stages(sampling: SamplingParams, n_ctx: int, seed: int) -> list[Stage]:
     """The chain for one sequence. `n_ctx` bounds what "the whole answer" can mean."""
     chain = _penalties(sampling, n_ctx)
