@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -20,6 +21,10 @@ from service.generation import (
 from service.text.grammar import grammar_of
 from service.text.interpreter import Interpreter
 from service.text.template import ChatTemplate
+
+
+# Of the context, for an answer of which nobody said how long it may be.
+ROOM: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +107,10 @@ def without_oldest(chat: Chat, count: int) -> Chat:
 def droppable(chat: Chat) -> int:
     """How many messages may go at most."""
     return sum(message.role != "system" for message in chat.messages[:-1])
+
+
+def room_for(max_tokens: int | None, context_length: int) -> int:
+    """What an answer should have left where the prompt is cut: never more than half of the
+    context, for the prompt is what the answer is about."""
+    wanted = int(context_length * ROOM) if max_tokens is None else max_tokens
+    return max(1, min(wanted, context_length // 2))

@@ -37,6 +37,7 @@ from service.preparation import (
     prepare_chat,
     prepare_raw,
     rendered,
+    room_for,
     without_oldest,
 )
 from service.progress import Entry, Progress, RequestLog
@@ -387,17 +388,22 @@ class Runtime:
     async def _shortened(
         self, request: GenerationRequest, chat: Chat, overflow: ContextOverflow
     ) -> tuple[GenerationRequest, int]:
-        """Without as few of its oldest messages as make it fit, and the tokens that went."""
+        """Without as few of its oldest messages as leave room for an answer, or if that cannot be,
+        without all that may go; and the tokens that went."""
+        longest = overflow.context_length
+        target = longest - room_for(request.sampling.max_tokens, longest)
         fewest, most = 1, droppable(chat)
         fitting: tuple[Chat, int] | None = None
         while fewest <= most:
             count = (fewest + most) // 2
             candidate = without_oldest(chat, count)
             tokens = len((await self.tokenize(request.model, candidate)).tokens)
-            if tokens < overflow.context_length:
+            if tokens <= target:
                 fitting, most = (candidate, tokens), count - 1
             else:
                 fewest = count + 1
+                if tokens < longest and (fitting is None or fitting[1] > target):
+                    fitting = candidate, tokens
         if fitting is None:
             raise overflow
         shorter, tokens = fitting

@@ -114,7 +114,7 @@ async def test_a_conversation_too_long_loses_its_oldest_turns_where_it_may(tmp_p
         assert isinstance(await outcome(runtime.admit(whole)), ContextOverflow)
         async with aclosing(await runtime.admit(replace(whole, drop_messages=True))) as generation:
             assert generation.cut_tokens > 0
-            assert generation.prompt_tokens < 60
+            assert generation.prompt_tokens <= 45, "a quarter is left for the answer"
             lost = generation.cut_tokens + generation.prompt_tokens
             everything = await runtime.tokenize("", whole.input)  # type: ignore[arg-type]
             assert lost == len(everything.tokens), "what was cut is counted"

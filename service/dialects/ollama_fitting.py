@@ -10,19 +10,17 @@ Either way the answer says how much is missing, and `truncate: false` is a refus
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
 from service.dialects.ollama_request import Asked
 from service.errors import ContextOverflow
 from service.generation import Chat, GenerationRequest, Truncation
+from service.preparation import room_for
 
 if TYPE_CHECKING:
     from service.runtime import Generation
-
-# Of the context, for an answer of which nobody said how long it may be.
-ROOM: Final = 0.25
 
 
 async def fitted(
@@ -67,9 +65,3 @@ def essential(chat: Chat) -> Chat:
     *others, last = chat.messages
     system = [message for message in others if message.role == "system"]
     return replace(chat, messages=(*system, last))
-
-
-def room_for(max_tokens: int | None, context_length: int) -> int:
-    """Never more than half of the context: the prompt is what the answer is about."""
-    wanted = int(context_length * ROOM) if max_tokens is None else max_tokens
-    return max(1, min(wanted, context_length // 2))
