@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.dialects.answers import Answer
 from service.dialects.failures import Failure, of_finished
@@ -16,8 +16,12 @@ from service.dialects.llama_server_shapes import (
     encode_speed,
     worded,
 )
+from service.dialects.prompt_progress import encode_progress
 from service.events import Event, Finished, FinishReason, TextDelta, TokenLogprobs
 from service.generation import SamplingParams
+
+if TYPE_CHECKING:
+    from service.runtime import Progress
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,15 @@ class CompletionChunks:
         self.options = options
         self._texts: list[str] = []
         self._tokens = 0
+        self._news: list[bytes] = []
+
+    def tell(self, progress: Progress) -> None:
+        """To be sent with what is encoded next."""
+        chunk = {"index": 0, "content": "", "tokens": [], "stop": False}
+        self._news.append(sse(encode_json(chunk | encode_progress(progress))))
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        out: list[bytes] = []
+        out, self._news = self._news, []
         for event in events:
             if isinstance(event, TextDelta):
                 self._tokens += event.tokens

@@ -23,8 +23,9 @@ DEFAULTS: Final[dict[str, Any]] = {
     "min_p": 0.05,
     "repeat_last_n": 64,
 }
-# Accepted, and without effect on the text of an answer: any slot, any cache gives the same.
-HARMLESS: Final = frozenset(("cache_prompt", "id_slot"))
+# Accepted, and without effect: any slot, any cache gives the same text, and timings always come
+# with the last chunk.
+HARMLESS: Final = frozenset(("cache_prompt", "id_slot", "timings_per_token"))
 # They would constrain the answer, or are not text.
 REFUSED: Final = ("image_data", "multimodal_data")
 # Values that ask for nothing. The context is never shifted: an answer ends where it is full.
@@ -58,7 +59,8 @@ class Options:
     # n_predict 0: the prompt is computed and cached; the one token that was sampled is left out.
     prompt_only: bool = False
     response_fields: tuple[str, ...] = ()
-    timings: bool = False
+    # How far the prompt is, told in a stream.
+    progress: bool = False
     # (text, bias): each of its tokens gets it.
     word_biases: tuple[tuple[str, float], ...] = ()
 
@@ -116,7 +118,7 @@ def parse_completion(
         return_tokens,
         limit == 0,
         fields.strings("response_fields", most=64, longest=256),
-        fields.flag("timings_per_token"),
+        fields.flag("return_progress") and stream,
         words,
     )
 

@@ -11,6 +11,8 @@ from service.dialects.openai_shapes import encode_timings, finite
 from service.events import Finished, Logprob, TokenLogprobs
 from service.generation import SamplingParams
 
+NAME: Final = "llama-server"
+
 ERROR_TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",

@@ -7,6 +7,7 @@ fields that clients of vLLM and llama-server know.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
@@ -18,12 +19,15 @@ from service.dialects import responses
 from service.dialects.answers import collect
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
+from service.dialects.fields import Fields
 from service.dialects.openai_chat_encode import ChatChunks, encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
 from service.dialects.openai_completions_request import parse_completions
 from service.dialects.openai_embeddings import embeddings
+from service.dialects.openai_extras import parse_extras, without_effect
 from service.dialects.openai_shapes import Envelope, encode_error, fingerprint
+from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
     Answers,
     State,
@@ -38,6 +42,7 @@ from service.dialects.respond import (
 )
 from service.dialects.several import Several
 from service.generation import Chat, GenerationRequest
+from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
     from service.runtime import Generation, ModelStatus
@@ -47,12 +52,20 @@ async def chat_completions(request: Request[State]) -> Response:
     fields = await read_fields(request, "openai")
     options = parse_options(fields, request.state["settings"].reasoning_fields)
     wanted = parse_chat(fields, **identity(request))
+    progress = fields.flag("return_progress")
     tell_ignored(request, fields, HARMLESS)
+    if progress and not wanted.stream:
+        exchange_of(request.scope).ignored.append("return_progress")
     generation = await admitted(request, wanted)
+    tell_extras(request, fields, generation)
     envelope = envelope_of("chatcmpl", wanted, generation)
     if wanted.stream:
         chunks = ChatChunks(envelope, options, generation.prompt_tokens, wanted.n)
-        return Stream(generation, chunks, request)
+        answers: Answers = generation
+        if progress:
+            look = partial(request.state["runtime"].progress, wanted.id)
+            answers = Watched(generation, look, chunks.tell)
+        return Stream(answers, chunks, request)
     events = await gathered(request, generation)
     return json(encode_chat(envelope, collect(events), options), events)
 
@@ -73,11 +86,21 @@ async def completions(request: Request[State]) -> Response:
         window = settings.parallel_slots
         answers = several = Several(wanted, lambda each: admitted(request, each), window)
         first = await several.start()
+    tell_extras(request, fields, first)
+    if "think" in fields:
+        # Nobody thinks in the middle of a text.
+        exchange_of(request.scope).ignored.append("think")
     envelope = envelope_of("cmpl", wanted[0], first)
     if wanted[0].stream:
         return Stream(answers, CompletionChunks(envelope, options), request)
     events = await gathered(request, answers)
     return json(encode_completions(envelope, collect(events), options), events)
+
+
+def tell_extras(request: Request[State], fields: Fields, generation: Generation) -> None:
+    settings = request.state["settings"]
+    names = without_effect(parse_extras(fields), generation.facts, settings)
+    exchange_of(request.scope).ignored += names
 
 
 async def count_tokens(request: Request[State]) -> Response:

@@ -8,7 +8,7 @@ a call's first part has id, type and name, its later parts have none of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.dialects.answers import Answer, total_usage
 from service.dialects.failures import Failure, of_finished
@@ -23,6 +23,7 @@ from service.dialects.openai_shapes import (
     encode_timings,
     encode_usage,
 )
+from service.dialects.prompt_progress import encode_progress
 from service.dialects.thoughts import InlineThoughts
 from service.events import (
     Delta,
@@ -36,6 +37,9 @@ from service.events import (
     Usage,
 )
 from service.generation import ToolCall
+
+if TYPE_CHECKING:
+    from service.runtime import Progress
 
 
 def encode_chat(envelope: Envelope, answers: Sequence[Answer], options: Options) -> dict[str, Any]:
@@ -106,12 +110,18 @@ class ChatChunks:
         self._prompt_tokens = prompt_tokens
         self._tokens = 0
         self._inline = InlineThoughts() if options.raw_reasoning else None
+        self._news: list[bytes] = []
+
+    def tell(self, progress: Progress) -> None:
+        """To be sent with what is encoded next."""
+        said = encode_json(encode_progress(progress))
+        self._news.append(b'%b,"choices":[],%b%b' % (self._head, said[1:-1], self._tail))
 
     def encode(self, events: Sequence[Event]) -> bytes:
         if self._inline is not None:
             events = self._inline.feed(events)
         short = not self.options.continuous_usage
-        chunks: list[bytes] = []
+        chunks, self._news = self._news, []
         for event in events:
             if isinstance(event, PromptLogprobs):
                 continue

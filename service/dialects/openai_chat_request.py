@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from service.dialects.fields import Fields
 from service.dialects.formats import parse_format
+from service.dialects.openai_extras import parse_extras
 from service.dialects.openai_messages import parse_messages
 from service.dialects.openai_tools import parse_tools
 from service.dialects.sampling import parse_sampling, top_logprobs
@@ -54,6 +55,7 @@ def parse_chat(
 ) -> GenerationRequest:
     refuse_templates(fields)
     tools, choice = parse_tools(fields)
+    extras = parse_extras(fields)
     shape = parse_format(fields)
     if shape.kind != "text" and choice.mode in ("required", "named"):
         raise fields.bad("tool_choice", "cannot be forced together with a response format")
@@ -65,8 +67,13 @@ def parse_chat(
     elif logprobs is None:
         logprobs = 0
     thinking, effort, variables = parse_thinking(fields)
+    if thinking is None and effort is None:
+        thinking, effort = extras.thinking, extras.effort
     limit = fields.integer("max_completion_tokens", low=1, high=2**31 - 1)
     older_limit = fields.integer("max_tokens", low=1, high=2**31 - 1)
+    given: dict[str, Any] = {**extras.sampling, "logprobs": logprobs}
+    if limit is not None or older_limit is not None:
+        given["max_tokens"] = older_limit if limit is None else limit
     stream = fields.flag("stream")
     return GenerationRequest(
         id=id,
@@ -83,16 +90,12 @@ def parse_chat(
         arrived=arrived,
         dialect=dialect,
         endpoint=endpoint,
-        sampling=parse_sampling(
-            fields,
-            max_tokens=older_limit if limit is None else limit,
-            logprobs=logprobs,
-            prompt_logprobs=prompt_logprobs(fields, stream),
-        ),
+        sampling=parse_sampling(fields, **given, prompt_logprobs=prompt_logprobs(fields, stream)),
         response_format=shape,
         n=fields.integer("n", low=1, high=MAX_ANSWERS) or 1,
         stream=stream,
         timeout=timeout,
+        keep_alive=extras.keep_alive,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from service.dialects.fields import Fields, integer
 from service.dialects.formats import parse_format
 from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
+from service.dialects.openai_extras import parse_extras
 from service.dialects.sampling import MAX_TOP, parse_sampling
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
@@ -51,9 +52,13 @@ def parse_completions(
     logprobs = options.logprobs
     asked_prompt = prompt_logprobs(fields, stream)
     ranked = options.best_of > options.n
+    extras = parse_extras(fields)
+    given: dict[str, Any] = {"max_tokens": default_max_tokens, **extras.sampling}
+    if limit is not None:
+        given["max_tokens"] = max(limit, 1)
     sampling = parse_sampling(
         fields,
-        max_tokens=default_max_tokens if limit is None else max(limit, 1),
+        **given,
         logprobs=0 if ranked and logprobs is None else logprobs,
         prompt_logprobs=logprobs if options.echoes[0] and asked_prompt is None else asked_prompt,
     )
@@ -73,6 +78,7 @@ def parse_completions(
             n=options.best_of,
             stream=stream,
             timeout=timeout,
+            keep_alive=extras.keep_alive,
         )
         for number, prompt in enumerate(prompts)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -98,5 +99,5 @@ def encode_vector(vector: bytes, as_base64: bool = False) -> str | list[float]:
 
 
 def floats(vector: bytes) -> list[float]:
-    # The engine's machine is this one, and no machine that llama.cpp runs on is big endian.
-    return memoryview(vector).cast("f").tolist()
+    # The engine's machine is this one: its order of bytes is ours.
+    return array("f", vector).tolist()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service.dialects.fields import Fields
-from service.dialects.formats import response_format
+from service.dialects.formats import parse_format, response_format
 from service.dialects.openai_chat_request import EFFORTS, parse_thinking, refuse_templates
+from service.dialects.openai_extras import parse_extras, parse_think
 from service.dialects.openai_tools import MAX_TOOLS, choose, parse_function
 from service.dialects.responses_items import parse_input
 from service.dialects.sampling import parse_sampling, top_logprobs
@@ -55,14 +56,14 @@ def parse_response_request(
         if fields.get(key):
             raise fields.bad(key, reason)
     chat, conversation = parse_response_chat(fields, history)
+    extras = parse_extras(fields)
     shape = parse_shape(fields)
     if shape.kind != "text" and chat.tool_choice.mode in ("required", "named"):
         raise fields.bad("tool_choice", "cannot be forced together with a text format")
-    sampling = parse_sampling(
-        fields,
-        max_tokens=fields.integer("max_output_tokens", low=1, high=2**31 - 1),
-        logprobs=parse_logprobs(fields),
-    )
+    limit = fields.integer("max_output_tokens", low=1, high=2**31 - 1)
+    longest = {} if limit is None else {"max_tokens": limit}
+    given = {**extras.sampling, **longest}
+    sampling = parse_sampling(fields, **given, logprobs=parse_logprobs(fields))
     truncation = fields.choice("truncation", ("auto", "disabled")) or "disabled"
     reasoning = fields.object("reasoning") or Fields({}, "reasoning")
     request = GenerationRequest(
@@ -77,6 +78,7 @@ def parse_response_request(
         stream=fields.flag("stream"),
         timeout=timeout,
         drop_messages=truncation == "auto",
+        keep_alive=extras.keep_alive,
     )
     summary = reasoning.choice("summary", ("auto", "concise", "detailed", "none"))
     echo = {
@@ -111,6 +113,8 @@ def parse_response_chat(fields: Fields, history: History) -> tuple[Chat, tuple[M
     instructions = fields.text("instructions")
     system = (Message("system", instructions),) if instructions else ()
     thinking, effort, variables = parse_thinking(fields)
+    if thinking is None and effort is None:
+        thinking, effort = parse_think(fields)
     reasoning = fields.object("reasoning")
     told = reasoning.choice("effort", EFFORTS) if reasoning is not None else None
     if told is not None:
@@ -143,9 +147,10 @@ def parse_tools(fields: Fields) -> tuple[tuple[Tool, ...], ToolChoice]:
 
 
 def parse_shape(fields: Fields) -> ResponseFormat:
+    """text.format; and where there is none, what other APIs call it."""
     text = fields.object("text")
     shape = text.object("format") if text is not None else None
-    return ResponseFormat() if shape is None else response_format(shape)
+    return parse_format(fields) if shape is None else response_format(shape)
 
 
 def parse_logprobs(fields: Fields) -> int | None:

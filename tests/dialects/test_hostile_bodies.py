@@ -89,7 +89,7 @@ def specific() -> Iterator[dict[str, Any]]:
     yield {"grammar": "root ::= nothing"}
     yield {"grammar": 'root ::= ("a"*)*'}
     yield {"grammar": "not a grammar"}
-    yield {"guided_regex": "(a+)+$"}
+    yield {"guided_regex": ["(a+)+$"]}
     yield {"guided_json": "[" * 100_000}
     yield {"json_schema": {"description": "x" * 100_000}}
     yield {"chat_template": "{% for a in range(10**9) %}{% endfor %}"}
@@ -123,7 +123,7 @@ def corpus() -> list[tuple[str, bytes]]:
     bodies += [(TEXT, json.dumps({"prompt": prompt}).encode()) for prompt in prompts]
     bodies += [
         (TEXT, json.dumps({"prompt": "x", **body}).encode())
-        for body in ({"suffix": "y"}, {"best_of": 0}, {"logprobs": 1000}, {"echo": "yes"})
+        for body in ({"suffix": 1}, {"best_of": 0}, {"logprobs": 1000}, {"echo": "yes"})
     ]
     return bodies
 

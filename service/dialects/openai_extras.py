@@ -1,0 +1,76 @@
+"""What clients of Ollama and llama-server add to OpenAI's requests, read under their names. Pure.
+
+OpenAI's own names come first where both are there. What a model would have to be loaded anew for
+is compared with how it is loaded, and reported where it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from service.dialects.fields import Fields
+from service.dialects.ollama_durations import parse_keep_alive
+from service.dialects.ollama_options import LOADING, floats, integers, stops, typed, unmet
+from service.facts import ModelFacts
+from service.settings import Settings
+
+LEVELS: Final = ("low", "medium", "high", "max")
+
+
+@dataclass(frozen=True)
+class Extras:
+    """`sampling` has only what was said. `loading` is what the model should be loaded with;
+    `ignored` has no effect here."""
+
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    num_ctx: int | None = None
+    ignored: tuple[str, ...] = ()
+    keep_alive: float | None = None
+    thinking: bool | None = None
+    effort: str | None = None
+
+
+def parse_extras(fields: Fields) -> Extras:
+    thinking, effort = parse_think(fields)
+    sampling: dict[str, Any] = {}
+    loading: dict[str, Any] = {}
+    ignored: list[str] = []
+    if (options := fields.object("options")) is not None:
+        sampling = integers(options) | floats(options)
+        if stop := stops(options):
+            sampling["stop"] = stop
+        loading = {
+            key: typed(options, key, type) for key, type in LOADING.items() if key in options
+        }
+        ignored = [options.name(key) for key in options.unread()]
+    limit = fields.integer("n_predict", low=-2, high=2**31 - 1)
+    if limit is not None and limit > 0:
+        sampling["max_tokens"] = limit
+    return Extras(
+        {key: value for key, value in sampling.items() if value is not None},
+        loading,
+        fields.integer("num_ctx", low=1, high=2**31 - 1),
+        tuple(ignored),
+        parse_keep_alive(fields),
+        thinking,
+        effort,
+    )
+
+
+def parse_think(fields: Fields) -> tuple[bool | None, str | None]:
+    value = fields.get("think")
+    if value is None or isinstance(value, bool):
+        return value, None
+    if value not in LEVELS:
+        raise fields.bad("think", f"must be true, false, or one of {', '.join(LEVELS)}")
+    return True, value
+
+
+def without_effect(extras: Extras, facts: ModelFacts, settings: Settings) -> list[str]:
+    """A context of at least the size that was asked for has its effect."""
+    small = extras.num_ctx is not None and extras.num_ctx > facts.n_ctx_seq
+    own = ["num_ctx"] if small else []
+    return [*own, *extras.ignored, *unmet(extras.loading, facts, settings)]
