@@ -51,7 +51,12 @@ MODEL_DIRS: Final = (Path("models"),)
 START_SECONDS: Final = 0.5
 CORS_HEADERS: Final = (
     "Authorization Content-Type User-Agent Accept X-Requested-With OpenAI-Beta x-api-key "
-    "X-Request-Id X-Request-Timeout"
+    "X-Request-Id X-Request-Timeout X-LLM-Dialect "
+    "anthropic-version anthropic-beta anthropic-dangerous-direct-browser-access "
+    # Of the official clients, in a browser as anywhere.
+    "x-stainless-arch x-stainless-helper-method x-stainless-lang x-stainless-os "
+    "x-stainless-package-version x-stainless-retry-count x-stainless-runtime "
+    "x-stainless-runtime-version x-stainless-timeout"
 ).split()
 
 
@@ -109,7 +114,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
             Middleware(
                 CORSMiddleware,
                 settings.cors_origins,
-                allow_methods=("GET", "POST"),
+                allow_methods=("GET", "POST", "DELETE"),
                 allow_headers=CORS_HEADERS,
             )
         )

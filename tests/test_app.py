@@ -61,6 +61,17 @@ def test_an_origin_that_is_listed_may() -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
+def test_the_official_clients_may_send_their_headers_from_a_browser() -> None:
+    asked = "anthropic-version, x-stainless-lang, x-stainless-timeout, x-api-key"
+    wanted = {**PREFLIGHT, "Access-Control-Request-Headers": asked}
+    with client(cors_origins=(ORIGIN,)) as http:
+        preflight = http.options("/v1/messages", headers={"Origin": ORIGIN, **wanted})
+        forgetting = {**wanted, "Access-Control-Request-Method": "DELETE"}
+        deleting = http.options("/v1/responses/resp_1", headers={"Origin": ORIGIN, **forgetting})
+
+    assert (preflight.status_code, deleting.status_code) == (200, 200)
+
+
 @pytest.mark.parametrize("origin", ["https://chat.example.evil", "http://chat.example", "null"])
 def test_an_origin_that_only_looks_like_it_may_not(origin: str) -> None:
     with client(cors_origins=(ORIGIN,)) as http:

@@ -44,7 +44,7 @@ async def messages(request: Request[State]) -> Response:
     tell_ignored(request, fields, HARMLESS)
     generation = await admitted(request, wanted)
     able = request.state["runtime"].capabilities(generation.card)
-    exchange_of(request.scope).ignored += unheeded(fields, can_think="thinking" in able)
+    exchange_of(request.scope).ignored += unheeded(fields, able)
     envelope = Envelope(
         id=f"msg_{wanted.id}",
         model=wanted.model or generation.model,

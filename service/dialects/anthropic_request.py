@@ -109,15 +109,17 @@ def parse_shape(fields: Fields) -> ResponseFormat:
     return schema(given, "schema")
 
 
-def unheeded(fields: Fields, can_think: bool) -> list[str]:
+def unheeded(fields: Fields, able: frozenset[str]) -> list[str]:
     """What was read, and yet has no effect here."""
     names = []
     given = fields.object("thinking")
-    if given is not None and parse_thinking(fields)[0] and not can_think:
+    if given is not None and parse_thinking(fields)[0] and "thinking" not in able:
         names.append("thinking")
     elif given is not None and "budget_tokens" in given:
         # Thoughts end when the model ends them, or with the answer's own limit.
         names.append("thinking.budget_tokens")
+    if fields.get("tools") and "tools" not in able:
+        names.append("tools")
     for tool in fields.objects("tools"):
         names += [tool.name(key) for key in ("input_examples", "defer_loading") if tool.get(key)]
     if dropped_bookkeeping(fields):

@@ -25,7 +25,7 @@ from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_opt
 from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
 from service.dialects.openai_completions_request import parse_completions
 from service.dialects.openai_embeddings import embeddings
-from service.dialects.openai_extras import parse_extras, without_effect
+from service.dialects.openai_extras import beyond, parse_extras, without_effect
 from service.dialects.openai_shapes import Envelope, encode_error, fingerprint
 from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
@@ -57,7 +57,7 @@ async def chat_completions(request: Request[State]) -> Response:
     if progress and not wanted.stream:
         exchange_of(request.scope).ignored.append("return_progress")
     generation = await admitted(request, wanted)
-    tell_extras(request, fields, generation)
+    tell_extras(request, fields, generation, wanted)
     envelope = envelope_of("chatcmpl", wanted, generation)
     if wanted.stream:
         chunks = ChatChunks(envelope, options, generation.prompt_tokens, wanted.n)
@@ -86,7 +86,7 @@ async def completions(request: Request[State]) -> Response:
         window = settings.parallel_slots
         answers = several = Several(wanted, lambda each: admitted(request, each), window)
         first = await several.start()
-    tell_extras(request, fields, first)
+    tell_extras(request, fields, first, wanted[0])
     if "think" in fields:
         # Nobody thinks in the middle of a text.
         exchange_of(request.scope).ignored.append("think")
@@ -97,9 +97,13 @@ async def completions(request: Request[State]) -> Response:
     return json(encode_completions(envelope, collect(events), options), events)
 
 
-def tell_extras(request: Request[State], fields: Fields, generation: Generation) -> None:
+def tell_extras(
+    request: Request[State], fields: Fields, generation: Generation, wanted: GenerationRequest
+) -> None:
     settings = request.state["settings"]
     names = without_effect(parse_extras(fields), generation.facts, settings)
+    able = request.state["runtime"].capabilities(generation.card)
+    names += [name for name in beyond(wanted.input, able) if name in fields]
     exchange_of(request.scope).ignored += names
 
 

@@ -55,6 +55,8 @@ def parse_chat(
 ) -> GenerationRequest:
     refuse_templates(fields)
     tools, choice = parse_tools(fields)
+    # function_call has room for one.
+    parallel = fields.flag("parallel_tool_calls", True) and not is_legacy(fields)
     extras = parse_extras(fields)
     shape = parse_format(fields)
     if shape.kind != "text" and choice.mode in ("required", "named"):
@@ -82,7 +84,7 @@ def parse_chat(
             messages=parse_messages(fields),
             tools=tools,
             tool_choice=choice,
-            parallel_tool_calls=fields.flag("parallel_tool_calls", True),
+            parallel_tool_calls=parallel,
             enable_thinking=thinking,
             reasoning_effort=effort,
             template_variables=variables,
@@ -97,6 +99,10 @@ def parse_chat(
         timeout=timeout,
         keep_alive=extras.keep_alive,
     )
+
+
+def is_legacy(fields: Fields) -> bool:
+    return "functions" in fields and "tools" not in fields
 
 
 def prompt_logprobs(fields: Fields, stream: bool) -> int | None:
@@ -125,7 +131,7 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
         continuous_usage=continuous,
         reasoning_fields=names,
         raw_reasoning=raw,
-        legacy_functions="functions" in fields and "tools" not in fields,
+        legacy_functions=is_legacy(fields),
         token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
         timings=fields.flag("timings_per_token"),
     )

@@ -14,6 +14,7 @@ from service.dialects.fields import Fields
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_options import LOADING, floats, integers, stops, typed, unmet
 from service.facts import ModelFacts
+from service.generation import Chat
 from service.settings import Settings
 
 LEVELS: Final = ("low", "medium", "high", "max")
@@ -67,6 +68,19 @@ def parse_think(fields: Fields) -> tuple[bool | None, str | None]:
     if value not in LEVELS:
         raise fields.bad("think", f"must be true, false, or one of {', '.join(LEVELS)}")
     return True, value
+
+
+def beyond(input: object, able: frozenset[str]) -> list[str]:
+    """The names under which a chat asks for what the model has no words for. To demand a call of
+    it is refused; to offer tools, or to ask for thoughts, changes nothing."""
+    names: list[str] = []
+    if not isinstance(input, Chat):
+        return names
+    if input.tools and input.tool_choice.mode != "none" and "tools" not in able:
+        names += ("tools", "functions")
+    if input.enable_thinking and "thinking" not in able:
+        names += ("thinking", "think", "reasoning", "reasoning_effort")
+    return names
 
 
 def without_effect(extras: Extras, facts: ModelFacts, settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects.openai_extras import parse_extras, without_effect
+from service.dialects.openai_extras import beyond, parse_extras, without_effect
 from service.dialects.opening import Opening
 from service.dialects.respond import (
     State,
@@ -47,6 +47,8 @@ async def create(request: Request[State]) -> Response:
     exchange_of(request.scope).ignored += unheeded(fields)
     generation = await admitted(request, wanted)
     idle = without_effect(parse_extras(fields), generation.facts, request.state["settings"])
+    able = request.state["runtime"].capabilities(generation.card)
+    idle += [name for name in beyond(wanted.input, able) if name in fields]
     exchange_of(request.scope).ignored += idle
     model = wanted.model or generation.model
     envelope = Envelope(f"resp_{wanted.id}", int(time.time()), model, asked)

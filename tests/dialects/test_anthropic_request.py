@@ -229,13 +229,17 @@ def test_the_rest_of_the_parameters_arrive() -> None:
     ],
 )  # fmt: skip
 def test_what_is_read_without_effect_is_known(wire: dict[str, Any], names: list[str]) -> None:
-    assert unheeded(Fields(wire), can_think=False) == names
+    assert unheeded(Fields(wire), frozenset({"tools"})) == names
 
 
 def test_a_budget_of_thoughts_is_reported_where_the_model_thinks() -> None:
     wire = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
 
-    assert unheeded(Fields(wire), can_think=True) == ["thinking.budget_tokens"]
+    assert unheeded(Fields(wire), frozenset({"thinking"})) == ["thinking.budget_tokens"]
+
+
+def test_tools_that_a_model_has_no_words_for_are_reported() -> None:
+    assert unheeded(Fields({"tools": [ADD]}), frozenset()) == ["tools"]
 
 
 json = st.recursive(

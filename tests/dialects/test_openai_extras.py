@@ -105,3 +105,31 @@ def test_a_parameter_of_the_wrong_place_is_known() -> None:
     with pytest.raises(InvalidRequest):
         parse_extras(Fields({"think": 1}))
     assert without_effect(Extras(ignored=("a",)), FACTS, Settings()) == ["a"]
+
+
+def test_what_a_model_has_no_words_for_is_reported() -> None:
+    function = {"name": "f", "parameters": {"type": "object"}}
+    tools = [{"type": "function", "function": function}]
+    runtime = FakeRuntime(able_to=frozenset({"completion"}))
+    with client(runtime) as http:
+        chat = http.post(
+            "/v1/chat/completions", json={**CHAT, "tools": tools, "reasoning_effort": "low"}
+        )
+        older = http.post("/v1/chat/completions", json={**CHAT, "functions": [function]})
+        response = http.post(
+            "/v1/responses", json={"input": "hi", "tools": tools, "reasoning": {"effort": "low"}}
+        )
+
+    ignored = [answer.headers["x-ignored-params"] for answer in (chat, older, response)]
+    assert ignored == ["tools, reasoning_effort", "functions", "tools, reasoning"]
+
+
+def test_an_older_client_gets_one_call_and_no_other_is_lost() -> None:
+    runtime = FakeRuntime()
+    function = {"name": "f", "parameters": {"type": "object"}}
+    with client(runtime) as http:
+        http.post("/v1/chat/completions", json={**CHAT, "functions": [function]})
+
+    (request,) = runtime.requests
+    assert isinstance(request.input, Chat)
+    assert request.input.parallel_tool_calls is False
