@@ -197,6 +197,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Length of a /v1/completions answer that asked for none, in tokens.",
     )
+    dev_routes: bool = Field(
+        default=False,
+        description="Serve the routes that vLLM has in development only: /sleep, /wake_up, "
+        "/is_sleeping, /abort_requests. Whoever can ask can then stop what others use.",
+    )
 
     # What it says of itself
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = (

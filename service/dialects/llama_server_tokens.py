@@ -12,7 +12,7 @@ from service.dialects.llama_server_request import parse_element
 from service.dialects.llama_server_shapes import NAME, encode_piece
 from service.dialects.openai_chat_request import HARMLESS, parse_chat
 from service.dialects.openai_completions_request import parse_prompts
-from service.dialects.openai_embeddings import MAX_INPUTS, floats, parse_truncation
+from service.dialects.openai_embeddings import MAX_INPUTS, floats
 from service.dialects.respond import (
     State,
     embedded,
@@ -24,6 +24,7 @@ from service.dialects.respond import (
     tokenized,
     unless_gone,
 )
+from service.dialects.sampling import parse_truncation
 from service.generation import Chat, EmbeddingRequest, Text
 from service.telemetry.http import exchange_of
 

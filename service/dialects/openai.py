@@ -7,6 +7,7 @@ fields that clients of vLLM and llama-server know.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,9 +21,10 @@ from service.dialects.answers import collect
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
-from service.dialects.openai_chat_encode import ChatChunks, encode_chat
+from service.dialects.manner import OPENAI, Manner, identified
+from service.dialects.openai_chat_encode import encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
-from service.dialects.openai_completions_encode import CompletionChunks, encode_completions
+from service.dialects.openai_completions_encode import encode_completions
 from service.dialects.openai_completions_request import parse_completions
 from service.dialects.openai_embeddings import embeddings
 from service.dialects.openai_extras import beyond, parse_extras, without_effect
@@ -37,6 +39,7 @@ from service.dialects.respond import (
     identity,
     json,
     read_fields,
+    tell_cut,
     tell_ignored,
     tokenized,
 )
@@ -49,9 +52,13 @@ if TYPE_CHECKING:
 
 
 async def chat_completions(request: Request[State]) -> Response:
-    fields = await read_fields(request, "openai")
-    options = parse_options(fields, request.state["settings"].reasoning_fields)
-    wanted = parse_chat(fields, **identity(request))
+    return await chat(request, await read_fields(request, "openai"))
+
+
+async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI) -> Response:
+    names = manner.reasoning_fields or request.state["settings"].reasoning_fields
+    options = parse_options(fields, names)
+    wanted = parse_chat(fields, **identified(request, fields), dialect=manner.name)
     progress = fields.flag("return_progress")
     tell_ignored(request, fields, HARMLESS)
     if progress and not wanted.stream:
@@ -60,31 +67,48 @@ async def chat_completions(request: Request[State]) -> Response:
     tell_extras(request, fields, generation, wanted)
     envelope = envelope_of("chatcmpl", wanted, generation)
     if wanted.stream:
-        chunks = ChatChunks(envelope, options, generation.prompt_tokens, wanted.n)
+        chunks = manner.chat_chunks(
+            envelope, options, generation.prompt_tokens, wanted.n, generation.prompt_ids
+        )
         answers: Answers = generation
         if progress:
             look = partial(request.state["runtime"].progress, wanted.id)
             answers = Watched(generation, look, chunks.tell)
-        return Stream(answers, chunks, request)
+        return tell_cut(Stream(answers, chunks, request), generation.cut_tokens)
     events = await gathered(request, generation)
-    return json(encode_chat(envelope, collect(events), options), events)
+    found = collect(events)
+    body = encode_chat(envelope, found, options, generation.prompt_ids)
+    return tell_cut(json(manner.finished(body, found), events), generation.cut_tokens)
 
 
 async def completions(request: Request[State]) -> Response:
-    fields = await read_fields(request, "openai")
+    return await complete(request, await read_fields(request, "openai"))
+
+
+async def complete(request: Request[State], fields: Fields, manner: Manner = OPENAI) -> Response:
     settings = request.state["settings"]
     wanted, options = parse_completions(
         fields,
         default_max_tokens=settings.completions_default_max_tokens,
-        **identity(request),
+        dialect=manner.name,
+        **identified(request, fields),
     )
     tell_ignored(request, fields, HARMLESS)
+    numbers = {each.id: number for number, each in enumerate(wanted)}
+    prompt_ids: dict[int, Sequence[int]] = {}
+    cut: list[int] = []
+
+    async def admit(each: GenerationRequest) -> Generation:
+        generation = await admitted(request, each)
+        prompt_ids[numbers[each.id]] = generation.prompt_ids
+        cut.append(generation.cut_tokens)
+        return generation
+
     answers: Answers
     if len(wanted) == 1:
-        answers = first = await admitted(request, wanted[0])
+        answers = first = await admit(wanted[0])
     else:
-        window = settings.parallel_slots
-        answers = several = Several(wanted, lambda each: admitted(request, each), window)
+        answers = several = Several(wanted, admit, settings.parallel_slots)
         first = await several.start()
     tell_extras(request, fields, first, wanted[0])
     if "think" in fields:
@@ -92,9 +116,12 @@ async def completions(request: Request[State]) -> Response:
         exchange_of(request.scope).ignored.append("think")
     envelope = envelope_of("cmpl", wanted[0], first)
     if wanted[0].stream:
-        return Stream(answers, CompletionChunks(envelope, options), request)
+        chunks = manner.completion_chunks(envelope, options, prompt_ids)
+        return tell_cut(Stream(answers, chunks, request), sum(cut))
     events = await gathered(request, answers)
-    return json(encode_completions(envelope, collect(events), options), events)
+    found = collect(events)
+    body = encode_completions(envelope, found, options, prompt_ids)
+    return tell_cut(json(manner.finished(body, found), events), sum(cut))
 
 
 def tell_extras(

@@ -42,7 +42,12 @@ if TYPE_CHECKING:
     from service.runtime import Progress
 
 
-def encode_chat(envelope: Envelope, answers: Sequence[Answer], options: Options) -> dict[str, Any]:
+def encode_chat(
+    envelope: Envelope,
+    answers: Sequence[Answer],
+    options: Options,
+    prompt_ids: Sequence[int] = (),
+) -> dict[str, Any]:
     ends = [answer.finished for answer in answers if answer.finished is not None]
     body = envelope.fields("chat.completion")
     body["choices"] = [encode_choice(answer, options) for answer in answers]
@@ -50,6 +55,8 @@ def encode_chat(envelope: Envelope, answers: Sequence[Answer], options: Options)
     prompt = next((a.prompt_logprobs for a in answers if a.prompt_logprobs is not None), None)
     if prompt is not None:
         body["prompt_logprobs"] = encode_prompt_logprobs(prompt)
+    if options.token_ids:
+        body["prompt_token_ids"] = prompt_ids
     if options.timings and ends and (timings := encode_timings(ends[0])) is not None:
         body["timings"] = timings
     return body
@@ -70,7 +77,7 @@ def encode_choice(answer: Answer, options: Options) -> dict[str, Any]:
         message["tool_calls"] = [encode_call(call) for call in calls]
     if answer.thoughts:
         message |= dict.fromkeys(options.reasoning_fields, answer.reasoning)
-    logprobs = answer.logprobs
+    logprobs = [] if options.logprobs_hidden else answer.logprobs
     choice: dict[str, Any] = {
         "index": answer.index,
         "message": message,
@@ -78,6 +85,8 @@ def encode_choice(answer: Answer, options: Options) -> dict[str, Any]:
     }
     if answer.finished is not None:
         choice |= encode_end(answer.finished, legacy=options.legacy_functions)
+    if options.token_ids:
+        choice["token_ids"] = answer.token_ids
     return choice
 
 
@@ -93,8 +102,17 @@ class ChatChunks:
     media_type = EVENT_STREAM
     ping: bytes | None = PING
 
-    def __init__(self, envelope: Envelope, options: Options, prompt_tokens: int, n: int) -> None:
+    def __init__(
+        self,
+        envelope: Envelope,
+        options: Options,
+        prompt_tokens: int,
+        n: int,
+        prompt_ids: Sequence[int] = (),
+    ) -> None:
         self.options = options
+        # Told with the first chunk, where they were asked for.
+        self._prompt_ids = prompt_ids if options.token_ids else None
         self.n = n
         head = encode_json(envelope.fields("chat.completion.chunk"))[:-1]
         self._head = b"data: " + head
@@ -178,9 +196,13 @@ class ChatChunks:
 
     def _end(self, end: Finished) -> bytes:
         self._ends.append(end)
-        ending = encode_end(end, legacy=self.options.legacy_functions)
+        ending = self._ending(end)
         timings = encode_timings(end) if self.options.timings else None
-        return self._chunk(end.index, {}, (), ending, timings)
+        last = () if end.end_token is None else (end.end_token,)
+        return self._chunk(end.index, {}, last if self.options.token_ids else (), ending, timings)
+
+    def _ending(self, end: Finished) -> dict[str, Any]:
+        return encode_end(end, legacy=self.options.legacy_functions)
 
     def _chunk(
         self,
@@ -191,15 +213,21 @@ class ChatChunks:
         timings: dict[str, Any] | None = None,
     ) -> bytes:
         as_ids = self.options.token_ids_for_pieces
+        shown = not (self.options.logprobs_hidden or ending)
         choice = {
             "index": index,
             "delta": delta,
-            "logprobs": encode_logprobs(logprobs, as_ids) if logprobs else None,
+            "logprobs": encode_logprobs(logprobs, as_ids) if logprobs and shown else None,
         } | (ending or {"finish_reason": None})
         tail = self._tail
+        if self.options.token_ids:
+            choice["token_ids"] = [token.chosen.token for token in logprobs]
         if self.options.continuous_usage and self._tokens:
             usage = encode_usage(Usage(self._prompt_tokens, 0, self._tokens))
             tail = b',"usage":%b}\n\n' % encode_json(usage)
+        if self._prompt_ids is not None:
+            tail = b',"prompt_token_ids":%b%b' % (encode_json(self._prompt_ids), tail)
+            self._prompt_ids = None
         if timings is not None:
             tail = b',"timings":%b%b' % (encode_json(timings), tail)
         return b'%b,"choices":[%b]%b' % (self._head, encode_json(choice), tail)

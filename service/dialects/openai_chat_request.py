@@ -10,7 +10,7 @@ from service.dialects.formats import parse_format
 from service.dialects.openai_extras import parse_extras
 from service.dialects.openai_messages import parse_messages
 from service.dialects.openai_tools import parse_tools
-from service.dialects.sampling import parse_sampling, top_logprobs
+from service.dialects.sampling import parse_sampling, parse_truncation, top_logprobs
 from service.generation import Chat, GenerationRequest
 
 MAX_ANSWERS: Final = 128
@@ -34,6 +34,9 @@ class Options:
     legacy_functions: bool = False
     token_ids_for_pieces: bool = False
     timings: bool = False
+    token_ids: bool = False
+    # They are there for the ids alone.
+    logprobs_hidden: bool = False
 
 
 REASONING_FIELDS: Final = {
@@ -54,6 +57,7 @@ def parse_chat(
     dialect: str = "openai",
 ) -> GenerationRequest:
     refuse_templates(fields)
+    refuse_other_ends(fields)
     tools, choice = parse_tools(fields)
     # function_call has room for one.
     parallel = fields.flag("parallel_tool_calls", True) and not is_legacy(fields)
@@ -68,12 +72,14 @@ def parse_chat(
         logprobs = None
     elif logprobs is None:
         logprobs = 0
+    if ids := fields.flag("return_token_ids"):
+        logprobs = logprobs or 0
     thinking, effort, variables = parse_thinking(fields)
     if thinking is None and effort is None:
         thinking, effort = extras.thinking, extras.effort
     limit = fields.integer("max_completion_tokens", low=1, high=2**31 - 1)
     older_limit = fields.integer("max_tokens", low=1, high=2**31 - 1)
-    given: dict[str, Any] = {**extras.sampling, "logprobs": logprobs}
+    given: dict[str, Any] = {**extras.sampling, "logprobs": logprobs, "token_ids": ids}
     if limit is not None or older_limit is not None:
         given["max_tokens"] = older_limit if limit is None else limit
     stream = fields.flag("stream")
@@ -97,6 +103,7 @@ def parse_chat(
         n=fields.integer("n", low=1, high=MAX_ANSWERS) or 1,
         stream=stream,
         timeout=timeout,
+        truncation=parse_truncation(fields),
         keep_alive=extras.keep_alive,
     )
 
@@ -126,6 +133,7 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
     raw = fields.text("reasoning_format") == "none"
     if not fields.flag("include_reasoning", True):
         names, raw = (), False
+    ids = fields.flag("return_token_ids")
     return Options(
         include_usage=usage or continuous,
         continuous_usage=continuous,
@@ -134,6 +142,8 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
         legacy_functions=is_legacy(fields),
         token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
         timings=fields.flag("timings_per_token"),
+        token_ids=ids,
+        logprobs_hidden=ids and not fields.flag("logprobs"),
     )
 
 
@@ -149,6 +159,15 @@ def refuse_templates(fields: Fields) -> None:
         raise fields.bad("chat_template", "templates are not accepted from clients")
     if holds_template(fields.get("chat_template_kwargs")):
         raise fields.bad("chat_template_kwargs", "templates are not accepted from clients")
+
+
+def refuse_other_ends(fields: Fields) -> None:
+    """An answer begins where the template has the assistant begin, and nowhere else."""
+    for key in ("continue_final_message", "echo"):
+        if fields.flag(key):
+            raise fields.bad(key, "a message that was begun cannot be gone on with in a chat")
+    if not fields.flag("add_generation_prompt", True):
+        raise fields.bad("add_generation_prompt", "only true is supported")
 
 
 def parse_thinking(fields: Fields) -> tuple[bool | None, str | None, dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -31,9 +31,16 @@ from service.events import (
     Usage,
 )
 
+# The ids of each prompt, by its number: known once it is admitted.
+PromptIds = Mapping[int, Sequence[int]]
+NO_IDS: Final[PromptIds] = {}
+
 
 def encode_completions(
-    envelope: Envelope, answers: Sequence[Answer], options: CompletionOptions
+    envelope: Envelope,
+    answers: Sequence[Answer],
+    options: CompletionOptions,
+    prompt_ids: PromptIds = NO_IDS,
 ) -> dict[str, Any]:
     ends = [answer.finished for answer in answers if answer.finished is not None]
     usage = total_usage(ends, options.best_of)
@@ -50,6 +57,10 @@ def encode_completions(
         encode_choice(answer, number, options, scores.get(answer.index // options.best_of))
         for number, answer in enumerate(chosen(answers, options))
     ]
+    if options.token_ids:
+        for choice, answer in zip(body["choices"], chosen(answers, options), strict=True):
+            choice["token_ids"] = [] if options.scoring else answer.token_ids
+            choice["prompt_token_ids"] = prompt_ids.get(answer.index // options.best_of)
     body["usage"] = encode_usage(usage)
     return body
 
@@ -137,13 +148,18 @@ class CompletionChunks:
     media_type = EVENT_STREAM
     ping: bytes | None = PING
 
-    def __init__(self, envelope: Envelope, options: CompletionOptions) -> None:
+    def __init__(
+        self, envelope: Envelope, options: CompletionOptions, prompt_ids: PromptIds = NO_IDS
+    ) -> None:
         self.options = options
+        self._prompt_ids = prompt_ids
         self._head = b"data: " + encode_json(envelope.fields("text_completion"))[:-1]
         self._tail = b',"usage":null}\n\n' if options.include_usage else b"}\n\n"
         self._offsets: dict[int, int] = {}
         self._prompts: dict[int, tuple[TokenLogprobs | None, ...]] = {}
         self._ends: list[Finished] = []
+        # Answers whose prompt's ids are out.
+        self._told: set[int] = set()
 
     def encode(self, events: Sequence[Event]) -> bytes:
         chunks: list[bytes] = []
@@ -157,10 +173,9 @@ class CompletionChunks:
                 chunks.append(self._open(event.index))
             if isinstance(event, Finished):
                 self._ends.append(event)
-                ending = encode_end(event)
-                if self.options.scoring:
-                    ending = {"finish_reason": "length"}
-                chunks.append(self._chunk(event.index, "", None, ending))
+                ending = self._ending(event)
+                last = () if event.end_token is None else (event.end_token,)
+                chunks.append(self._chunk(event.index, "", None, ending, last))
             elif isinstance(event, TextDelta) and not self.options.scoring:
                 chunks.append(self._text(event))
         return b"".join(chunks)
@@ -174,6 +189,9 @@ class CompletionChunks:
             return DONE
         usage = self._usage()
         return b'%b,"choices":[],"usage":%b}\n\n' % (self._head, encode_json(usage)) + DONE
+
+    def _ending(self, end: Finished) -> dict[str, Any]:
+        return {"finish_reason": "length"} if self.options.scoring else encode_end(end)
 
     def _open(self, index: int) -> bytes:
         """The echoed prompt, once for each answer."""
@@ -204,8 +222,10 @@ class CompletionChunks:
                 )
             )
         as_ids = self.options.token_ids_for_pieces
-        logprobs = encode_tokens(event.logprobs, as_ids, offset=offset)
-        return self._chunk(event.index, event.text, logprobs)
+        logprobs = None
+        if self.options.logprobs is not None:
+            logprobs = encode_tokens(event.logprobs, as_ids, offset=offset)
+        return self._chunk(event.index, event.text, logprobs, None, event.logprobs)
 
     def _chunk(
         self,
@@ -213,9 +233,15 @@ class CompletionChunks:
         text: str,
         logprobs: dict[str, Any] | None,
         ending: dict[str, Any] | None = None,
+        tokens: Sequence[TokenLogprobs] = (),
     ) -> bytes:
-        choice = {"text": text, "index": index, "logprobs": logprobs}
+        choice: dict[str, Any] = {"text": text, "index": index, "logprobs": logprobs}
         choice |= ending or {"finish_reason": None}
+        if self.options.token_ids:
+            choice["token_ids"] = [token.chosen.token for token in tokens]
+            if index not in self._told:
+                self._told.add(index)
+                choice["prompt_token_ids"] = self._prompt_ids.get(index // self.options.n)
         return b'%b,"choices":[%b]%b' % (self._head, encode_json(choice), self._tail)
 
     def _usage(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from service.dialects.fields import Fields, integer
 from service.dialects.formats import parse_format
 from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
 from service.dialects.openai_extras import parse_extras
-from service.dialects.sampling import MAX_TOP, parse_sampling
+from service.dialects.sampling import MAX_TOP, parse_sampling, parse_truncation
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
 MAX_PROMPTS: Final = 1024
@@ -28,6 +28,7 @@ class CompletionOptions:
     include_usage: bool = False
     continuous_usage: bool = False
     token_ids_for_pieces: bool = False
+    token_ids: bool = False
 
 
 def parse_completions(
@@ -51,7 +52,8 @@ def parse_completions(
     stream = fields.flag("stream")
     logprobs = options.logprobs
     asked_prompt = prompt_logprobs(fields, stream)
-    ranked = options.best_of > options.n
+    # Both are read off the log-probabilities, whether they are shown or not.
+    needed = options.best_of > options.n or options.token_ids
     extras = parse_extras(fields)
     given: dict[str, Any] = {"max_tokens": default_max_tokens, **extras.sampling}
     if limit is not None:
@@ -59,7 +61,8 @@ def parse_completions(
     sampling = parse_sampling(
         fields,
         **given,
-        logprobs=0 if ranked and logprobs is None else logprobs,
+        logprobs=0 if needed and logprobs is None else logprobs,
+        token_ids=options.token_ids,
         prompt_logprobs=logprobs if options.echoes[0] and asked_prompt is None else asked_prompt,
     )
     model = fields.text("model", longest=512) or ""
@@ -78,6 +81,7 @@ def parse_completions(
             n=options.best_of,
             stream=stream,
             timeout=timeout,
+            truncation=parse_truncation(fields),
             keep_alive=extras.keep_alive,
         )
         for number, prompt in enumerate(prompts)
@@ -149,4 +153,5 @@ def parse_completion_options(fields: Fields, prompts: Sequence[str | Tokens]) ->
         include_usage=include or continuous,
         continuous_usage=continuous,
         token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
+        token_ids=fields.flag("return_token_ids"),
     )

@@ -21,7 +21,8 @@ from service.dialects.respond import (
     tell_cut,
     tell_ignored,
 )
-from service.generation import EmbeddingRequest, Text, Truncation
+from service.dialects.sampling import parse_truncation
+from service.generation import EmbeddingRequest, Text
 
 if TYPE_CHECKING:
     from service.runtime import Embeddings
@@ -30,8 +31,11 @@ MAX_INPUTS = 2048
 
 
 async def embeddings(request: Request[State]) -> Response:
-    fields = await read_fields(request, "openai")
-    wanted, as_base64 = parse_embeddings(fields, **identity(request))
+    return await embed(request, await read_fields(request, "openai"), "openai")
+
+
+async def embed(request: Request[State], fields: Fields, dialect: str) -> Response:
+    wanted, as_base64 = parse_embeddings(fields, **identity(request), dialect=dialect)
     tell_ignored(request, fields, HARMLESS)
     made = await embedded(request, wanted)
     answer = json(encode_embeddings(made, wanted.model or made.card.name, as_base64))
@@ -64,17 +68,6 @@ def parse_embeddings(
         truncation=parse_truncation(fields),
     )
     return request, encoding == "base64"
-
-
-def parse_truncation(fields: Fields) -> Truncation | None:
-    """vLLM's truncate_prompt_tokens: -1 is as many as fit."""
-    limit = fields.integer("truncate_prompt_tokens", low=-1, high=2**31 - 1)
-    side = fields.choice("truncation_side", ("left", "right")) or "left"
-    if limit is None:
-        return None
-    if limit == 0:
-        raise fields.bad("truncate_prompt_tokens", "must be at least 1, or -1 for all that fit")
-    return Truncation(None if limit == -1 else limit, side="left" if side == "left" else "right")
 
 
 def encode_embeddings(made: Embeddings, model: str, as_base64: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, llama_server, ollama, openai, seed, tgi
+from service.dialects import anthropic, collisions, llama_server, ollama, openai, seed, tgi, vllm
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
@@ -24,8 +24,9 @@ DIALECTS: Final[Sequence[Dialect]] = (
     openai.DIALECT,
     ollama.DIALECT,
     anthropic.DIALECT,
-    llama_server.DIALECT,
     tgi.DIALECT,
+    vllm.DIALECT,
+    llama_server.DIALECT,
 )
 HEADER: Final = b"x-llm-dialect"
 
@@ -33,10 +34,11 @@ HEADER: Final = b"x-llm-dialect"
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
     ("/v1/messages", anthropic.DIALECT.wording),
+    *[(path, tgi.DIALECT.wording) for path in tgi.ROOT_PATHS],
+    *[(path, vllm.DIALECT.wording) for path in vllm.ROOT_PATHS],
     ("/api/chat/completions", openai.DIALECT.wording),
     ("/api/", ollama.DIALECT.wording),
     *[(path, llama_server.DIALECT.wording) for path in llama_server.ROOT_PATHS],
-    *[(path, tgi.DIALECT.wording) for path in tgi.ROOT_PATHS],
     ("", openai.DIALECT.wording),
 )
 
@@ -44,10 +46,12 @@ WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
 def routes() -> list[BaseRoute]:
     return [
         *anthropic.at_root,
+        *collisions.at_root,
         *openai.at_root,
-        *tgi.at_root,
         *ollama.at_root,
         *seed.at_root,
+        *tgi.at_root,
+        *vllm.at_root,
         *llama_server.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]

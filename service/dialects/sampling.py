@@ -6,19 +6,19 @@ from typing import Any, Final
 
 from service.dialects.fields import INT64, Fields, integer, number
 from service.errors import InvalidRequest
-from service.generation import SamplingParams
+from service.generation import SamplingParams, Truncation
 
 MAX_STOPS: Final = 16
 MAX_STOP_LENGTH: Final = 256
 MAX_BIASES: Final = 1024
 MAX_TOP: Final = 20
+MAX_ALLOWED: Final = 65536
 
 # They would constrain the answer, so to ignore one would be to break a promise.
 REFUSED: Final = {
     "use_beam_search": "beam search is not supported",
     "prompt_embeds": "embeddings are not accepted as a prompt",
-    "allowed_token_ids": "not supported; logit_bias can ban tokens",
-    "bad_words": "not supported; logit_bias can ban tokens",
+    "bad_words": "words cannot be banned; logit_bias can ban tokens",
 }
 
 
@@ -59,6 +59,7 @@ def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
         "seed": fields.integer("seed", low=-INT64 - 1),
         "stop": stops(fields),
         "stop_token_ids": fields.integers("stop_token_ids", longest=MAX_STOPS * 4),
+        "allowed_token_ids": fields.integers("allowed_token_ids", longest=MAX_ALLOWED),
         "include_stop": fields.claim("include_stop_str_in_output"),
         "ignore_eos": fields.claim("ignore_eos"),
         "skip_special_tokens": fields.claim("skip_special_tokens"),
@@ -101,6 +102,17 @@ def logit_bias(fields: Fields) -> dict[int, float] | None:
 def top_logprobs(fields: Fields, key: str) -> int | None:
     value = fields.get(key)
     return None if value is None else integer(fields, key, value, 0, MAX_TOP)
+
+
+def parse_truncation(fields: Fields) -> Truncation | None:
+    """vLLM's truncate_prompt_tokens: -1 is as many as fit."""
+    limit = fields.integer("truncate_prompt_tokens", low=-1, high=2**31 - 1)
+    side = fields.choice("truncation_side", ("left", "right")) or "left"
+    if limit is None:
+        return None
+    if limit == 0:
+        raise fields.bad("truncate_prompt_tokens", "must be at least 1, or -1 for all that fit")
+    return Truncation(None if limit == -1 else limit, side="left" if side == "left" else "right")
 
 
 def timeout_of(value: str | None, limit: float) -> float | None:

@@ -31,6 +31,7 @@ def test_a_request_without_parameters_has_openais_defaults() -> None:
         ({"logit_bias": {"5": -100}}, {"logit_bias": {5: float("-inf")}}),
         ({"min_tokens": 3, "ignore_eos": True}, {"min_tokens": 3, "ignore_eos": True}),
         ({"stop_token_ids": [1, 2]}, {"stop_token_ids": (1, 2)}),
+        ({"allowed_token_ids": [3, 4]}, {"allowed_token_ids": (3, 4)}),
         ({"include_stop_str_in_output": True}, {"include_stop": True}),
         ({"skip_special_tokens": False}, {"skip_special_tokens": False}),
         ({"mirostat": 2, "mirostat_tau": 4}, {"mirostat": 2, "mirostat_tau": 4.0}),
@@ -70,7 +71,8 @@ def test_each_name_sets_its_parameter(wire: dict[str, Any], expected: dict[str, 
         ({"stop_token_ids": [-1]}, "stop_token_ids.0"),
         ({"use_beam_search": True}, "use_beam_search"),
         ({"bad_words": ["x"]}, "bad_words"),
-        ({"allowed_token_ids": [1]}, "allowed_token_ids"),
+        ({"allowed_token_ids": [-1]}, "allowed_token_ids.0"),
+        ({"allowed_token_ids": 1}, "allowed_token_ids"),
     ],
 )
 def test_a_parameter_out_of_bounds_is_refused_by_name(wire: dict[str, Any], param: str) -> None:

@@ -1,0 +1,79 @@
+"""Paths of the root that several dialects have: what is in the body says which one is meant.
+
+/tokenize      inputs: TGI      prompt, messages: vLLM      content: llama-server
+/detokenize    tokens: the same request for all, and an answer that each can read
+/invocations   inputs: TGI      anything else: vLLM, in the shapes of the plain /v1
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.dialects import llama_server_tokens, vllm_tokens
+from service.dialects.fields import Fields
+from service.dialects.openai import chat, complete
+from service.dialects.openai_embeddings import embed
+from service.dialects.respond import State, json, read_fields
+from service.dialects.tgi_generate import compat
+from service.dialects.tgi_tokenize import tokenize_inputs
+from service.dialects.vllm_rank import SIDES, reranked, scored
+from service.errors import InvalidRequest
+from service.telemetry.http import exchange_of
+
+TOKENIZERS: Final = {
+    "inputs": ("tgi", tokenize_inputs),
+    "prompt": ("vllm", vllm_tokens.tokenize_prompt),
+    "messages": ("vllm", vllm_tokens.tokenize_prompt),
+    "content": ("llama-server", llama_server_tokens.tokenize),
+}
+
+
+async def tokenize(request: Request[State]) -> Response:
+    fields = await read_fields(request, "openai")
+    given = [key for key in TOKENIZERS if key in fields]
+    if len(given) != 1:
+        raise InvalidRequest(
+            f"/tokenize takes one of {', '.join(TOKENIZERS)}, not {' and '.join(given) or 'none'}"
+        )
+    name, endpoint = TOKENIZERS[given[0]]
+    exchange_of(request.scope).api = name
+    return await endpoint(request, fields)
+
+
+async def detokenize(request: Request[State]) -> Response:
+    text = await vllm_tokens.detokenized(request, await read_fields(request, "vllm"))
+    return json({"prompt": text, "content": text, "text": text})
+
+
+async def invocations(request: Request[State]) -> Response:
+    fields = await read_fields(request, "openai")
+    return await invoked(request, fields)
+
+
+async def invoked(request: Request[State], fields: Fields) -> Response:
+    if "inputs" in fields:
+        exchange_of(request.scope).api = "tgi"
+        return await compat(request, fields)
+    if "messages" in fields:
+        return await chat(request, fields)
+    if "prompt" in fields:
+        return await complete(request, fields)
+    if "input" in fields:
+        return await embed(request, fields, "openai")
+    exchange_of(request.scope).api = "vllm"
+    if "query" in fields:
+        return await reranked(request, fields)
+    if any(all(name in fields for name in sides) for sides in SIDES):
+        return await scored(request, fields)
+    raise InvalidRequest("/invocations takes one of inputs, messages, prompt, input, query")
+
+
+at_root: Final = [
+    Route("/tokenize", tokenize, methods=["POST"]),
+    Route("/detokenize", detokenize, methods=["POST"]),
+    Route("/invocations", invocations, methods=["POST"]),
+]
