@@ -163,3 +163,26 @@ def test_several_conversations_are_answered_at_once(http: httpx.Client) -> None:
     first, second = http.post("/v1/chat/completions/batch", json=body).json()["choices"]
 
     assert first["message"]["content"] == second["message"]["content"]
+
+
+@pytest.mark.parametrize("model", ["tgi", "dummy", None])
+def test_words_for_no_model_mean_the_one_that_is_here(
+    http: httpx.Client, model: str | None
+) -> None:
+    body = {"messages": HI, "model": model, "max_tokens": 1}
+    answer = http.post("/tgi/v1/chat/completions", json=body).json()
+
+    assert answer["model"] == "demo:latest"
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [{"guided_choice": ["yes", "no"]}, {"structured_outputs": {"regex": "(yes|no)"}}],
+)
+def test_a_constraint_holds_under_its_old_name_and_its_new(
+    http: httpx.Client, constraint: dict[str, Any]
+) -> None:
+    body = {"messages": HI, "max_tokens": 30, **constraint}
+    answer = http.post("/vllm/v1/chat/completions", json=body).json()
+
+    assert answer["choices"][0]["message"]["content"] in ("yes", "no")
