@@ -286,7 +286,6 @@ def facts(script: Script, params: wire.EngineParams, slots: int) -> ModelFacts:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--turns", type=int)
     parser.add_argument("--parent", type=int)
     connection = socket.socket(fileno=parser.parse_args().fd)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

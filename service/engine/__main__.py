@@ -24,7 +24,6 @@ from typing import NoReturn
 
 from service.engine.engine import Engine
 from service.engine.intake import detokenized, tokenized
-from service.engine.turns import shared
 from service.engine.wire import (
     Cancel,
     Command,
@@ -142,7 +141,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m service.engine")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, default=os.getppid())
-    parser.add_argument("--turns", type=int, help="a file that all engines have open")
     arguments = parser.parse_args()
     confine(arguments.parent)
     for name, value in _ENVIRONMENT.items():
@@ -161,10 +159,7 @@ def main() -> None:
         channel.send(LoadFailed(error.kind, str(error)))
         sys.exit(1)
     channel.send(Ready(os.getpid(), model.facts))
-    # Where the weights are on a GPU, the processors are not what is scarce.
-    takes_turns = arguments.turns is not None and not model.facts.gpu_offload
-    turns = shared(arguments.turns) if takes_turns else None
-    engine = Engine(model, params, channel.send, turns=turns)
+    engine = Engine(model, params, channel.send)
     # What was imported and loaded stays: no collection needs to look at it again, between two steps.
     gc.collect()
     gc.freeze()

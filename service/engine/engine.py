@@ -23,7 +23,6 @@ from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
 from service.engine.sequence import Sequence
-from service.engine.turns import Turns, alone
 from service.engine.wire import Cancel, Embed, EngineParams, Refused, Report, Step, Submit
 from service.events import (
     Embedding,
@@ -91,7 +90,6 @@ class Engine:
         send: Send,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.thread_time,
-        turns: Turns | None = None,
     ) -> None:
         facts = model.facts
         split = facts.kv_layout == "split"
@@ -117,7 +115,6 @@ class Engine:
         # When the step at hand began.
         self._began = 0.0
         self._python = _Stopwatch(cpu_clock)
-        self._turns = turns or alone()
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
@@ -149,7 +146,6 @@ class Engine:
     def run(self) -> None:
         while not self._closed:
             if self.idle:
-                self._turns.pass_on()
                 self._report_idle()
                 self._take(self._inbox.get(), _Tally())
                 time.sleep(GATHER_SECONDS)
@@ -178,11 +174,9 @@ class Engine:
             self._carry_out(plan.moves)
         first_rows = self._fill(plan)
         self._python.pause()
-        self._turns.take()
         before = self._clock()
         decoded = self.model.decode(self._batch)
         decoding = self._clock() - before
-        self._turns.step_done()
         self._python.start()
         if not decoded:
             self._make_room(plan, tally)
@@ -235,12 +229,10 @@ class Engine:
         batch = self._embeddings.next_batch()
         inputs = [job.inputs[index] for job, index in batch]
         self._python.pause()
-        self._turns.take()
         before = self._clock()
         try:
             vectors = self.model.embed(inputs)
         except RuntimeError as error:
-            self._turns.step_done()
             self._python.start()
             for job in {id(job): job for job, _ in batch}.values():
                 self._embeddings.remove(job.request)
@@ -248,7 +240,6 @@ class Engine:
                 tally.outputs.append((job.request, end))
             return 0, 0.0
         now = self._clock()
-        self._turns.step_done()
         self._python.start()
         for (job, index), vector in zip(batch, vectors, strict=True):
             job.scheduled = job.scheduled or started

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import socket
@@ -165,17 +164,10 @@ class _Stderr(asyncio.Protocol):
             self._transport.close()
 
 
-@functools.cache
-def _turns() -> int:
-    """A file without content that all engines have open, to take turns by locks on it."""
-    return os.memfd_create("llm-inference-turns")
-
-
 def _spawn(command: tuple[str, ...], theirs: socket.socket) -> subprocess.Popen[bytes]:
-    fd, turns = theirs.fileno(), _turns()
     return subprocess.Popen(
-        [*command, "--fd", str(fd), "--parent", str(os.getpid()), "--turns", str(turns)],
-        pass_fds=[fd, turns],
+        [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
+        pass_fds=[theirs.fileno()],
         env=environment(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

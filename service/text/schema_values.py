@@ -7,7 +7,7 @@ from typing import Any
 from service.text.gbnf_rules import GbnfRules
 from service.text.schema_keywords import TYPES, Schema, constraints, listed
 
-_MEASURES = {str: "Length", list: "Items", dict: "Properties"}
+_MEASURES: dict[type[Any], str] = {str: "Length", list: "Items", dict: "Properties"}
 
 
 def same(one: Any, other: Any) -> bool:
@@ -68,13 +68,14 @@ def enumerated(schema: Schema, rules: GbnfRules) -> list[Any]:
 
 def _holds(keyword: str, bound: Any, value: Any, rules: GbnfRules) -> bool:
     """Whether `value` satisfies one keyword, which may speak of other types than its own."""
-    size = len(value) if type(value) in _MEASURES else 0
+    measure = _MEASURES.get(type(value), "?")
+    size = len(value) if measure != "?" else 0
     number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
     match keyword:
         case "minLength" | "minItems" | "minProperties":
-            return not keyword.endswith(_MEASURES.get(type(value), "?")) or size >= bound
+            return not keyword.endswith(measure) or size >= bound
         case "maxLength" | "maxItems" | "maxProperties":
-            return not keyword.endswith(_MEASURES.get(type(value), "?")) or size <= bound
+            return not keyword.endswith(measure) or size <= bound
         case "minimum":
             return number is None or number >= bound
         case "maximum":
