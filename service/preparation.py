@@ -22,7 +22,6 @@ from service.text.grammar import grammar_of
 from service.text.interpreter import Interpreter
 from service.text.template import ChatTemplate
 
-
 # Of the context, for an answer of which nobody said how long it may be.
 ROOM: Final = 0.25
 
