@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,22 @@ def test_ids_of_prompt_and_answer_are_the_tokenizers(http: httpx.Client) -> None
     assert answer["prompt_token_ids"] == counted["tokens"]
     assert len(answer["choices"][0]["token_ids"]) == answer["usage"]["completion_tokens"]
     assert answer["metrics"]["time_to_first_token_ms"] > 0
+
+
+def test_a_token_that_a_stop_string_swallows_is_sampled_all_the_same(http: httpx.Client) -> None:
+    body = {"prompt": "1, 2, 3,", "temperature": 0, "max_tokens": 40, "stop": ["6"]}
+    body |= {"return_token_ids": True}
+    whole = http.post("/v1/completions", json=body).json()
+    lines = http.post("/v1/completions", json={**body, "stream": True}).text.split("\n\n")
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if "choices" in line]
+
+    (choice,) = whole["choices"]
+    assert choice["text"].endswith(" ")
+    assert "6" not in choice["text"]
+    assert len(choice["token_ids"]) == whole["usage"]["completion_tokens"]
+    assert [id for chunk in chunks for id in chunk["choices"][0]["token_ids"]] == choice[
+        "token_ids"
+    ]
 
 
 def test_no_other_token_is_sampled_than_those_allowed(http: httpx.Client) -> None:

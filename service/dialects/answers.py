@@ -39,13 +39,6 @@ class Answer:
         return "".join(self.thoughts)
 
     @property
-    def token_ids(self) -> list[int]:
-        """Those that have log-probabilities, and the end token."""
-        end = self.finished.end_token if self.finished is not None else None
-        last = [] if end is None else [end]
-        return [token.chosen.token for token in [*self.logprobs, *last]]
-
-    @property
     def tool_calls(self) -> list[ToolCall]:
         return [
             ToolCall(parts[0].id or "", parts[0].name or "", "".join(p.arguments for p in parts))

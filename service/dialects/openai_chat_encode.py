@@ -77,7 +77,7 @@ def encode_choice(answer: Answer, options: Options) -> dict[str, Any]:
         message["tool_calls"] = [encode_call(call) for call in calls]
     if answer.thoughts:
         message |= dict.fromkeys(options.reasoning_fields, answer.reasoning)
-    logprobs = [] if options.logprobs_hidden else answer.logprobs
+    logprobs = answer.logprobs
     choice: dict[str, Any] = {
         "index": answer.index,
         "message": message,
@@ -86,7 +86,7 @@ def encode_choice(answer: Answer, options: Options) -> dict[str, Any]:
     if answer.finished is not None:
         choice |= encode_end(answer.finished, legacy=options.legacy_functions)
     if options.token_ids:
-        choice["token_ids"] = answer.token_ids
+        choice["token_ids"] = answer.ids
     return choice
 
 
@@ -149,7 +149,7 @@ class ChatChunks:
             if event.index not in self._opened:
                 self._opened.add(event.index)
                 chunks.append(self._chunk(event.index, {"role": "assistant", "content": ""}))
-            if type(event) is TextDelta and short and not event.logprobs:
+            if type(event) is TextDelta and short and not event.logprobs and not event.ids:
                 if event.text:
                     head = self._text_heads[event.index]
                     chunks.append(b"%b%b%b" % (head, encode_json(event.text), self._text_tail))
@@ -179,9 +179,9 @@ class ChatChunks:
                 delta = dict.fromkeys(self.options.reasoning_fields, event.text)
             case ToolCallDelta():
                 delta = self._call(event)
-        if not delta and not event.logprobs:
+        if not delta and not event.logprobs and not event.ids:
             return b""
-        return self._chunk(event.index, delta, event.logprobs)
+        return self._chunk(event.index, delta, event.logprobs, ids=event.ids)
 
     def _call(self, event: ToolCallDelta) -> dict[str, Any]:
         function = {"arguments": event.arguments}
@@ -198,8 +198,7 @@ class ChatChunks:
         self._ends.append(end)
         ending = self._ending(end)
         timings = encode_timings(end) if self.options.timings else None
-        last = () if end.end_token is None else (end.end_token,)
-        return self._chunk(end.index, {}, last if self.options.token_ids else (), ending, timings)
+        return self._chunk(end.index, {}, (), ending, timings)
 
     def _ending(self, end: Finished) -> dict[str, Any]:
         return encode_end(end, legacy=self.options.legacy_functions)
@@ -211,17 +210,17 @@ class ChatChunks:
         logprobs: Sequence[TokenLogprobs] = (),
         ending: dict[str, Any] | None = None,
         timings: dict[str, Any] | None = None,
+        ids: Sequence[int] = (),
     ) -> bytes:
         as_ids = self.options.token_ids_for_pieces
-        shown = not (self.options.logprobs_hidden or ending)
         choice = {
             "index": index,
             "delta": delta,
-            "logprobs": encode_logprobs(logprobs, as_ids) if logprobs and shown else None,
+            "logprobs": encode_logprobs(logprobs, as_ids) if logprobs else None,
         } | (ending or {"finish_reason": None})
         tail = self._tail
         if self.options.token_ids:
-            choice["token_ids"] = [token.chosen.token for token in logprobs]
+            choice["token_ids"] = ids
         if self.options.continuous_usage and self._tokens:
             usage = encode_usage(Usage(self._prompt_tokens, 0, self._tokens))
             tail = b',"usage":%b}\n\n' % encode_json(usage)

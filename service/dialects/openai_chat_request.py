@@ -36,7 +36,6 @@ class Options:
     timings: bool = False
     token_ids: bool = False
     # They are there for the ids alone.
-    logprobs_hidden: bool = False
 
 
 REASONING_FIELDS: Final = {
@@ -72,8 +71,7 @@ def parse_chat(
         logprobs = None
     elif logprobs is None:
         logprobs = 0
-    if ids := fields.flag("return_token_ids"):
-        logprobs = logprobs or 0
+    ids = fields.flag("return_token_ids")
     thinking, effort, variables = parse_thinking(fields)
     if thinking is None and effort is None:
         thinking, effort = extras.thinking, extras.effort
@@ -143,7 +141,6 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
         token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
         timings=fields.flag("timings_per_token"),
         token_ids=ids,
-        logprobs_hidden=ids and not fields.flag("logprobs"),
     )
 
 

@@ -59,7 +59,7 @@ def encode_completions(
     ]
     if options.token_ids:
         for choice, answer in zip(body["choices"], chosen(answers, options), strict=True):
-            choice["token_ids"] = [] if options.scoring else answer.token_ids
+            choice["token_ids"] = [] if options.scoring else answer.ids
             choice["prompt_token_ids"] = prompt_ids.get(answer.index // options.best_of)
     body["usage"] = encode_usage(usage)
     return body
@@ -174,8 +174,7 @@ class CompletionChunks:
             if isinstance(event, Finished):
                 self._ends.append(event)
                 ending = self._ending(event)
-                last = () if event.end_token is None else (event.end_token,)
-                chunks.append(self._chunk(event.index, "", None, ending, last))
+                chunks.append(self._chunk(event.index, "", None, ending))
             elif isinstance(event, TextDelta) and not self.options.scoring:
                 chunks.append(self._text(event))
         return b"".join(chunks)
@@ -208,7 +207,7 @@ class CompletionChunks:
     def _text(self, event: TextDelta) -> bytes:
         offset = self._offsets[event.index]
         self._offsets[event.index] += len(event.text)
-        if not event.logprobs:
+        if not event.logprobs and not event.ids:
             if not event.text:
                 return b""
             # The usual case: the JSON of the text between constants.
@@ -225,7 +224,7 @@ class CompletionChunks:
         logprobs = None
         if self.options.logprobs is not None:
             logprobs = encode_tokens(event.logprobs, as_ids, offset=offset)
-        return self._chunk(event.index, event.text, logprobs, None, event.logprobs)
+        return self._chunk(event.index, event.text, logprobs, None, event.ids)
 
     def _chunk(
         self,
@@ -233,12 +232,12 @@ class CompletionChunks:
         text: str,
         logprobs: dict[str, Any] | None,
         ending: dict[str, Any] | None = None,
-        tokens: Sequence[TokenLogprobs] = (),
+        ids: Sequence[int] = (),
     ) -> bytes:
         choice: dict[str, Any] = {"text": text, "index": index, "logprobs": logprobs}
         choice |= ending or {"finish_reason": None}
         if self.options.token_ids:
-            choice["token_ids"] = [token.chosen.token for token in tokens]
+            choice["token_ids"] = ids
             if index not in self._told:
                 self._told.add(index)
                 choice["prompt_token_ids"] = self._prompt_ids.get(index // self.options.n)

@@ -52,8 +52,8 @@ def parse_completions(
     stream = fields.flag("stream")
     logprobs = options.logprobs
     asked_prompt = prompt_logprobs(fields, stream)
-    # Both are read off the log-probabilities, whether they are shown or not.
-    needed = options.best_of > options.n or options.token_ids
+    # The best are found by their log-probabilities, whether those are shown or not.
+    needed = options.best_of > options.n
     extras = parse_extras(fields)
     given: dict[str, Any] = {"max_tokens": default_max_tokens, **extras.sampling}
     if limit is not None:

@@ -24,7 +24,7 @@ class InlineThoughts:
                 if event.index not in self._inside:
                     self._inside.add(event.index)
                     text = OPENING + text
-                out.append(TextDelta(event.index, text, event.logprobs, event.tokens))
+                out.append(TextDelta(event.index, text, event.logprobs, event.tokens, event.ids))
                 continue
             # An answer that was cut off while it thought stays open, as the model left it.
             if event.index in self._inside and not isinstance(event, Finished | PromptLogprobs):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.dialects.fields import Fields
-from service.dialects.openai_chat_request import parse_chat, parse_options
+from service.dialects.openai_chat_request import parse_chat
 from service.dialects.openai_completions_request import parse_completions
 from service.errors import InvalidRequest
 from service.generation import GenerationRequest, Truncation
@@ -51,17 +51,10 @@ def test_a_prompt_may_be_cut_where_the_client_says_so(
 
 
 @pytest.mark.parametrize("parse", [chat, completion])
-def test_the_ids_of_tokens_are_asked_for_with_their_likelihood(parse: Any) -> None:
+def test_the_ids_of_tokens_are_asked_for_without_their_likelihood(parse: Any) -> None:
     sampling = parse(return_token_ids=True).sampling
 
-    assert (sampling.token_ids, sampling.logprobs) == (True, 0)
-
-
-def test_likelihoods_that_only_carry_ids_are_not_shown() -> None:
-    options = parse_options(Fields({"return_token_ids": True}), "both")
-
-    assert options.token_ids
-    assert options.logprobs_hidden
+    assert (sampling.token_ids, sampling.logprobs) == (True, None)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from tests.dialects.fakes import FakeRuntime, Script, end, says
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
-EOS = TokenLogprobs(Logprob(2, b"</s>", -0.25))
 CALL: Script = [
     [ToolCallDelta(0, 0, '{"a":7}', id="call_abc", name="add")],
     [end(reason=FinishReason.TOOL_CALLS)],
@@ -30,10 +29,15 @@ CALL: Script = [
 
 
 def said(token: int, text: str, index: int = 0) -> TextDelta:
-    return TextDelta(index, text, (TokenLogprobs(Logprob(token, text.encode(), -0.5)),), 1)
+    logprobs = (TokenLogprobs(Logprob(token, text.encode(), -0.5)),)
+    return TextDelta(index, text, logprobs, 1, (token,))
 
 
-HELLO: Script = [[said(5, "Hel")], [said(6, "lo")], [end(end_token=EOS)]]
+HELLO: Script = [
+    [TextDelta(0, "Hel", tokens=1, ids=(5,))],
+    [TextDelta(0, "lo", tokens=1, ids=(6,)), TextDelta(0, "", tokens=1, ids=(2,))],
+    [end()],
+]
 
 
 def client(runtime: FakeRuntime | None = None, **settings: Any) -> TestClient:
@@ -130,13 +134,14 @@ def test_ids_of_several_prompts_come_with_their_choices(prefix: str) -> None:
     *chunks, _ = frames(text)
     choices = [chunk["choices"][0] for chunk in chunks]
     assert [choice.get("prompt_token_ids") for choice in choices] == [
-        [0, 1, 2, 3, 4, 5, 6], None, None,
+        [0, 1, 2, 3, 4, 5, 6], None, None, None,
     ]  # fmt: skip
     assert [id for choice in choices for id in choice["token_ids"]] == [5, 6, 2]
 
 
 def test_likelihoods_and_ids_may_both_be_wanted() -> None:
-    with client(FakeRuntime(script=HELLO)) as http:
+    script: Script = [[said(5, "Hel")], [said(6, "lo")], [TextDelta(0, "", ids=(2,)), end()]]
+    with client(FakeRuntime(script=script)) as http:
         body = {**CHAT, "return_token_ids": True, "logprobs": True}
         (choice,) = http.post("/v1/chat/completions", json=body).json()["choices"]
 
