@@ -23,6 +23,7 @@ from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
 from service.engine.sequence import Sequence
+from service.engine.stopwatch import Stopwatch
 from service.engine.wire import Cancel, Embed, EngineParams, Refused, Report, Step, Submit
 from service.events import (
     Embedding,
@@ -49,34 +50,6 @@ class _Tally:
     gaps: list[float] = field(default_factory=list)
     finished: list[tuple[Sequence, FinishReason]] = field(default_factory=list)
     preemptions: int = 0
-
-
-class _Stopwatch:
-    """Adds up the processor time that the step loop takes outside llama.cpp.
-
-    Of the processor, not of the wall: on a busy machine the kernel gives the core away just when a
-    frame wakes the service, and that is the service's time.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._sum = 0.0
-        self._since: float | None = None
-
-    def start(self) -> None:
-        self._since = self._clock()
-
-    def pause(self) -> None:
-        if self._since is not None:
-            self._sum += self._clock() - self._since
-            self._since = None
-
-    def lap(self) -> float:
-        """The seconds since the last lap; it goes on."""
-        self.pause()
-        lap, self._sum = self._sum, 0.0
-        self.start()
-        return lap
 
 
 class Engine:
@@ -114,7 +87,7 @@ class Engine:
         self._told_idle = True
         # When the step at hand began.
         self._began = 0.0
-        self._python = _Stopwatch(cpu_clock)
+        self._python = Stopwatch(cpu_clock)
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
