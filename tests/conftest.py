@@ -7,8 +7,10 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("patient", deadline=None)
+# How long an example takes says more about the machine than about the code. In CI the examples are
+# the same every time, so that nothing is held up by what it did not cause; elsewhere each run
+# draws new ones.
+settings.register_profile("patient", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("patient")
 
 
