@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from service.errors import ContextOverflow, ModelNotFound
+from service.errors import ContextOverflow, ModelNotFound, ModelUnavailable
 from service.events import FinishReason
 from service.generation import Chat, EmbeddingRequest, Message, Text
 from service.runtime import Runtime
@@ -179,3 +179,11 @@ async def test_who_waits_for_a_load_is_told_how_long_it_took(tmp_path: Path, the
                 async with aclosing(await runtime.admit(chat())) as generation:
                     waited = generation.load_seconds
             assert (waited > 0.1) is expected
+
+
+async def test_an_embedding_that_the_service_ends_says_why(tmp_path: Path) -> None:
+    async with running_runtime(write_script(tmp_path, embeds=False)) as runtime:
+        await runtime.load("")
+        failed = await outcome(runtime.embed(replace(embedding("x"), timeout=0.2)))
+    assert isinstance(failed, ModelUnavailable)
+    assert failed.retryable

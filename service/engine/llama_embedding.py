@@ -1,6 +1,6 @@
 """The context that makes vectors: beside the one that generates, on the same weights.
 
-It has the whole vocabulary's worth of nothing: no logits, no prefixes, no slots. A generating
+It keeps nothing: no logits, no prefixes, no slots. A generating
 model gets one when somebody first asks for a vector; an encoder has no other.
 """
 
@@ -70,14 +70,14 @@ class EmbeddingContext:
                 row += 1
         batch.n_tokens = row
         compute = llama.llama_encode if self._encoder else llama.llama_decode
-        status = compute(self._context, batch)
-        if status:
-            raise RuntimeError(f"the inputs could not be computed ({status})")
-        vectors = [self._vector(sequence) for sequence in range(len(inputs))]
-        memory = llama.llama_get_memory(self._context)
-        if memory:
-            llama.llama_memory_clear(memory, True)
-        return vectors
+        try:
+            if status := compute(self._context, batch):
+                raise RuntimeError(f"the inputs could not be computed ({status})")
+            return [self._vector(sequence) for sequence in range(len(inputs))]
+        finally:
+            # Whatever came of it: the next batch begins at position 0 again.
+            if memory := llama.llama_get_memory(self._context):
+                llama.llama_memory_clear(memory, True)
 
     def _vector(self, sequence: int) -> NDArray[np.float32]:
         pointer = llama.llama_get_embeddings_seq(self._context, sequence)

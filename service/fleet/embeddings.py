@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from service.catalog.card import ModelCard
 from service.engine import wire
-from service.errors import EngineFailed
+from service.errors import EngineFailed, ServiceError
 from service.events import Embedding, Finished, FinishReason, Timings
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
@@ -54,8 +54,8 @@ async def embed(
     facts: ModelFacts,
     on_finish: Callable[[RequestStats], None],
 ) -> Embeddings:
-    """Everything at once, for nobody can use half of it. Raises what the engine refuses, and
-    EngineFailed where it broke."""
+    """Everything at once, for nobody can use half of it. Raises what the engine refuses, why the
+    service ended it, and EngineFailed where the engine broke."""
     command = wire.Embed(
         stream.id, request.inputs, request.truncation, request.normalize, request.dimensions
     )
@@ -74,7 +74,7 @@ async def embed(
         if end is not None:
             on_finish(_stats(request, card, end))
     if end is None or end.reason is not FinishReason.STOP:
-        raise _failure(end)
+        raise _failure(stream, end)
     found = [vectors[index] for index in range(len(request.inputs))]
     return Embeddings(
         [event.vector for event in found],
@@ -99,7 +99,9 @@ async def detokenize(host: EngineHost, stream: EngineStream, tokens: Sequence[in
     return answer.text
 
 
-def _failure(end: Finished | None) -> EngineFailed:
+def _failure(stream: EngineStream, end: Finished | None) -> ServiceError:
+    if stream.ending is not None:
+        return stream.ending.error
     if end is None or end.error is None:
         return EngineFailed("The embedding was broken off.")
     return EngineFailed(end.error)

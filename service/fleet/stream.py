@@ -133,6 +133,11 @@ class EngineStream:
         return not self._unfinished
 
     @property
+    def ending(self) -> Ending | None:
+        """How the service ended it, if the service did."""
+        return self._ending
+
+    @property
     def generated_tokens(self) -> int:
         return sum(self._tokens)
 
