@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -29,7 +28,9 @@ from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.residency import Residency
 from service.fleet.stream import EngineStream
+from service.fleet.unharmed import Unharmed
 from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
+from service.model_status import ModelStatus
 from service.preparation import (
     Prepared,
     droppable,
@@ -42,7 +43,7 @@ from service.preparation import (
 )
 from service.progress import Entry, Progress, RequestLog
 from service.settings import Settings
-from service.stats import ModelEvent, Observer, RequestStats, StepStats
+from service.stats import Observer
 from service.text.reasoning import NONE, reasoning_format
 from service.text.template import ChatTemplate
 from service.text.tool_calls import tool_format
@@ -55,55 +56,6 @@ RESCAN_SECONDS: Final = 5.0
 DRAIN_POLL_SECONDS: Final = 0.02
 # Templates render some MB/s: below this it takes less time than changing threads.
 INLINE_CHARACTERS: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """A model, loaded or not. `running` and `waiting` count requests, `by_api` the same of each
-    dialect that has any, as (running, waiting); the capacity is of both."""
-
-    card: ModelCard
-    state: Literal["unloaded", "loading", "ready", "failed", "restarting"]
-    # Why it failed, or had to be restarted.
-    reason: str | None
-    facts: ModelFacts | None
-    load_fraction: float | None
-    running: int
-    waiting: int
-    queue_capacity: int
-    # How often its engine died, since it was first loaded.
-    deaths: int = 0
-    pid: int | None = None
-    by_api: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    # Seconds that it stays when idle (negative: for ever); None where it is not loaded.
-    keep_alive: float | None = None
-    # When it goes, in monotonic seconds; None while it works, and where it stays for ever.
-    expires: float | None = None
-
-
-class Unharmed:
-    """An observer that cannot fail: it is called from engines' sockets, which would close."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def on_step(self, model: str, stats: StepStats) -> None:
-        try:
-            self._observer.on_step(model, stats)
-        except Exception:
-            logger.exception("the observer failed")
-
-    def on_finish(self, stats: RequestStats) -> None:
-        try:
-            self._observer.on_finish(stats)
-        except Exception:
-            logger.exception("the observer failed")
-
-    def on_model(self, event: ModelEvent) -> None:
-        try:
-            self._observer.on_model(event)
-        except Exception:
-            logger.exception("the observer failed")
 
 
 class Runtime:

@@ -17,7 +17,7 @@ ORDER = """
     app
     dialects admin host_guard http_protocol
     runtime
-    preparation progress
+    model_status preparation progress
     fleet control telemetry
     text catalog
     generation events stats facts errors settings
