@@ -72,11 +72,11 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
 def prepare_embedding(model: Model, embed: Embed, now: float) -> Prepared | Refused:
     longest = model.facts.n_embed_input
     try:
-        fitted = [_fitted(model, text, embed.truncation, longest) for text in embed.inputs]
+        fitted = [_fitted_input(model, text, embed.truncation, longest) for text in embed.inputs]
         if any(not len(ids) for ids, _ in fitted):
             raise InvalidPrompt("an input has no tokens", "input")
         if (embed.dimensions or 0) > model.facts.n_embd:
-            raise InvalidPrompt(f"the model has {model.facts.n_embd}", "dimensions")
+            raise InvalidPrompt(f"the model's vectors have {model.facts.n_embd}", "dimensions")
     except InvalidPrompt as error:
         return Refused(embed.id, str(error), error.param)
     except _TooLong as error:
@@ -105,13 +105,52 @@ def detokenized(model: Model, question: Detokenize) -> Detokenized | Refused:
 
 def cut(ids: Ids, truncation: Truncation, longest: int) -> Ids:
     """At most `longest` of them, or the truncation's own limit; see `Truncation`."""
-    limit = longest if truncation.limit is None else min(truncation.limit, longest)
+    limit = _limit(truncation, longest)
     if len(ids) <= limit:
         return ids
     if truncation.side == "right":
         return ids[:limit]
     keep = min(truncation.keep, limit)
     return np.concatenate([ids[:keep], ids[len(ids) - (limit - keep) :]])
+
+
+def _limit(truncation: Truncation, longest: int) -> int:
+    return longest if truncation.limit is None else min(truncation.limit, longest)
+
+
+def _fitted_input(
+    model: Model, text: Text | Tokens, truncation: Truncation | None, longest: int
+) -> tuple[Ids, int]:
+    """As `_fitted`, but what the tokenizer puts around a text of its own accord stays around it:
+    a model that was trained on `[CLS] text [SEP]` gets that of a shorter text, too."""
+    try:
+        ids = _ids(model, text)
+    except InvalidPrompt as error:
+        raise InvalidPrompt(str(error), "input") from None
+    whole = len(ids)
+    if truncation is not None and whole > (limit := _limit(truncation, longest)):
+        before, after = _marks(model, text, ids)
+        room = limit - before - after
+        if room < 0:
+            message = f"leaves no room for a text: {before + after} tokens are around each"
+            raise InvalidPrompt(message, "truncate_prompt_tokens")
+        own = cut(ids[before : whole - after], truncation, room)
+        ids = np.concatenate([ids[:before], own, ids[whole - after :]])
+    if len(ids) > longest:
+        raise _TooLong(whole, longest)
+    return ids, whole - len(ids)
+
+
+def _marks(model: Model, text: Text | Tokens, ids: Ids) -> tuple[int, int]:
+    """How many of `ids` the tokenizer put before the text's own, and after them."""
+    if not isinstance(text, Text) or not text.add_special_tokens:
+        return 0, 0
+    own = model.tokenize(text.prompt, add_special=False)
+    around = len(ids) - len(own)
+    for before in range(around + 1):
+        if np.array_equal(ids[before : before + len(own)], own):
+            return before, around - before
+    return 0, 0
 
 
 def _fitted(

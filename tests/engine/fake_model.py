@@ -96,13 +96,16 @@ class FakeModel:
         self.gaps: list[int] = []
         self.next_of: Callable[[list[int]], int] = next_token
         self.pieces: dict[int, bytes] = {}
+        # What the tokenizer puts before a text and after it.
+        self.marks: tuple[list[int], list[int]] = ([], [])
         self.samplers: list[FakeSampler] = []
         self._cells = 0
         self._contents: dict[int, list[int]] = {}
         self._outputs: set[int] = set()
 
     def tokenize(self, text: str, *, add_special: bool) -> Ids:
-        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        before, after = self.marks if add_special else ([], [])
+        return np.array([*before, *text.encode(), *after], np.int32)
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         return self.pieces.get(token, b"<%d>" % token)

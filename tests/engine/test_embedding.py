@@ -95,7 +95,7 @@ def test_without_memory_the_request_ends_and_the_engine_lives() -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "param"),
-    [([[]], "input"), ([[1], []], "input"), ([[256]], "prompt"), ([[-1]], "prompt")],
+    [([[]], "input"), ([[1], []], "input"), ([[256]], "input"), ([[-1]], "input")],
 )
 def test_what_is_no_input_is_refused_by_name(inputs: list[list[int]], param: str) -> None:
     bench = Bench(FakeModel())
@@ -113,6 +113,47 @@ def test_an_input_too_long_is_refused_with_its_length_or_cut_where_that_is_allow
     assert bench.reports[0] == Refused(1, "an input is too long", overflow=(65, 64))
     assert bench.reports[1] == Admitted(2, 64, cut_tokens=6)
     assert vectors(bench, 2) == {0: [54.0 + 90.0, 64.0]}
+
+
+@pytest.mark.parametrize(
+    ("truncation", "kept"),
+    [
+        (Truncation(limit=5, side="right"), [1, 97, 98, 99, 2]),
+        (Truncation(limit=5), [1, 102, 103, 104, 2]),
+        (Truncation(limit=2), [1, 2]),
+        (Truncation(limit=10), [1, *range(97, 105), 2]),
+    ],
+)
+def test_the_marks_around_a_text_stay_around_what_is_left_of_it(
+    truncation: Truncation, kept: list[int]
+) -> None:
+    model = FakeModel()
+    model.marks = ([1], [2])
+    bench = Bench(model)
+    bench.engine.embed(Embed(1, (Text("abcdefgh"),), truncation=truncation))
+    bench.run()
+    assert model.embedded == [[kept]]
+    assert bench.reports[0] == Admitted(1, len(kept), cut_tokens=10 - len(kept))
+
+
+def test_a_text_that_is_sent_without_marks_is_cut_without_them() -> None:
+    model = FakeModel()
+    model.marks = ([1], [2])
+    bench = Bench(model)
+    text = Text("abcdefgh", add_special_tokens=False)
+    bench.engine.embed(Embed(1, (text,), truncation=Truncation(limit=3, side="right")))
+    bench.run()
+    assert model.embedded == [[[97, 98, 99]]]
+
+
+def test_a_limit_below_the_marks_is_refused_by_name() -> None:
+    model = FakeModel()
+    model.marks = ([1], [2])
+    bench = Bench(model)
+    bench.engine.embed(Embed(1, (Text("abc"),), truncation=Truncation(limit=1)))
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.param == "truncate_prompt_tokens"
 
 
 def test_more_dimensions_than_the_model_has_are_refused() -> None:
