@@ -21,6 +21,8 @@ class ModelFacts(Struct, frozen=True):
     can_generate: false for encoders, which only embed. pooling: how the file wants vectors made of
     tokens ("none" if it does not say); n_embed_input: the most tokens of one input to embed.
     infill: the control tokens' text around prefix and suffix, and before the middle.
+    rerank_template: the sentence with {query} and {document} that a model of pairs was trained on,
+    where its file has it; scores_are_probabilities: false where its scores are logits.
     """
 
     architecture: str
@@ -51,3 +53,5 @@ class ModelFacts(Struct, frozen=True):
     pooling: Pooling = "none"
     n_embed_input: int = 0
     infill: tuple[str, str, str] | None = None
+    rerank_template: str | None = None
+    scores_are_probabilities: bool = False

@@ -54,7 +54,7 @@ async def embeddings(request: Request[State]) -> Response:
         inputs=tuple(Text(each, special) if isinstance(each, str) else each for each in inputs),
         dialect=NAME,
         normalize=normalize != -1,
-        truncation=parse_truncation(fields),
+        truncation=parse_truncation(fields, "right"),
         **identity(request),
     )
     tell_ignored(request, fields, ())

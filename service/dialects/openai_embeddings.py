@@ -65,7 +65,7 @@ def parse_embeddings(
         normalize=fields.flag("normalize", True),
         dimensions=fields.integer("dimensions", low=1, high=2**31 - 1),
         timeout=timeout,
-        truncation=parse_truncation(fields),
+        truncation=parse_truncation(fields, "right"),
     )
     return request, encoding == "base64"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from service.dialects.fields import INT64, Fields, integer, number
 from service.errors import InvalidRequest
@@ -104,15 +104,16 @@ def top_logprobs(fields: Fields, key: str) -> int | None:
     return None if value is None else integer(fields, key, value, 0, MAX_TOP)
 
 
-def parse_truncation(fields: Fields) -> Truncation | None:
-    """vLLM's truncate_prompt_tokens: -1 is as many as fit."""
+def parse_truncation(fields: Fields, side: Literal["left", "right"] = "left") -> Truncation | None:
+    """vLLM's truncate_prompt_tokens: -1 is as many as fit. Where nobody says, `side` is cut off:
+    of a prompt its beginning, of a text to embed its end."""
     limit = fields.integer("truncate_prompt_tokens", low=-1, high=2**31 - 1)
-    side = fields.choice("truncation_side", ("left", "right")) or "left"
+    wanted = fields.choice("truncation_side", ("left", "right")) or side
     if limit is None:
         return None
     if limit == 0:
         raise fields.bad("truncate_prompt_tokens", "must be at least 1, or -1 for all that fit")
-    return Truncation(None if limit == -1 else limit, side="left" if side == "left" else "right")
+    return Truncation(None if limit == -1 else limit, side="left" if wanted == "left" else "right")
 
 
 def timeout_of(value: str | None, limit: float) -> float | None:

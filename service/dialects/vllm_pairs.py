@@ -2,18 +2,22 @@
 
 Models of this kind were trained on two texts with their separators between: `[CLS] q [SEP] d
 [SEP]` in BERT's family, `<s> q </s></s> d </s>` in RoBERTa's. Which one it is, the tokenizer says:
-what it puts around a text of its own accord. A model whose tokenizer puts nothing around a text
-was trained on a sentence that its file does not tell, and any other would give made-up scores.
+what it puts around a text of its own accord. Qwen3's family was trained on a sentence about both,
+which its files have as their chat template named "rerank". A model with neither was trained on a
+sentence that its file does not tell, and any other would give made-up scores.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 
 from service.errors import InvalidRequest
 
+QUERY, DOCUMENT = "{query}", "{document}"
+_PLACES = re.compile(f"{re.escape(QUERY)}|{re.escape(DOCUMENT)}")
 # Between the two, RoBERTa's family has it twice.
 DOUBLED = b"</s>"
 
@@ -46,6 +50,11 @@ def pair(ends: Ends, query: Sequence[int], document: Sequence[int]) -> tuple[int
 def room(ends: Ends, query: Sequence[int], limit: int) -> int:
     """How many of a document's tokens fit beside the query."""
     return max(limit - len(pair(ends, query, ())), 0)
+
+
+def sentence(template: str, query: str, document: str) -> str:
+    """What the texts say stays what it is, though it look like a place to be filled."""
+    return _PLACES.sub(lambda place: query if place[0] == QUERY else document, template)
 
 
 def probability(score: float) -> float:

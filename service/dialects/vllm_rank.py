@@ -6,6 +6,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -21,10 +22,10 @@ from service.dialects.respond import (
     read_fields,
     tell_cut,
     tell_ignored,
-    tokenized,
 )
-from service.dialects.vllm_pairs import Ends, ends_of, pair, probability, room
-from service.generation import EmbeddingRequest, Text, Tokens
+from service.dialects.vllm_join import Cuts, join
+from service.dialects.vllm_pairs import probability
+from service.generation import EmbeddingRequest, Text, Truncation
 from service.telemetry.http import exchange_of
 
 MAX_DOCUMENTS: Final = 1024
@@ -45,14 +46,11 @@ class Scores:
     prompt_tokens: int
     cut_tokens: int
     model: str
+    logits: bool = False
 
-
-@dataclass(frozen=True)
-class Cuts:
-    """How many tokens a pair may have, and its document."""
-
-    pair: int | None = None
-    document: int | None = None
+    def shares(self) -> list[float]:
+        """From 0 to 1 where a model scores pairs."""
+        return list(map(probability, self.values)) if self.logits else self.values
 
 
 async def rerank(request: Request[State]) -> Response:
@@ -74,8 +72,8 @@ async def reranked(request: Request[State], fields: Fields) -> Response:
         raise fields.bad("instruction", "is for models that read one; this one does not")
     model, cuts = fields.text("model", longest=512) or "", parse_cuts(fields)
     tell_ignored(request, fields, HARMLESS)
-    scores = await pair_scores(request, model, [query] * len(documents), documents, cuts)
-    values = scores.values if raw else list(map(probability, scores.values))
+    scores = await pair_scores(request, model, [(query, each) for each in documents], cuts)
+    values = scores.values if raw else scores.shares()
     order = sorted(range(len(values)), key=lambda index: values[index], reverse=True)[:top]
     if bare:
         rows = [
@@ -137,12 +135,13 @@ async def scored(request: Request[State], fields: Fields) -> Response:
     model, cuts = fields.text("model", longest=512) or "", parse_cuts(fields)
     tell_ignored(request, fields, HARMLESS)
     runtime = request.state["runtime"]
+    pairs = list(zip(first, second, strict=True))
     if "rerank" in runtime.capabilities(runtime.resolve(model or None)):
-        scores = await pair_scores(request, model, first, second, cuts)
-        values = list(map(probability, scores.values))
+        scores = await pair_scores(request, model, pairs, cuts)
     else:
-        scores = await similarities(request, model, first, second)
-        values = scores.values
+        if cuts.document is not None:
+            raise fields.bad("max_tokens_per_doc", "is for models that read a pair together")
+        scores = await similarities(request, model, pairs, cuts.pair)
     exchange = exchange_of(request.scope)
     body = {
         "id": f"score-{exchange.id}",
@@ -151,7 +150,7 @@ async def scored(request: Request[State], fields: Fields) -> Response:
         "model": model or scores.model,
         "data": [
             {"index": index, "object": "score", "score": value}
-            for index, value in enumerate(values)
+            for index, value in enumerate(scores.shares())
         ],
         "usage": usage_of(scores),
     }
@@ -170,57 +169,47 @@ def parse_side(fields: Fields, key: str) -> list[str]:
 async def pair_scores(
     request: Request[State],
     model: str,
-    queries: Sequence[str],
-    documents: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
     cuts: Cuts,
 ) -> Scores:
-    """By a model that reads both texts together; its scores are logits."""
+    """By a model that reads both texts together."""
     runtime = request.state["runtime"]
     card = runtime.resolve(model or None)
     if "rerank" not in runtime.capabilities(card):
         exchange_of(request.scope).model = card.name
         raise HTTPException(501, "This server does not support reranking with this model")
-    around = await tokenized(request, model, Text(""))
-    ends = ends_of(around.tokens, around.pieces)
-    limit = (around.facts.n_embed_input or None) if cuts.pair == -1 else cuts.pair
-    known: dict[str, list[int]] = {}
-
-    async def ids(text: str) -> list[int]:
-        if text not in known:
-            found = await tokenized(request, model, Text(text, add_special_tokens=False))
-            known[text] = found.tokens
-        return known[text]
-
-    inputs, cut = [], 0
-    for query, document in zip(queries, documents, strict=True):
-        tokens, whole = await ids(query), await ids(document)
-        kept = whole[: most(ends, tokens, limit, cuts.document)]
-        cut += len(whole) - len(kept)
-        inputs.append(Tokens(pair(ends, tokens, kept)))
+    joined = await join(request, model, pairs, cuts)
     made = await embedded(
         request,
         EmbeddingRequest(
             model=model,
-            inputs=tuple(inputs),
+            inputs=joined.inputs,
             dialect="vllm",
             normalize=False,
             **identity(request),
         ),
     )
     values = [array("f", vector)[0] for vector in made.vectors]
-    return Scores(values, made.prompt_tokens, cut, made.card.name)
-
-
-def most(ends: Ends, query: Sequence[int], limit: int | None, document: int | None) -> int | None:
-    limits = [] if limit is None else [room(ends, query, limit)]
-    return min([*limits, *([] if document is None else [document])], default=None)
+    return Scores(
+        values,
+        made.prompt_tokens,
+        joined.cut_tokens,
+        made.card.name,
+        logits=not made.facts.scores_are_probabilities,
+    )
 
 
 async def similarities(
-    request: Request[State], model: str, first: Sequence[str], second: Sequence[str]
+    request: Request[State], model: str, pairs: Sequence[tuple[str, str]], limit: int | None
 ) -> Scores:
-    """By a model that reads each text alone: the cosine of the angle between their vectors."""
-    texts = list(dict.fromkeys([*first, *second]))
+    """By a model that reads each text alone: the cosine of the angle between their vectors.
+
+    limit: the most tokens of a text; -1: as many as the model reads.
+    """
+    texts = list(dict.fromkeys(chain.from_iterable(pairs)))
+    truncation = None
+    if limit is not None:
+        truncation = Truncation(None if limit == -1 else limit, side="right")
     made = await embedded(
         request,
         EmbeddingRequest(
@@ -228,13 +217,14 @@ async def similarities(
             inputs=tuple(map(Text, texts)),
             dialect="vllm",
             normalize=True,
+            truncation=truncation,
             **identity(request),
         ),
     )
     vectors = {text: array("f", vector) for text, vector in zip(texts, made.vectors, strict=True)}
     values = [
         sum(a * b for a, b in zip(vectors[one], vectors[other], strict=True))
-        for one, other in zip(first, second, strict=True)
+        for one, other in pairs
     ]
     return Scores(values, made.prompt_tokens, made.cut_tokens, made.card.name)
 

@@ -21,7 +21,12 @@ import psutil
 
 from service.engine.batch import Batch
 from service.engine.context import choose_context
-from service.engine.llama_embedding import MOST_INPUTS, EmbeddingContext, longest_input
+from service.engine.llama_embedding import (
+    MOST_INPUTS,
+    SCORE_PROBABILITIES,
+    EmbeddingContext,
+    longest_input,
+)
 from service.engine.llama_grammar import PrefixTable
 from service.engine.llama_sampler import Candidates, LlamaSampler
 from service.engine.model import Ids, InvalidPrompt, Sampler
@@ -316,6 +321,10 @@ class LlamaModel:
         known = value is not None and value.isdigit() and int(value) < len(POOLINGS)
         return POOLINGS[int(value)] if known and value is not None else "none"
 
+    def _chat_template(self, name: bytes | None) -> str | None:
+        template = llama.llama_model_chat_template(self._model, name)
+        return template.decode("utf-8", "replace") if template else None
+
     def _infill(self) -> tuple[str, str, str] | None:
         vocab = self._vocab
         tokens = (
@@ -337,7 +346,6 @@ class LlamaModel:
         model, vocab, context = self._model, self._vocab, self._context
         description = ctypes.create_string_buffer(256)
         llama.llama_model_desc(model, description, len(description))
-        template = llama.llama_model_chat_template(model, None)
         rolls_back = not (
             llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model)
         )
@@ -359,7 +367,7 @@ class LlamaModel:
             bos=self._special_text("bos", llama.llama_vocab_bos(vocab)),
             eos=self._special_text("eos", llama.llama_vocab_eos(vocab)),
             eog_tokens=tuple(sorted(self._eog)),
-            chat_template=template.decode("utf-8", "replace") if template else None,
+            chat_template=self._chat_template(None),
             can_rollback=rolls_back,
             gpu_offload=bool(llama.llama_supports_gpu_offload()),
             engine_version=f"llama-cpp-python {llama.__version__}",
@@ -371,6 +379,8 @@ class LlamaModel:
                 self._pooling(), llama.llama_model_n_ctx_train(self._model)
             ),
             infill=self._infill(),
+            rerank_template=self._chat_template(b"rerank"),
+            scores_are_probabilities=self._meta("general.architecture") in SCORE_PROBABILITIES,
         )
 
 

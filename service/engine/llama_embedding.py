@@ -22,6 +22,9 @@ MOST_INPUTS: Final = 32
 # trained to embed says so (`pooling`), and gets more.
 LONGEST: Final = 2048
 LONGEST_POOLED: Final = 8192
+# Architectures whose scores of pairs llama.cpp puts through a softmax (llama-graph.cpp,
+# build_pooling): the first of two is the probability of "yes". All others' are logits.
+SCORE_PROBABILITIES: Final = frozenset({"qwen3", "qwen3vl"})
 
 
 def longest_input(pooling: Pooling, n_ctx_train: int) -> int:

@@ -71,13 +71,13 @@ def test_the_parameters_arrive() -> None:
         dimensions=2,
         encoding_format="base64",
         truncate_prompt_tokens=8,
-        truncation_side="right",
+        truncation_side="left",
     )
 
     assert as_base64
     assert (request.model, request.dimensions, request.normalize) == ("demo", 2, True)
-    assert request.truncation == Truncation(8, side="right")
-    assert parse(truncate_prompt_tokens=-1)[0].truncation == Truncation(None)
+    assert request.truncation == Truncation(8, side="left")
+    assert parse(truncate_prompt_tokens=-1)[0].truncation == Truncation(None, side="right")
     assert parse()[0].truncation is None
 
 

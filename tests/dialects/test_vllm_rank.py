@@ -4,18 +4,19 @@ import struct
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.dialects.vllm_pairs import Ends, ends_of, pair, probability, room
+from service.dialects.vllm_pairs import Ends, ends_of, pair, probability, room, sentence
 from service.errors import InvalidRequest
-from service.generation import Chat, EmbeddingRequest, Infill, Text, Tokens
+from service.generation import Chat, EmbeddingRequest, Infill, Text, Tokens, Truncation
 from service.runtime import Embeddings, Tokenized
 from service.settings import Settings
-from tests.dialects.fakes import FakeRuntime
+from tests.dialects.fakes import FACTS, FakeRuntime
 
 CLS, SEP = 1, 2
 
@@ -37,6 +38,22 @@ class Reranker(FakeRuntime):
         made = await super().embed(request)
         lengths = [len(each.ids) for each in request.inputs if isinstance(each, Tokens)]
         return replace(made, vectors=[struct.pack("<f", -float(length)) for length in lengths])
+
+
+class Judge(Reranker):
+    """Reads both texts in a sentence of its file; its score is the share of small letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts = msgspec.structs.replace(
+            FACTS, rerank_template="Q {query} D {document}?", scores_are_probabilities=True
+        )
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        made = await super().embed(request)
+        texts = [each.prompt for each in request.inputs if isinstance(each, Text)]
+        shares = [sum(map(str.islower, text)) / len(text) for text in texts]
+        return replace(made, vectors=[struct.pack("<f", share) for share in shares])
 
 
 def client(runtime: FakeRuntime) -> TestClient:
@@ -85,6 +102,40 @@ def test_teis_form_is_answered_with_an_array() -> None:
 
     assert [(row["index"], row["text"]) for row in rows] == [(1, "b"), (0, "long one")]
     assert raw[0]["score"] == -5.0
+
+
+def test_a_model_with_a_sentence_of_its_own_is_asked_in_it_and_its_score_stays() -> None:
+    runtime = Judge()
+    with client(runtime) as http:
+        answer = http.post("/rerank", json={"query": "q", "documents": ["AB", "ab"]}).json()
+        (row,) = http.post("/score", json={"text_1": "q", "text_2": "ab"}).json()["data"]
+
+    assert runtime.embedded[0].inputs == (
+        Text("Q q D AB?", add_special_tokens=False),
+        Text("Q q D ab?", add_special_tokens=False),
+    )
+    first, second = answer["results"]
+    assert (first["index"], second["index"]) == (1, 0)
+    assert first["relevance_score"] == row["score"] == pytest.approx(3 / 9)
+
+
+def test_of_a_sentence_only_the_document_is_cut() -> None:
+    runtime = Judge()
+    with client(runtime) as http:
+        body = {"query": "query", "documents": ["a long document", "b"]}
+        response = http.post("/rerank", json=body | {"truncate_prompt_tokens": 16})
+        http.post("/rerank", json=body | {"max_tokens_per_doc": 6})
+        http.post("/rerank", json=body | {"truncate_prompt_tokens": 3})
+
+    texts = [[text.prompt for text in made.inputs] for made in runtime.embedded]  # type: ignore[union-attr]
+    assert texts[0] == ["Q query D a lon?", "Q query D b?"]
+    assert response.headers["x-prompt-truncated"] == "10"
+    assert texts[1] == ["Q query D a long?", "Q query D b?"]
+    assert texts[2] == ["Q query D ?", "Q query D ?"]
+
+
+def test_texts_that_look_like_places_in_the_sentence_are_texts() -> None:
+    assert sentence("{query} and {document}", "{document}", "{query}") == "{document} and {query}"
 
 
 def test_what_was_cut_of_documents_is_told() -> None:
@@ -163,6 +214,18 @@ def test_a_model_that_embeds_scores_by_the_angle() -> None:
     assert [row["score"] for row in answer["data"]] == [5.0, 5.0]
     assert runtime.embedded[0].normalize
     assert runtime.embedded[0].inputs == (Text("ab"), Text("cd"))
+
+
+@pytest.mark.parametrize(("limit", "most"), [(7, 7), (-1, None)])
+def test_texts_that_are_embedded_may_be_cut_at_their_end(limit: int, most: int | None) -> None:
+    runtime = FakeRuntime(able_to=frozenset({"embedding"}))
+    with client(runtime) as http:
+        body = {"text_1": "ab", "text_2": "cd", "truncate_prompt_tokens": limit}
+        http.post("/score", json=body)
+        refused = http.post("/vllm/score", json={**body, "max_tokens_per_doc": 3})
+
+    assert runtime.embedded[0].truncation == Truncation(most, side="right")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "max_tokens_per_doc")
 
 
 @pytest.mark.parametrize(
