@@ -11,7 +11,7 @@ from service.text.schema_keywords import Schema
 from service.text.string_formats import FORMATS
 from service.text.string_patterns import pattern_rule
 
-_LARGEST_BOUND = 10**15
+_LARGEST_BOUND = 2**64  # clients state what fits: 53 bits of JavaScript's integers, 64 of others
 _MOST_PLACES = 15
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from service.text.gbnf import literal
 from service.text.gbnf_rules import GbnfRules
 
+_DIGITS = 50  # more than a bound has before the point and a step after it, so that all is exact
 _MOST_LISTED = 1000
 _MOST_REMAINDERS = 64
 _WHOLE = '("0" | [1-9] [0-9]{0,14})'
@@ -23,7 +24,8 @@ def multiples(
 ) -> str:
     """Raises InvalidRequest, by `rules.refuse`, where the bounds leave too many to be listed."""
     if low is not None and high is not None and (high - low) / step <= _MOST_LISTED:
-        return _listed(step, low, high, rules, open_low=open_low, open_high=open_high)
+        with localcontext(prec=_DIGITS):
+            return _listed(step, low, high, rules, open_low=open_low, open_high=open_high)
     signed = low is None and high is None
     positive = high is None and low == 0
     if not signed and not positive:

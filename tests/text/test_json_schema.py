@@ -213,6 +213,22 @@ def test_integers_lie_exactly_between_their_bounds(
         assert accepts(schema, *values) == expected
 
 
+@pytest.mark.parametrize("kind", ["integer", "number"])
+@pytest.mark.parametrize("most", [2**53 - 1, 2**63 - 1, 2**64 - 1])
+def test_bounds_may_be_those_of_machine_integers(kind: str, most: int) -> None:
+    schema: Schema = {"type": kind, "minimum": -most, "maximum": most}
+
+    assert accepts(schema, -most - 1, -most, 0, 42, most, most + 1) == [
+        False, True, True, True, True, False,
+    ]  # fmt: skip
+
+
+def test_few_multiples_are_listed_exactly_however_far_and_fine_they_are() -> None:
+    schema: Schema = {"type": "number", "multipleOf": 1e-15, "minimum": 10**15, "maximum": 10**15}
+
+    assert accepts(schema, 10**15, 10**15 + 1) == [True, False]
+
+
 @settings(max_examples=40, deadline=None)
 @given(bounds, bounds, st.booleans(), st.booleans(), st.lists(st.floats(-300, 300), max_size=20))
 def test_numbers_lie_exactly_between_whole_bounds(
