@@ -74,6 +74,10 @@ class Chat(Struct, frozen=True, tag="chat"):
     enable_thinking: bool | None = None
     reasoning_effort: str | None = None
     template_variables: dict[str, Any] = {}
+    # The last message is gone on with. Without that, and without a generation prompt, the prompt
+    # ends as the template ends that message.
+    continue_final_message: bool = False
+    add_generation_prompt: bool = True
 
 
 class Text(Struct, frozen=True, tag="text"):
@@ -115,6 +119,7 @@ class Grammar(Struct, frozen=True):
     `llama_sampler_init_grammar_lazy_patterns`: the grammar starts at their first group.
     With `after` set, the grammar starts once that text has been generated (the end of thinking);
     with `opener` too, only an answer that begins with `opener` has such a free part.
+    `begun` is what the prompt holds of the text already: the answer is held to the rest.
     """
 
     text: str
@@ -122,6 +127,7 @@ class Grammar(Struct, frozen=True):
     triggers: tuple[str, ...] = ()
     after: str | None = None
     opener: str | None = None
+    begun: str = ""
 
 
 class SamplingParams(Struct, frozen=True, omit_defaults=True):

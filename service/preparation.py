@@ -18,6 +18,7 @@ from service.generation import (
     Text,
     Tokens,
 )
+from service.text.continuation import Begun, begun
 from service.text.grammar import grammar_of
 from service.text.interpreter import Interpreter
 from service.text.template import ChatTemplate
@@ -48,9 +49,19 @@ def prepare_chat(
 ) -> Prepared:
     text = rendered(chat, template, bos)
     prompt = text.prompt
-    form, inside = template.reasoning, template.reasoning.opened_by(prompt)
+    form = template.reasoning
+    start = Begun(form.opened_by(prompt), None)
+    if chat.continue_final_message:
+        start = begun(chat.messages[-1], form)
     tools = template.tool_format if chat.tools and chat.tool_choice.mode != "none" else None
-    grammar = grammar_of(request.response_format, chat, tools=tools, form=form, inside=inside)
+    grammar = grammar_of(
+        request.response_format,
+        chat,
+        tools=tools,
+        form=form,
+        inside=start.inside,
+        begun=start.answer,
+    )
     sampling = request.sampling
     if form.controls or (tools and tools.controls):
         # The marks of thoughts and calls are control tokens here: unseen, they mark nothing.
@@ -59,9 +70,10 @@ def prepare_chat(
         Interpreter(
             index,
             form,
-            inside,
+            start.inside,
             tools,
             chat.tools,
+            begun=start.answer is not None,
             stream_arguments=request.stream,
             parallel=chat.parallel_tool_calls,
         )

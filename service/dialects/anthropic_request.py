@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from service.dialects.anthropic_messages import BOOKKEEPING, parse_messages
+from service.dialects.anthropic_messages import BOOKKEEPING, parse_message, parse_messages
 from service.dialects.anthropic_tools import parse_tools
 from service.dialects.fields import Fields
 from service.dialects.formats import schema
@@ -41,10 +41,6 @@ def parse_request(
     fields.number("temperature", low=0.0, high=1.0)
     stops = fields.strings("stop_sequences", most=MAX_STOPS, longest=MAX_STOP_LENGTH)
     chat, omit = parse_chat(fields)
-    if chat.messages[-1].role == "assistant":
-        raise fields.bad(
-            "messages", "the last message must be a user's: an answer cannot be begun by the client"
-        )
     shape = parse_shape(fields)
     if shape.kind != "text" and chat.tool_choice.mode in ("required", "named"):
         raise fields.bad("tool_choice", "cannot be forced together with an output format")
@@ -70,6 +66,8 @@ def parse_chat(fields: Fields) -> tuple[Chat, bool]:
     tools, choice, parallel = parse_tools(fields)
     thinking, omit = parse_thinking(fields)
     output = fields.object("output_config")
+    # An assistant's message at the end is how the answer begins.
+    begun = messages[-1].role == "assistant" and not messages[-1].tool_calls
     chat = Chat(
         messages=messages,
         tools=tools,
@@ -77,6 +75,7 @@ def parse_chat(fields: Fields) -> tuple[Chat, bool]:
         parallel_tool_calls=parallel,
         enable_thinking=thinking,
         reasoning_effort=output.choice("effort", EFFORTS) if output is not None else None,
+        continue_final_message=begun,
     )
     return chat, omit
 
@@ -113,7 +112,8 @@ def unheeded(fields: Fields, able: frozenset[str]) -> list[str]:
     """What was read, and yet has no effect here."""
     names = []
     given = fields.object("thinking")
-    if given is not None and parse_thinking(fields)[0] and "thinking" not in able:
+    thinks = "thinking" in able and not answering(fields)
+    if given is not None and parse_thinking(fields)[0] and not thinks:
         names.append("thinking")
     elif given is not None and "budget_tokens" in given:
         # Thoughts end when the model ends them, or with the answer's own limit.
@@ -125,6 +125,13 @@ def unheeded(fields: Fields, able: frozenset[str]) -> list[str]:
     if dropped_bookkeeping(fields):
         names.append("system.0")
     return names
+
+
+def answering(fields: Fields) -> bool:
+    """The client has begun the answer itself, so the thoughts before it are over."""
+    *_, last = fields.objects("messages") if "messages" in fields else [Fields({})]
+    begun = [*parse_message(last)] if last.get("role") == "assistant" else []
+    return any(message.content for message in begun)
 
 
 def dropped_bookkeeping(fields: Fields) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from service.dialects import openai
@@ -21,9 +23,19 @@ from service.dialects.llama_server_tokens import (
     tokenize,
     tokenize_content,
 )
+from service.dialects.manner import Manner
+from service.dialects.respond import State, read_fields
 
 # For whoever decides whose /tokenize at the root it is.
 __all__ = ["DIALECT", "ROOT_PATHS", "at_root", "tokenize"]
+
+# Its chats go on with an assistant's message at the end.
+MANNER: Final = Manner(NAME, prefills=True)
+
+
+async def chat_completions(request: Request[State]) -> Response:
+    return await openai.chat(request, await read_fields(request, NAME), MANNER)
+
 
 at_root: Final = [
     Route("/completion", completion, methods=["POST"]),
@@ -54,6 +66,7 @@ DIALECT: Final = Dialect(
         Route("/completions", completion, methods=["POST"]),
         Route("/tokenize", tokenize_content, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
+        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
         *openai.DIALECT.routes,
     ],
     worded,

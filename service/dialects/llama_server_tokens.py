@@ -31,7 +31,7 @@ from service.telemetry.http import exchange_of
 
 async def apply_template(request: Request[State]) -> Response:
     fields = await read_fields(request, NAME)
-    wanted = parse_chat(fields, **identity(request))
+    wanted = parse_chat(fields, **identity(request), dialect=NAME, prefills=True)
     tell_ignored(request, fields, HARMLESS)
     assert isinstance(wanted.input, Chat)
     runtime = request.state["runtime"]

@@ -23,7 +23,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Manner:
     """How a dialect that has these endpoints too words its answers.
 
-    `finished` has the last word on an answer that is sent whole.
+    `finished` has the last word on an answer that is sent whole. `prefills`: an assistant's message
+    at the end of a chat is one to go on with.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Manner:
     finished: Callable[[dict[str, Any], Sequence[Answer]], dict[str, Any]] = lambda body, answers: (
         body
     )
+    prefills: bool = False
 
 
 OPENAI: Final = Manner("openai")

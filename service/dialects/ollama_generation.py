@@ -41,7 +41,7 @@ from service.dialects.respond import (
 )
 from service.errors import InvalidRequest
 from service.events import Finished
-from service.generation import Chat, GenerationRequest, Infill, Text, Tokens, ToolChoice
+from service.generation import Chat, GenerationRequest, Infill, Message, Text, Tokens, ToolChoice
 from service.telemetry.http import exchange_of
 from service.text.reasoning import NONE, ReasoningFormat, reasoning_format
 
@@ -85,11 +85,17 @@ async def chat(request: Request[State]) -> Response:
         ToolChoice("auto" if tools else "none"),
         enable_thinking=thinking.enable,
         reasoning_effort=thinking.effort,
+        continue_final_message=begun_by(messages[-1]),
     )
     if asked.render_only:
         prompt = await unless_gone(request.receive, runtime.render(asked.model, conversation))
         return rendered(asked, CHAT, prompt)
     return await answer(request, asked, Task(conversation, CHAT, thinking.inline))
+
+
+def begun_by(last: Message) -> bool:
+    """Ollama's templates leave an assistant's message at the end open, for the model to go on."""
+    return last.role == "assistant" and not last.tool_calls
 
 
 async def generate(request: Request[State]) -> Response:

@@ -58,9 +58,13 @@ async def chat_completions(request: Request[State]) -> Response:
 async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI) -> Response:
     names = manner.reasoning_fields or request.state["settings"].reasoning_fields
     options = parse_options(fields, names)
-    wanted = parse_chat(fields, **identified(request, fields), dialect=manner.name)
+    wanted = parse_chat(
+        fields, **identified(request, fields), dialect=manner.name, prefills=manner.prefills
+    )
     progress = fields.flag("return_progress")
     tell_ignored(request, fields, HARMLESS)
+    if fields.flag("echo") and not options.echo:
+        exchange_of(request.scope).ignored.append("echo")
     if progress and not wanted.stream:
         exchange_of(request.scope).ignored.append("return_progress")
     generation = await admitted(request, wanted)

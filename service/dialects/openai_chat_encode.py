@@ -64,7 +64,7 @@ def encode_chat(
 
 def encode_choice(answer: Answer, options: Options) -> dict[str, Any]:
     calls = answer.tool_calls
-    text = answer.text
+    text = options.echo + answer.text
     message: dict[str, Any] = {
         "role": "assistant",
         "content": text if text or not calls else None,
@@ -149,6 +149,8 @@ class ChatChunks:
             if event.index not in self._opened:
                 self._opened.add(event.index)
                 chunks.append(self._chunk(event.index, {"role": "assistant", "content": ""}))
+                if self.options.echo:
+                    chunks.append(self._chunk(event.index, {"content": self.options.echo}))
             if type(event) is TextDelta and short and not event.logprobs and not event.ids:
                 if event.text:
                     head = self._text_heads[event.index]

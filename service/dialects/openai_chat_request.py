@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from service.dialects.fields import Fields
 from service.dialects.formats import parse_format
 from service.dialects.openai_extras import parse_extras
 from service.dialects.openai_messages import parse_messages
 from service.dialects.openai_tools import parse_tools
 from service.dialects.sampling import parse_sampling, parse_truncation, top_logprobs
-from service.generation import Chat, GenerationRequest
+from service.generation import Chat, GenerationRequest, Message
 
 MAX_ANSWERS: Final = 128
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
+# Parts of a message that llama-server can be told to go on with.
+PARTS: Final = ("content", "reasoning_content")
 # Accepted, and without effect on the text of an answer.
 HARMLESS: Final = frozenset(
     """user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention
@@ -35,7 +39,8 @@ class Options:
     token_ids_for_pieces: bool = False
     timings: bool = False
     token_ids: bool = False
-    # They are there for the ids alone.
+    # What the answer's text is said to begin with: the message that it goes on from.
+    echo: str = ""
 
 
 REASONING_FIELDS: Final = {
@@ -54,9 +59,10 @@ def parse_chat(
     endpoint: str,
     timeout: float | None = None,
     dialect: str = "openai",
+    prefills: bool = False,
 ) -> GenerationRequest:
+    """`prefills`: an assistant's message at the end is one to go on with, though nobody says so."""
     refuse_templates(fields)
-    refuse_other_ends(fields)
     tools, choice = parse_tools(fields)
     # function_call has room for one.
     parallel = fields.flag("parallel_tool_calls", True) and not is_legacy(fields)
@@ -81,17 +87,20 @@ def parse_chat(
     if limit is not None or older_limit is not None:
         given["max_tokens"] = older_limit if limit is None else limit
     stream = fields.flag("stream")
+    messages, continued = parse_ending(fields, parse_messages(fields), prefills)
     return GenerationRequest(
         id=id,
         model=fields.text("model", longest=512) or "",
         input=Chat(
-            messages=parse_messages(fields),
+            messages=messages,
             tools=tools,
             tool_choice=choice,
             parallel_tool_calls=parallel,
             enable_thinking=thinking,
             reasoning_effort=effort,
             template_variables=variables,
+            continue_final_message=continued,
+            add_generation_prompt=fields.flag("add_generation_prompt", True),
         ),
         arrived=arrived,
         dialect=dialect,
@@ -141,6 +150,7 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
         token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
         timings=fields.flag("timings_per_token"),
         token_ids=ids,
+        echo=parse_echo(fields),
     )
 
 
@@ -158,13 +168,34 @@ def refuse_templates(fields: Fields) -> None:
         raise fields.bad("chat_template_kwargs", "templates are not accepted from clients")
 
 
-def refuse_other_ends(fields: Fields) -> None:
-    """An answer begins where the template has the assistant begin, and nowhere else."""
-    for key in ("continue_final_message", "echo"):
-        if fields.flag(key):
-            raise fields.bad(key, "a message that was begun cannot be gone on with in a chat")
-    if not fields.flag("add_generation_prompt", True):
-        raise fields.bad("add_generation_prompt", "only true is supported")
+def parse_ending(
+    fields: Fields, messages: tuple[Message, ...], prefills: bool
+) -> tuple[tuple[Message, ...], bool]:
+    """The messages, and whether the last one is to be gone on with: vLLM's flag, llama-server's
+    words for which part of it, and the `prefix` of Mistral's and DeepSeek's clients."""
+    *earlier, last = messages
+    asked = fields.get("continue_final_message")
+    if asked is None:
+        marked = list(fields.objects("messages"))[-1].flag("prefix")
+        prefilled = prefills and last.role == "assistant" and not last.tool_calls
+        return messages, (marked and last.role == "assistant") or prefilled
+    if not isinstance(asked, bool) and asked not in PARTS:
+        raise fields.bad("continue_final_message", f"must be a boolean, or one of {PARTS}")
+    if asked and fields.flag("add_generation_prompt"):
+        raise fields.bad(
+            "add_generation_prompt", "cannot be true together with continue_final_message"
+        )
+    if asked == "reasoning_content":
+        messages = (*earlier, replace(last, content=None))
+    return messages, bool(asked)
+
+
+def parse_echo(fields: Fields) -> str:
+    """As in vLLM: the last message, if it is the assistant's, comes back before the answer."""
+    if not fields.flag("echo"):
+        return ""
+    last = parse_messages(fields)[-1]
+    return (last.content or "") if last.role == "assistant" else ""
 
 
 def parse_thinking(fields: Fields) -> tuple[bool | None, str | None, dict[str, Any]]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +158,9 @@ class LlamaModel:
             index,
             n_ctx=self.facts.n_ctx_seq,
             end_tokens=self._eog | set(sampling.stop_token_ids),
-            piece=self.piece,
+            # Marks of thoughts and calls may be control tokens: here they have to have their text.
+            piece=partial(self.piece, special=True),
+            begun=self.tokenize(grammar.begun if grammar else "", add_special=False),
         )
 
     # -- computing: the engine's thread only -------------------------------------------------

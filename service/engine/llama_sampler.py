@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import llama_cpp as llama
@@ -82,7 +82,8 @@ class Candidates:
 
 
 class LlamaSampler:
-    """`seed` is the one in force. `end_tokens` are banned until min_tokens were generated."""
+    """`seed` is the one in force. `end_tokens` are banned until min_tokens were generated. `begun`
+    are tokens that the grammar's text begins with, and the prompt has already."""
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class LlamaSampler:
         n_ctx: int,
         end_tokens: Set[int],
         piece: Callable[[int], bytes],
+        begun: Ids,
     ) -> None:
         self.seed: int | None = (seed_of(sampling) + index) & 0xFFFFFFFF
         self._vocab = vocab
@@ -111,6 +113,11 @@ class LlamaSampler:
         self._grammar: Any = None
         if grammar is not None:
             self._grammar = _init_grammar(vocab, grammar)
+            if not self._replay(begun.tolist()):
+                raise InvalidPrompt(
+                    "the message that was begun does not have the form that is asked for",
+                    "messages",
+                )
         self._constraint = Constraint(grammar) if grammar is not None else None
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         n_vocab = llama.llama_vocab_n_tokens(vocab)
@@ -207,9 +214,9 @@ class LlamaSampler:
         llama.llama_sampler_apply(self._grammar, ctypes.byref(array))
         return bool(single.logit > _BANNED)
 
-    def _replay(self, tokens: tuple[int, ...]) -> bool:
+    def _replay(self, tokens: Iterable[int]) -> bool:
         for token in tokens:
-            if not self._allows(token):
+            if token in self._end_tokens or not self._allows(token):
                 return False
             llama.llama_sampler_accept(self._grammar, token)
         return True

@@ -12,6 +12,8 @@ Thoughts come first and are free: the grammar starts where they end.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from service.errors import InvalidRequest
 from service.generation import Chat, Grammar, ResponseFormat, Tool
 from service.text.gbnf import check_gbnf, literal
@@ -35,12 +37,30 @@ def grammar_of(
     tools: ToolFormat | None = None,
     form: ReasoningFormat = NONE,
     inside: bool = False,
+    begun: str | None = None,
 ) -> Grammar | None:
     """The grammar of an answer, None if it is free.
 
     chat: None for raw prompts. tools, form: of the model's template. inside: the prompt ends
-    within thoughts. Raises InvalidRequest with the parameter that cannot be held to.
+    within thoughts. begun: what it has of the answer already. Raises InvalidRequest with the
+    parameter that cannot be held to.
     """
+    if begun is None:
+        return _from_its_beginning(response_format, chat, tools, form, inside)
+    # Thoughts and headings are behind it.
+    grammar = _from_its_beginning(response_format, chat, tools, NONE, False)
+    if grammar is None or grammar.triggers:
+        return grammar
+    return replace(grammar, begun=begun)
+
+
+def _from_its_beginning(
+    response_format: ResponseFormat,
+    chat: Chat | None,
+    tools: ToolFormat | None,
+    form: ReasoningFormat,
+    inside: bool,
+) -> Grammar | None:
     offered = _offered(chat)
     if chat and chat.tool_choice.mode in ("required", "named"):
         if tools is None or not offered:

@@ -34,11 +34,12 @@ _LONGEST_HEADER = 256
 
 
 class HarmonyParser:
-    """Sorts whole messages by their headers; with `inside` the prompt ended in an analysis."""
+    """Sorts whole messages by their headers; with `inside` the prompt ended in an analysis, with
+    `begun` in an answer."""
 
-    def __init__(self, inside: bool = False) -> None:
+    def __init__(self, inside: bool = False, *, begun: bool = False) -> None:
         self._held = ""
-        self._in_header = not inside
+        self._in_header = not (inside or begun)
         self._kind: Literal["reasoning", "content"] = "reasoning" if inside else "content"
         self._closer = ""
 

@@ -21,7 +21,8 @@ from service.text.tool_format import ToolFormat
 class Interpreter:
     """One answer: `TokenEvent`s in, deltas out. It ends with `flush`.
 
-    form, inside: how the model marks its thoughts, and whether its prompt ended within them.
+    form, inside, begun: how the model marks its thoughts, and whether its prompt ended within them,
+    or within the answer.
     tools: the syntax of its calls, None where no tools were offered: then nothing is a call.
     offered: the tools that it may call. stream_arguments, parallel: see `Calls`.
 
@@ -36,6 +37,7 @@ class Interpreter:
         tools: ToolFormat | None = None,
         offered: tuple[Tool, ...] = (),
         *,
+        begun: bool = False,
         stream_arguments: bool = True,
         parallel: bool = True,
         new_id: Callable[[], str] = call_id,
@@ -43,7 +45,7 @@ class Interpreter:
         self.index = index
         # Tokens sampled within thoughts, the tags included.
         self.reasoning_tokens = 0
-        self._splitter = splitter(form, inside)
+        self._splitter = splitter(form, inside, begun=begun)
         self._calls = Calls(
             index, offered, stream_arguments=stream_arguments, parallel=parallel, new_id=new_id
         )

@@ -156,11 +156,12 @@ class Splitter(Protocol):
     def flush(self) -> list[tuple[Kind, str]]: ...
 
 
-def splitter(form: ReasoningFormat, inside: bool = False) -> Splitter:
-    """The parser of `form`, for an answer whose prompt ended `inside` thoughts or not."""
+def splitter(form: ReasoningFormat, inside: bool = False, *, begun: bool = False) -> Splitter:
+    """The parser of `form`, for an answer whose prompt ended `inside` thoughts or not; or after
+    the answer itself had `begun`."""
     if form.name == HARMONY.name:
-        return HarmonyParser(inside)
-    return ReasoningParser(form, inside)
+        return HarmonyParser(inside, begun=begun)
+    return ReasoningParser(form, inside, begun=begun)
 
 
 class ReasoningParser:
@@ -172,13 +173,14 @@ class ReasoningParser:
     releases, and returns the text that it leaves to the next state.
     """
 
-    def __init__(self, form: ReasoningFormat, inside: bool = False) -> None:
+    def __init__(self, form: ReasoningFormat, inside: bool = False, *, begun: bool = False) -> None:
         self.inside = inside and form.thinks
         self._opener, self._closer = form.opener, form.closer
         self._wrappers = form.wrappers
         self._firsts = tuple(filter(None, (form.opener, form.closer, form.heading)))
         self._held = ""
-        self._state = self._opened if self.inside else self._start if self._firsts else self._answer
+        free = begun or not self._firsts
+        self._state = self._opened if self.inside else self._answer if free else self._start
 
     def feed(self, text: str) -> list[tuple[Kind, str]]:
         out: list[tuple[Kind, str]] = []

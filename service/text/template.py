@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from service.errors import InvalidRequest, ModelLoadFailed
 from service.generation import Chat, Message, ToolCall
+from service.text.continuation import MARK, begun, cut_at_mark, joined
 from service.text.reasoning import NONE, ReasoningFormat, reasoning_format
 from service.text.sandbox import Exhausted, Limits, Sandbox, limited
 from service.text.tool_calls import tool_format
@@ -105,13 +106,26 @@ class ChatTemplate:
             system=self._manners.system,
         )
 
-    def render(self, chat: Chat, *, add_generation_prompt: bool = True) -> str:
+    def render(self, chat: Chat) -> str:
         """The prompt. `chat.template_variables` reach the template only if it reads them.
 
-        Tools that the model must not call (`tool_choice` none) are not shown to it.
+        Tools that the model must not call (`tool_choice` none) are not shown to it. A last message
+        that is to be gone on with is the prompt's end, unchanged.
         Raises InvalidRequest where the template refuses or cannot render the messages, and
         ModelLoadFailed where the template itself is no good.
         """
+        if not chat.continue_final_message:
+            return self._whole(chat)
+        *earlier, last = chat.messages
+        start = begun(last, self.reasoning)
+        if start.raw is not None:
+            before = replace(chat, messages=tuple(earlier), add_generation_prompt=True)
+            return joined(self._whole(before), start.raw, self.reasoning)
+        marked = (*earlier, replace(last, content=MARK))
+        whole = self._whole(replace(chat, messages=marked, add_generation_prompt=False))
+        return cut_at_mark(whole) + (last.content or "")
+
+    def _whole(self, chat: Chat) -> str:
         offered = chat.tools if chat.tool_choice.mode != "none" else ()
         tools = tool_shapes(offered, self._manners)
         messages = turns(chat.messages, self._manners)
@@ -120,7 +134,7 @@ class ChatTemplate:
         variables = self._variables(chat) | (self._no_tools if not tools else {"tools": tools})
         if self._functions:
             variables["functions"] = json.dumps([tool["function"] for tool in tools], indent=4)
-        return self._render(messages, variables, add_generation_prompt)
+        return self._render(messages, variables, chat.add_generation_prompt)
 
     def _compiled(self) -> Template | None:
         try:

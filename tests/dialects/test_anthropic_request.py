@@ -137,7 +137,6 @@ def test_every_form_of_tools_and_choice_is_read(
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": 1}]}, "messages.0.content"),
-        ({"messages": [USER, {"role": "assistant", "content": "And so"}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {
             "type": "base64", "media_type": "image/png", "data": "AAAA"}}]}]},
          "messages.0.content.0.type"),
@@ -266,3 +265,26 @@ def test_whatever_stands_in_a_field_is_read_or_refused(key: str, value: Any) -> 
         refusal = error
 
     assert refusal is None or (refusal.param or "").split(".")[0] in (key, "messages")
+
+
+def test_an_assistants_last_message_is_how_the_answer_begins() -> None:
+    last = {"role": "assistant", "content": "And so"}
+    calls = {"type": "tool_use", "id": "t1", "name": "add", "input": {}}
+
+    assert chat(messages=[USER, last]).continue_final_message
+    assert not chat(messages=[last, USER]).continue_final_message
+    assert not chat(
+        messages=[USER, {"role": "assistant", "content": [calls]}]
+    ).continue_final_message
+
+
+def test_who_begins_the_answer_leaves_no_room_for_thoughts() -> None:
+    def told(*blocks: dict[str, Any]) -> list[str]:
+        last = {"role": "assistant", "content": list(blocks)}
+        body = {"messages": [USER, last], "thinking": {"type": "adaptive"}}
+        return unheeded(Fields(body), frozenset({"thinking"}))
+
+    thoughts = {"type": "thinking", "thinking": "Hm", "signature": ""}
+    assert told({"type": "text", "text": "And so"}) == ["thinking"]
+    assert told(thoughts, {"type": "text", "text": "And so"}) == ["thinking"]
+    assert told(thoughts) == []

@@ -338,3 +338,15 @@ def test_a_chunk_of_text_takes_less_than_five_microseconds() -> None:
         return (time.perf_counter() - started) / 2000
 
     assert min(seconds() for _ in range(10)) < 5e-6
+
+
+def test_what_is_echoed_comes_before_each_answer_whole_or_streamed() -> None:
+    events: list[Event] = [TextDelta(0, "12."), TextDelta(1, "13."), end(), end(1)]
+    options = Options(echo="It is ")
+    body = encode_chat(ENVELOPE, collect(events), options)
+    told = ["", ""]
+    for frame in frames(stream(events, options, n=2)):
+        told[frame["choices"][0]["index"]] += frame["choices"][0]["delta"].get("content", "")
+
+    assert told == ["It is 12.", "It is 13."]
+    assert [choice["message"]["content"] for choice in body["choices"]] == told

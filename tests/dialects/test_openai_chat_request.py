@@ -274,3 +274,48 @@ def test_what_shapes_only_the_answer_is_an_option(wire: dict[str, Any], options:
 def test_an_option_that_cannot_be_honoured_is_refused(wire: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         parse_options(Fields(wire), "both")
+
+
+BEGUN = [
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": "It", "reasoning": "Hm"},
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "prefills", "expected"),
+    [
+        ({}, False, (False, True)),
+        ({}, True, (True, True)),
+        ({"continue_final_message": True}, False, (True, True)),
+        ({"continue_final_message": True, "add_generation_prompt": False}, False, (True, False)),
+        ({"continue_final_message": False}, True, (False, True)),
+        ({"add_generation_prompt": False}, False, (False, False)),
+        ({"messages": [*BEGUN[:-1], {**BEGUN[-1], "prefix": True}]}, False, (True, True)),
+        ({"messages": [{**BEGUN[0], "prefix": True}]}, False, (False, True)),
+        ({"messages": BEGUN[:-1]}, True, (False, True)),
+    ],
+)
+def test_a_message_is_gone_on_with_where_that_is_asked_for(
+    body: dict[str, Any], prefills: bool, expected: tuple[bool, bool]
+) -> None:
+    fields = Fields({"messages": BEGUN, **body})
+    found = parse_chat(fields, id="1", arrived=0.0, endpoint="/", prefills=prefills).input
+
+    assert isinstance(found, Chat)
+    assert (found.continue_final_message, found.add_generation_prompt) == expected
+
+
+def test_llama_servers_word_has_the_thoughts_gone_on_with() -> None:
+    fields = Fields({"messages": BEGUN, "continue_final_message": "reasoning_content"})
+    found = parse_chat(fields, id="1", arrived=0.0, endpoint="/").input
+
+    assert isinstance(found, Chat)
+    assert found.continue_final_message
+    assert (found.messages[-1].content, found.messages[-1].reasoning) == (None, "Hm")
+
+
+def test_echo_is_the_assistants_last_message() -> None:
+    assert parse_options(Fields({"messages": BEGUN, "echo": True}), "both").echo == "It"
+    assert parse_options(Fields({"messages": BEGUN[:1], "echo": True}), "both").echo == ""
+    assert parse_options(Fields({"messages": BEGUN}), "both").echo == ""

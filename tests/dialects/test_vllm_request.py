@@ -105,9 +105,12 @@ def test_constraints_are_honoured_under_their_new_names_and_their_old(
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"continue_final_message": True}, "continue_final_message"),
-        ({"add_generation_prompt": False}, "add_generation_prompt"),
-        ({"echo": True}, "echo"),
+        (
+            {"continue_final_message": True, "add_generation_prompt": True},
+            "add_generation_prompt",
+        ),
+        ({"continue_final_message": "the end"}, "continue_final_message"),
+        ({"add_generation_prompt": "no"}, "add_generation_prompt"),
         ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
         ({"truncate_prompt_tokens": -2}, "truncate_prompt_tokens"),
         ({"truncation_side": "middle"}, "truncation_side"),

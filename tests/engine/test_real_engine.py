@@ -325,3 +325,26 @@ def test_progress_is_told_while_loading() -> None:
             reports += engine.receive()
 
     assert len(reports) > 1
+
+
+def test_a_grammar_holds_the_rest_of_what_the_prompt_has_begun(engine: Child) -> None:
+    text = 'root ::= "{\\"sum\\": " [0-9]+ "}"'
+    begun = Grammar(text, begun='{"sum": 1')
+    prompt = chat("What is 7 plus 5?", think=False) + begun.begun
+    answer = engine.ask(prompt, grammar=begun)
+    id = engine.submit(prompt, grammar=Grammar(text, begun="It is "))
+
+    assert re.fullmatch(r"[0-9]*}", answer.text)
+    refused = engine.collect(id)[id]
+    assert isinstance(refused, Refused)
+    assert refused.param == "messages"
+
+
+def test_a_mark_that_is_a_control_token_is_seen_by_the_grammar_that_waits_for_it(
+    engine: Child,
+) -> None:
+    grammar = Grammar('root ::= "ok"', after="<|im_start|>")
+    # The only control token that it may write, and would write for ever.
+    biased = SamplingParams(temperature=0, max_tokens=16, logit_bias={1: 100.0})
+
+    assert engine.ask(chat("What is 7 plus 5?"), biased, grammar=grammar).text == "ok"

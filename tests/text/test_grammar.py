@@ -186,3 +186,12 @@ def test_llama_cpp_takes_them_all() -> None:
         cases += [(grammar.text, "root", "\n" + written(form, call)) for call in calls]
 
     assert llama.verdicts(cases) == [True, False] * len(FORMATS)
+
+
+def test_what_was_begun_of_an_answer_is_part_of_its_form_and_has_its_thoughts_behind_it() -> None:
+    grammar = grammar_of(ResponseFormat("json"), form=THINK, inside=False, begun='{"a": ')
+
+    assert grammar is not None
+    assert (grammar.begun, grammar.after, grammar.opener) == ('{"a": ', None, None)
+    assert held(grammar).accepts('{"a": 1}')
+    assert grammar_of(TEXT, begun="It is ") is None

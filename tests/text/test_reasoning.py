@@ -187,3 +187,8 @@ def test_nothing_is_lost_but_tags_and_the_white_space_after_them(text: str) -> N
         # White space alone is held back to the end: it might have come before thoughts.
         content = text.lstrip() or text
         assert parts == ([("content", content)] if content else [])
+
+
+@pytest.mark.parametrize("form", [THINK, HARMONY, NONE])
+def test_an_answer_that_was_begun_goes_on_without_any_head(form: ReasoningFormat) -> None:
+    assert run(splitter(form, begun=True), " 5", " is <think>") == [("content", " 5 is <think>")]

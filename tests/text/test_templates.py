@@ -115,8 +115,8 @@ def test_what_the_template_shows_of_a_call_the_parser_reads(name: str) -> None:
     form = found.tool_format
     assert form is not None
     call = Message("assistant", tool_calls=CALLED.tool_calls[:1])
-    before = found.render(Chat((HI,), (WEATHER,)), add_generation_prompt=False)
-    whole = found.render(Chat((HI, call), (WEATHER,)), add_generation_prompt=False)
+    before = found.render(Chat((HI,), (WEATHER,), add_generation_prompt=False))
+    whole = found.render(Chat((HI, call), (WEATHER,), add_generation_prompt=False))
     # As a model would go on, from after its header.
     text = whole[len(before) :].rpartition(form.opener or form.head or ">>>")
     calls = Calls(offered=(WEATHER,))
