@@ -9,6 +9,7 @@ import msgspec
 
 from service.catalog.card import ModelCard
 from service.catalog.directory import Directory
+from service.catalog.index import Index
 
 PATH: Final = Path(__file__).with_name("demo.gguf")
 
@@ -16,9 +17,9 @@ PATH: Final = Path(__file__).with_name("demo.gguf")
 class Demo:
     """The bundled file, scanned like any other; no cards where the package lacks it."""
 
-    def __init__(self, path: Path = PATH) -> None:
+    def __init__(self, path: Path = PATH, index: Index | None = None) -> None:
         self._path = path
-        self._directory = Directory(path.parent, source="demo")
+        self._directory = Directory(path.parent, "demo", index)
 
     def scan(self) -> list[ModelCard]:
         return [

@@ -27,6 +27,8 @@ _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 # Of a blob, in manifests and as a file name; stores of before 2024 have ":" in file names too.
 DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+# HuggingFace's cache has the bare digits.
+_BLOB: Final = re.compile(r"(?:sha256[:-])?([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,12 @@ def from_path(parts: tuple[str, ...]) -> Name | None:
         return None
     name = Name(*parts)
     return name if name.valid else None
+
+
+def digest_in(path: str) -> str | None:
+    """The SHA-256 that a blob's file name tells of its bytes, in lower case; None of other files."""
+    match = _BLOB.fullmatch(path.rpartition("/")[2])
+    return match[1].lower() if match else None
 
 
 def _cut(text: str, separator: str) -> tuple[str, str]:

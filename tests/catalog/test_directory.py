@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.catalog.directory import Directory
-from service.catalog.gguf import Header, read_header
+from service.catalog.gguf import Header, Keeping, read_header
 from tests.catalog.gguf_files import METADATA, write
 
 
@@ -107,11 +107,11 @@ def test_a_file_without_permission_is_tried_again(
     path = write(tmp_path / "locked.gguf")
     shelf = Directory(tmp_path)
 
-    def denied(_: Path) -> Header:
+    def denied(*_: object) -> Header:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     with monkeypatch.context() as locked:
-        locked.setattr("service.catalog.directory.read_header", denied)
+        locked.setattr("service.catalog.gguf_file.read_header", denied)
         assert [card.problem for card in shelf.scan()] == ["cannot be read: Permission denied"]
     assert [card.problem for card in shelf.scan()] == [None]
 
@@ -121,11 +121,11 @@ def test_a_header_is_read_again_only_when_its_file_changes(
 ) -> None:
     reads: list[Path] = []
 
-    def counted(path: Path) -> Header:
+    def counted(path: Path, keeping: Keeping) -> Header:
         reads.append(path)
-        return read_header(path)
+        return read_header(path, keeping)
 
-    monkeypatch.setattr("service.catalog.directory.read_header", counted)
+    monkeypatch.setattr("service.catalog.gguf_file.read_header", counted)
     path = write(tmp_path / "a.gguf")
     shelf = Directory(tmp_path)
 
