@@ -66,11 +66,19 @@ def worded(failure: Failure) -> tuple[int, dict[str, Any]]:
     kind = ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     body: dict[str, Any] = {
         "type": "error",
-        "error": {"type": kind, "message": failure.message} | failure.numbers,
+        "error": {"type": kind, "message": sentence(failure)} | failure.numbers,
     }
     if (id := request_id.get()) is not None:
         body["request_id"] = id
     return status, body
+
+
+def sentence(failure: Failure) -> str:
+    """Agents know by these words alone that a conversation has to be shortened."""
+    match failure.numbers:
+        case {"n_prompt_tokens": prompt, "n_ctx": most}:
+            return f"prompt is too long: {prompt} tokens > {most} maximum"
+    return failure.message
 
 
 def encode_message(envelope: Envelope, answer: Answer, options: Options) -> dict[str, Any]:

@@ -204,3 +204,15 @@ def test_an_error_in_mid_stream_is_the_last_event() -> None:
 )
 def test_failures_have_anthropics_words(failure: Failure, status: int, kind: str) -> None:
     assert worded(failure) == (status, {"type": "error", "error": {"type": kind, "message": "x"}})
+
+
+def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for() -> None:
+    """Agents shorten a conversation where they read the first four of them."""
+    sizes = {"n_prompt_tokens": 30015, "n_ctx": 4096}
+    failure = Failure(400, "x", "context_length_exceeded", numbers=sizes)
+    words = {
+        "type": "invalid_request_error",
+        "message": "prompt is too long: 30015 tokens > 4096 maximum",
+    }
+
+    assert worded(failure) == (400, {"type": "error", "error": words | sizes})
