@@ -215,7 +215,9 @@ def thinking_of(
 ) -> Thinking:
     # Under its own prefix the dialect is today's Ollama, to the letter.
     strict = request.scope.get("root_path", "").endswith(f"/{API}")
-    preserve = request.state["settings"].preserve_think_tags and not strict
+    # An answer that has a format is read by a machine, which a thought in it would put off.
+    free = asked.format.kind == "text"
+    preserve = request.state["settings"].preserve_think_tags and free and not strict
     return decide(asked.think, asked.model, card, "thinking" in able, preserve)
 
 

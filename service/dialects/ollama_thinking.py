@@ -6,7 +6,8 @@
     not said       told to think; see `preserve`                 -
 
 Today's Ollama splits thoughts off where `think` was not said; older clients, who know nothing of
-`thinking`, read `<think>` tags in the text. `preserve_think_tags` chooses between the two.
+`thinking`, read `<think>` tags in the text. `preserve_think_tags` chooses between the two where the
+text has no format to keep to.
 """
 
 from __future__ import annotations

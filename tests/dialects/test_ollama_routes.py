@@ -278,6 +278,17 @@ def test_thoughts_are_where_the_client_looks_for_them(
     assert request.input.reasoning_effort == (think if isinstance(think, str) else None)
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_an_answer_that_has_a_format_is_no_place_for_thoughts(path: str) -> None:
+    runtime = FakeRuntime(script=THOUGHTS)
+    body = {**(CHAT if path == "/api/chat" else GENERATE), "format": "json"}
+    answer = whole(path, body, runtime, preserve_think_tags=True)
+    written = answer.get("message", answer)
+
+    assert written.get("content", written.get("response")) == "ok"
+    assert written["thinking"] == "hm"
+
+
 # ---- prompts of /api/generate
 
 
