@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -24,7 +24,7 @@ from service.fleet import endings
 from service.fleet.answers import Generation
 from service.fleet.child import ENGINE
 from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
-from service.fleet.host import EngineHost
+from service.fleet.host import EngineHost, by_api
 from service.fleet.limits import Limits
 from service.fleet.residency import Residency
 from service.fleet.stream import EngineStream
@@ -88,13 +88,14 @@ class Runtime:
         await asyncio.to_thread(self._catalog.refresh)
         self._scanned = True
         self._rescans = asyncio.create_task(self._rescan())
+        self._residency.pin(self._pinned())
         try:
             card = self.resolve(None)
         except ServiceError as error:
             logger.warning("no model is loaded yet: %s", error.message)
             return
         if card.problem is None:
-            self._first = self._residency.host(card)
+            self._first = self._residency.load(card)
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109  what comes after is not cut off
         """Takes nothing new, lets what is here finish, and ends what has not by then."""
@@ -134,6 +135,13 @@ class Runtime:
     def models(self) -> list[ModelStatus]:
         return [self._status(card) for card in self._catalog.cards()]
 
+    def _pinned(self) -> Iterator[ModelCard]:
+        for name in self._settings.pinned_models:
+            try:
+                yield self._catalog.resolve(name)
+            except ServiceError as error:
+                logger.warning("%s cannot be pinned: %s", name, error.message)
+
     def _state(self, card: ModelCard) -> str:
         host = self._residency.find(card)
         return host.supervisor.state if host else "unloaded"
@@ -152,18 +160,19 @@ class Runtime:
                 queue_capacity=self._settings.parallel_slots + self._settings.queue_limit,
             )
         supervisor = host.supervisor
+        hosts = self._residency.all_of(card)
         return ModelStatus(
             card,
             state=supervisor.state,
             reason=supervisor.reason,
             facts=supervisor.facts,
             load_fraction=supervisor.load_fraction,
-            running=host.running,
-            waiting=host.waiting,
+            running=sum(host.running for host in hosts),
+            waiting=sum(host.waiting for host in hosts),
             queue_capacity=host.places.capacity,
             deaths=supervisor.deaths,
             pid=supervisor.pid,
-            by_api=host.by_api(),
+            by_api=by_api(hosts),
             keep_alive=self._residency.keep_alive(card),
             expires=self._residency.expires(card),
         )
@@ -194,7 +203,13 @@ class Runtime:
         async with self._entered(request, request.n, entry) as (card, facts, host, stream):
             prepared = await self._prepare(request, facts)  # (5)
             admitted = await host.submit(  # (6)
-                stream, prepared.prompt, prepared.sampling, prepared.grammar, request.truncation
+                stream,
+                prepared.prompt,
+                prepared.sampling,
+                prepared.grammar,
+                request.truncation,
+                cache_salt=request.cache_salt,
+                priority=request.priority,
             )
         entry.generation = Generation(
             request,

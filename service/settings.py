@@ -151,6 +151,13 @@ class Settings(BaseSettings):
     keep_alive: float = Field(
         default=300.0, description="Seconds that an idle model stays loaded; negative: for ever."
     )
+    max_loaded_models: int = Field(
+        default=3, ge=1, description="Models in memory at the same time; others take turns."
+    )
+    pinned_models: Names = Field(
+        default=(),
+        description="Models that are loaded at start and stay, whatever else is asked for.",
+    )
 
     # How long things may take
     queue_size: int | None = Field(

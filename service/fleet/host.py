@@ -43,7 +43,11 @@ DEATHS: Final = 2
 
 
 class EngineHost:
-    """`observer` is told of each step, and of an idle one when the engine is gone."""
+    """`observer` is told of each step, and of an idle one when the engine is gone.
+
+    `on_change` is called when the model is ready, has failed, or has nothing more to do; `want`
+    when a request needs an engine and none is there: whoever is asked calls `start` in his time.
+    """
 
     def __init__(
         self,
@@ -53,17 +57,23 @@ class EngineHost:
         observer: Observer,
         *,
         command: tuple[str, ...] = ENGINE,
-        on_idle: Callable[[], None] = lambda: None,
+        on_change: Callable[[EngineHost], None] = lambda host: None,
+        want: Callable[[EngineHost], None] = lambda host: host.start(),
     ) -> None:
         self.model = model
         self.params = params
         # When it was last asked for, or last had something to do.
         self.used = time.monotonic()
+        # Of the load that it serves from; None before it.
+        self.load_seconds: float | None = None
+        self.ready_since: float | None = None
         self.places = Places(params.n_seq + limits.queue)
         self.supervisor = Supervisor(model, params, limits, self, command)
         self._limits = limits
         self._observer = observer
-        self._on_idle = on_idle
+        self._on_change = on_change
+        self._want = want
+        self._at_rest = asyncio.Event()
         self._watchdog = Watchdog(limits.step_timeout)
         self._ids = itertools.count(1)
         self._streams: dict[int, EngineStream] = {}
@@ -80,22 +90,17 @@ class EngineHost:
         return not self._streams
 
     @property
+    def streams(self) -> Iterable[EngineStream]:
+        """What is in its hands, settled or not."""
+        return self._streams.values()
+
+    @property
     def running(self) -> int:
         return sum(stream.scheduled for stream in self._streams.values())
 
     @property
     def waiting(self) -> int:
         return len(self._streams) - self.running
-
-    def by_api(self) -> dict[str, tuple[int, int]]:
-        """(running, waiting) of each dialect; questions about tokens are none's."""
-        counts: dict[str, tuple[int, int]] = {}
-        for stream in self._streams.values():
-            if stream.api:
-                running, waiting = counts.get(stream.api, (0, 0))
-                more = stream.scheduled
-                counts[stream.api] = running + more, waiting + (not more)
-        return counts
 
     # What the service asks of it
 
@@ -119,12 +124,14 @@ class EngineHost:
                 f"The queue of the model `{self.model}` is full.",
                 retry_after=self.places.retry_after(now),
             )
-        self.start()
         stream = EngineStream(next(self._ids), n, arrived=arrived, deadline=deadline, api=api)
         self._streams[stream.id] = stream
+        self._at_rest.clear()
         if self.supervisor.state == "ready":
             stream.queue_deadline = now + self._limits.queue_timeout
         self._tick_soon()
+        if not self.supervisor.living:
+            self._want(self)
         return stream
 
     async def loaded(self, stream: EngineStream) -> ModelFacts:
@@ -146,10 +153,15 @@ class EngineHost:
         sampling: SamplingParams,
         grammar: Grammar | None = None,
         truncation: Truncation | None = None,
+        *,
+        cache_salt: str = "",
+        priority: int = 0,
     ) -> wire.Admitted:
         """The engine's word that it was admitted; raises its refusal."""
         stream.max_tokens = sampling.max_tokens
-        submit = wire.Submit(stream.id, prompt, sampling, stream.n, grammar, truncation)
+        submit = wire.Submit(
+            stream.id, prompt, sampling, stream.n, grammar, truncation, cache_salt, priority
+        )
         admitted = await self.ask(stream, submit)
         assert isinstance(admitted, wire.Admitted)
         return admitted
@@ -181,6 +193,11 @@ class EngineHost:
         for stream in list(self._streams.values()):
             self._end(stream, ending, now)
 
+    async def rest(self) -> None:
+        """Comes back when it has nothing to do."""
+        if not self.idle:
+            await self._at_rest.wait()
+
     async def close(self) -> None:
         """Ends the engine and all that it has; comes back when the process is gone."""
         self.end_all(endings.unloaded(self.model))
@@ -204,7 +221,8 @@ class EngineHost:
                 self._send(stream, now)
         if self.idle:
             self.used = now
-            self._on_idle()
+        self.load_seconds, self.ready_since = seconds, now
+        self._on_change(self)
 
     def on_report(self, report: wire.Answer | wire.Step) -> None:
         now = time.monotonic()
@@ -267,6 +285,7 @@ class EngineHost:
 
     def on_failure(self, error: ServiceError) -> None:
         self.end_all(Ending(FinishReason.ERROR, error.code, error))
+        self._on_change(self)
 
     # Its own
 
@@ -314,7 +333,8 @@ class EngineHost:
         self.used = now
         stream.settle()
         if self.idle:
-            self._on_idle()
+            self._at_rest.set()
+            self._on_change(self)
 
     def _tick_soon(self) -> None:
         if self._tick_handle is None:
@@ -352,6 +372,17 @@ class EngineHost:
 
     def _out_of_time(self, stream: EngineStream) -> Ending:
         return endings.out_of_time(stream.deadline - stream.arrived)
+
+
+def by_api(hosts: Iterable[EngineHost]) -> dict[str, tuple[int, int]]:
+    """(running, waiting) of each dialect; questions about tokens are none's."""
+    counts: dict[str, tuple[int, int]] = {}
+    for stream in (stream for host in hosts for stream in host.streams):
+        if stream.api:
+            running, waiting = counts.get(stream.api, (0, 0))
+            more = stream.scheduled
+            counts[stream.api] = running + more, waiting + (not more)
+    return counts
 
 
 def _future() -> asyncio.Future[ModelFacts]:

@@ -1,5 +1,11 @@
 """Which models have an engine. A model gets one when it is first asked for, and keeps it until
-another needs the room or nobody has asked for it for as long as its `keep_alive` says."""
+another needs the room or nobody has asked for it for as long as its `keep_alive` says.
+
+Where there is no room, requests wait in the queue of a model that is not loaded yet, and the
+models are loaded in the order in which they were first asked for. Who goes for them is decided
+in `room`. One that is sent away finishes what it has; what is asked of it meanwhile waits with
+the others.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +13,22 @@ import asyncio
 import logging
 import os
 import time
-from typing import Final
+from collections.abc import Collection, Iterable
 
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.errors import ModelUnavailable
+from service.events import FinishReason
 from service.fleet.child import ENGINE
 from service.fleet.host import EngineHost
+from service.fleet.keep_alive import KeepAlive
 from service.fleet.limits import Limits
+from service.fleet.room import Come, Never, Resident, Wait, make_room, turn_seconds
 from service.fleet.stream import Ending
 from service.settings import Settings
 from service.stats import ModelUnloaded, Observer, Unloading
 
 logger = logging.getLogger(__name__)
-
-# As many as Ollama keeps on a machine without GPUs.
-MAX_LOADED: Final = 3
-UNLOAD_POLL_SECONDS: Final = 0.05
 
 
 class Residency:
@@ -35,153 +40,227 @@ class Residency:
         observer: Observer,
         *,
         command: tuple[str, ...] = ENGINE,
-        max_loaded: int = MAX_LOADED,
         limits: Limits | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._command = command
-        self._max_loaded = max_loaded
         self._limits = limits or limits_from(settings)
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
-        # Seconds; where a request said how long.
-        self._keep_alive: dict[str, float] = {}
-        self._expiries: dict[str, asyncio.TimerHandle] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._pinned: frozenset[str] = frozenset()
+        self._keep_alive = KeepAlive(settings.keep_alive, self._expire)
+        # Those that wait for room, longest first; the keys of hosts that have not been started.
+        self._wanting: list[str] = []
+        self._leaving: dict[asyncio.Task[None], tuple[str, EngineHost]] = {}
+        self._next_turn: asyncio.TimerHandle | None = None
 
     @property
     def hosts(self) -> list[EngineHost]:
-        return list(self._hosts.values())
+        """Those that go included."""
+        return [*self._hosts.values(), *(host for _, host in self._leaving.values())]
 
     @property
     def idle(self) -> bool:
-        return all(host.idle for host in self._hosts.values())
+        return all(host.idle for host in self.hosts)
 
     def find(self, card: ModelCard) -> EngineHost | None:
-        return self._hosts.get(_key(card))
+        """The engine that a request for it would get, or had it come before the model had to go."""
+        return next(iter(self.all_of(card)), None)
+
+    def all_of(self, card: ModelCard) -> list[EngineHost]:
+        """That, and those before it that have not finished yet."""
+        key = _key(card)
+        now = [self._hosts[key]] if key in self._hosts else []
+        return now + [host for other, host in self._leaving.values() if other == key]
 
     def host(self, card: ModelCard) -> EngineHost:
-        """The model's engine, loading if need be. All who ask meanwhile get the same.
-
-        (1) A file that failed and has changed since is a new one. (2) Where too many are loaded,
-        the idle one that was used longest ago goes; (3) where none is idle there is no room.
-        """
+        """The model's engine, which loads once a request has entered it. All who ask meanwhile
+        get the same."""
         key = _key(card)
         host = self._hosts.get(key)
         if host is not None and host.supervisor.state == "failed" and self._changed(key, card):
-            self._dismiss(key, "changed")  # (1)
+            # A file that failed and has changed since is a new one.
+            self._send_away(key, "changed")
             host = None
         if host is None:
-            self._make_room()
             host = self._hosts[key] = EngineHost(
                 card.name,
                 engine_params(card, self._settings),
                 self._limits,
                 self._observer,
                 command=self._command,
-                on_idle=lambda: self._expire_later(key),
+                on_change=lambda host: self._on_change(key, host),
+                want=lambda _: self._want(key),
             )
             self._cards[key] = card
-            host.start(after=self._leaving)
         return host
+
+    def load(self, card: ModelCard) -> EngineHost:
+        """Before anybody asks for it."""
+        host = self.host(card)
+        self._want(_key(card))
+        return host
+
+    def pin(self, cards: Iterable[ModelCard]) -> None:
+        """These stay, whatever else is asked for, and are loaded before anybody asks."""
+        cards = list(cards)
+        self._pinned = frozenset(map(_key, cards))
+        for card in cards:
+            self.load(card)
 
     def keep_alive(self, card: ModelCard) -> float:
         """The seconds for which the model stays when it is idle; negative: for ever."""
-        return self._keep_alive.get(_key(card), self._settings.keep_alive)
+        return -1.0 if _key(card) in self._pinned else self._keep_alive.seconds(_key(card))
 
     def keep(self, card: ModelCard, seconds: float) -> None:
         """From now on; the last who says it counts. An idle model begins to wait anew."""
         key = _key(card)
         if (host := self._hosts.get(key)) is not None:
-            self._keep_alive[key] = seconds
-            if host.idle and host.supervisor.state == "ready":
-                self._expire_later(key)
+            self._keep_alive.keep(key, seconds)
+            self._rests(key, host)
 
     def expires(self, card: ModelCard) -> float | None:
         """When it will go if nobody asks for it, in monotonic seconds; None: not while it works,
         and never where it is kept for ever."""
-        key = _key(card)
-        timer, host = self._expiries.get(key), self._hosts.get(key)
-        return timer.when() if timer is not None and host is not None and host.idle else None
+        host = self._hosts.get(_key(card))
+        return self._keep_alive.expires(_key(card)) if host is not None and host.idle else None
 
     async def unload(self, card: ModelCard) -> None:
         """Comes back when it is gone; what runs may finish, what comes meanwhile gets a new engine."""
         key = _key(card)
-        host = self._hosts.get(key)
-        if host is None:
-            return
-        while not host.idle:  # noqa: ASYNC110  asked for seldom, and by operators
-            await asyncio.sleep(UNLOAD_POLL_SECONDS)
-        if self._hosts.get(key) is host:
-            self._dismiss(key, "requested")
-        if self._leaving:
-            await asyncio.wait(set(self._leaving))
+        if key in self._hosts and key not in self._wanting:
+            self._send_away(key, "requested")
+        if going := [task for task, (other, _) in self._leaving.items() if other == key]:
+            await asyncio.wait(going)
 
     def end_all(self, ending: Ending) -> None:
-        for host in self._hosts.values():
+        for host in self.hosts:
             host.end_all(ending)
 
     async def close(self) -> None:
+        self._wanting.clear()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        draining = [host for _, host in self._leaving.values()]
         for key in list(self._hosts):
-            self._dismiss(key, "shutdown")
+            self._send_away(key, "shutdown")
+        await asyncio.gather(*(host.close() for host in draining))
         if self._leaving:
-            await asyncio.wait(self._leaving)
+            await asyncio.wait([*self._leaving])
+
+    # Coming
+
+    def _want(self, key: str) -> None:
+        if key not in self._wanting and not self._hosts[key].supervisor.living:
+            self._wanting.append(key)
+            self._invite()
+
+    def _invite(self) -> None:
+        """As many of those that wait as there can be room for now."""
+        while self._wanting:
+            key = self._wanting[0]
+            now = time.monotonic()
+            match make_room(self._fits, self._residents(), now):
+                case Come(leaving):
+                    for other in leaving:
+                        self._send_away(other, "evicted")
+                    self._wanting.pop(0)
+                    self._hosts[key].start(after=self._leaving)
+                case Wait(until):
+                    self._invite_later(until, now)
+                    return
+                case Never():
+                    self._wanting.pop(0)
+                    self._turn_away(key)
+
+    def _fits(self, gone: Collection[str]) -> bool:
+        staying = [resident for resident in self._residents() if resident.key not in gone]
+        return len(staying) < self._settings.max_loaded_models
+
+    def _residents(self) -> list[Resident]:
+        """Those that hold memory, or are about to; a failed one does not."""
+        return [
+            Resident(
+                key,
+                idle=host.idle and host.supervisor.state == "ready",
+                used=host.used,
+                turn_ends=_turn_ends(host),
+                pinned=key in self._pinned,
+            )
+            for key, host in self._hosts.items()
+            if host.supervisor.living and host.supervisor.state != "failed"
+        ]
+
+    def _invite_later(self, until: float | None, now: float) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        if until is not None:
+            loop = asyncio.get_running_loop()
+            self._next_turn = loop.call_later(until - now, self._invite)
+
+    def _turn_away(self, key: str) -> None:
+        host = self._forget(key)
+        error = ModelUnavailable(
+            f"There is no room for the model `{host.model}` beside those that have to stay.",
+            retry_after=5.0,
+        )
+        host.end_all(Ending(FinishReason.ERROR, error.code, error))
+
+    # Staying and going
+
+    def _on_change(self, key: str, host: EngineHost) -> None:
+        if self._hosts.get(key) is host:
+            if key in self._wanting and host.idle:
+                # Whoever wanted it has gone.
+                self._wanting.remove(key)
+                self._forget(key)
+            self._rests(key, host)
+        self._invite()
+
+    def _rests(self, key: str, host: EngineHost) -> None:
+        if host.idle and host.supervisor.state == "ready" and key not in self._pinned:
+            self._keep_alive.begin(key)
+
+    def _expire(self, key: str) -> None:
+        if self._hosts[key].idle:
+            self._send_away(key, "idle")
+
+    def _send_away(self, key: str, reason: Unloading) -> None:
+        host = self._forget(key)
+        task = asyncio.create_task(self._leave(host, reason))
+        self._leaving[task] = key, host
+        task.add_done_callback(self._left)
+
+    async def _leave(self, host: EngineHost, reason: Unloading) -> None:
+        if reason != "shutdown":
+            await host.rest()
+        if host.supervisor.facts is not None:
+            logger.info("%s goes (%s)", host.model, reason)
+            self._observer.on_model(ModelUnloaded(host.model, reason))
+        await host.close()
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        del self._leaving[task]
+
+    def _forget(self, key: str) -> EngineHost:
+        del self._cards[key]
+        self._keep_alive.forget(key)
+        return self._hosts.pop(key)
 
     def _changed(self, key: str, card: ModelCard) -> bool:
         known = self._cards[key]
         return (known.size_bytes, known.modified) != (card.size_bytes, card.modified)
-
-    def _make_room(self) -> None:
-        # A failed one holds no memory.
-        loaded = {key: h for key, h in self._hosts.items() if h.supervisor.state != "failed"}
-        if len(loaded) < self._max_loaded:
-            return
-        idle = [key for key, host in loaded.items() if host.idle]
-        if not idle:  # (3)
-            raise ModelUnavailable(
-                f"{len(loaded)} models are loaded, and all of them are busy.", retry_after=5.0
-            )
-        oldest = min(idle, key=lambda key: loaded[key].used)  # (2)
-        logger.info("%s makes room, idle for %.0f s", loaded[oldest].model, _idle(loaded[oldest]))
-        self._dismiss(oldest, "evicted")
-
-    def _expire_later(self, key: str) -> None:
-        self._no_expiry(key)
-        if (host := self._hosts.get(key)) is None:
-            return
-        seconds = self._keep_alive.get(key, self._settings.keep_alive)
-        if seconds >= 0 and host.supervisor.state == "ready":
-            loop = asyncio.get_running_loop()
-            self._expiries[key] = loop.call_later(seconds, self._expire, key, host)
-
-    def _no_expiry(self, key: str) -> None:
-        if (timer := self._expiries.pop(key, None)) is not None:
-            timer.cancel()
-
-    def _expire(self, key: str, host: EngineHost) -> None:
-        del self._expiries[key]
-        if self._hosts.get(key) is host and host.idle:
-            logger.info("%s goes, idle for %.0f s", host.model, _idle(host))
-            self._dismiss(key, "idle")
-
-    def _dismiss(self, key: str, reason: Unloading) -> None:
-        if self._hosts[key].supervisor.facts is not None:
-            self._observer.on_model(ModelUnloaded(self._hosts[key].model, reason))
-        del self._cards[key]
-        self._keep_alive.pop(key, None)
-        self._no_expiry(key)
-        task = asyncio.create_task(self._hosts.pop(key).close())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
 
 
 def _key(card: ModelCard) -> str:
     return os.path.realpath(card.path)
 
 
-def _idle(host: EngineHost) -> float:
-    return time.monotonic() - host.used
+def _turn_ends(host: EngineHost) -> float | None:
+    if host.ready_since is None or host.load_seconds is None:
+        return None
+    return host.ready_since + turn_seconds(host.load_seconds)
 
 
 def limits_from(settings: Settings) -> Limits:

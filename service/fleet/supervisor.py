@@ -96,9 +96,14 @@ class Supervisor:
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None else None
 
+    @property
+    def living(self) -> bool:
+        """It has an engine, or is about to have one."""
+        return self._life is not None and not self._life.done()
+
     def start(self, after: Iterable[asyncio.Task[None]] = ()) -> None:
         """Begins to load, once the tasks in `after` have made room."""
-        if self._life is None or self._life.done():
+        if not self.living:
             self.state = "loading"
             self._life = asyncio.create_task(self._live(tuple(after)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,9 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
+from service.catalog.card import ModelCard
 from service.errors import ModelLoadFailed, ModelUnavailable
+from service.events import Finished, FinishReason
 from service.fleet.host import EngineHost
 from service.fleet.residency import Residency, engine_params, limits_from
 from service.settings import Settings
@@ -26,7 +29,6 @@ from tests.fleet.fakes import (
     outcome,
     read,
     submitted,
-    until,
     write_script,
 )
 
@@ -37,11 +39,16 @@ def settings(**values: Any) -> Settings:
 
 @asynccontextmanager
 async def residency(max_loaded: int = 3) -> AsyncIterator[Residency]:
-    made = Residency(settings(), Seen(), command=FAKE, max_loaded=max_loaded, limits=QUICK)
+    chosen = settings(max_loaded_models=max_loaded)
+    made = Residency(chosen, Seen(), command=FAKE, limits=QUICK)
     try:
         yield made
     finally:
         await made.close()
+
+
+async def answer(host: EngineHost) -> tuple[str, list[Finished]]:
+    return await read(await submitted(host))
 
 
 async def load(host: EngineHost) -> None:
@@ -82,17 +89,97 @@ async def test_the_idle_model_used_longest_ago_makes_room(tmp_path: Path) -> Non
         assert not psutil.pid_exists(left)
 
 
-async def test_a_busy_model_is_not_sent_away(tmp_path: Path) -> None:
+async def test_a_busy_model_finishes_what_it_has_before_another_takes_its_room(
+    tmp_path: Path,
+) -> None:
+    busy = card(write_script(tmp_path, "busy", delay=0.05, tokens=40))
+    other = card(write_script(tmp_path, "other", tokens=1))
+    async with residency(max_loaded=1) as models:
+        running = await submitted(models.host(busy))
+        waiting = asyncio.create_task(answer(models.host(other)))
+        text, [end] = await read(running)
+
+        assert (text.count("t"), end.reason) == (40, FinishReason.STOP)
+        assert (await waiting)[0] == "t0 "
+        assert models.find(busy) is None
+
+
+async def test_who_waits_for_room_in_vain_leaves_nothing_behind(tmp_path: Path) -> None:
     busy = card(write_script(tmp_path, "busy", delay=0.01, tokens=100_000))
     other = card(write_script(tmp_path, "other"))
     async with residency(max_loaded=1) as models:
-        stream = await submitted(models.host(busy))
-        with pytest.raises(ModelUnavailable, match="all of them are busy"):
-            models.host(other)
+        await submitted(models.host(busy))
+        host = models.host(other)
+        host.cancel(enter(host))
 
-        models.host(busy).cancel(stream)
-        await until(lambda: models.idle)
-        await load(models.host(other))
+        assert models.find(other) is None
+        assert lives(Path(other.path)) == 0
+
+
+async def test_beside_pinned_models_that_fill_the_room_nothing_else_comes(tmp_path: Path) -> None:
+    pinned, other = (card(write_script(tmp_path, name)) for name in ("a", "b"))
+    async with residency(max_loaded=1) as models:
+        models.pin([pinned])
+        models.keep(pinned, 0.0)
+        await load(models.host(pinned))
+
+        with pytest.raises(ModelUnavailable, match="no room for the model `b:latest`"):
+            await load(models.host(other))
+        assert models.keep_alive(pinned) < 0
+        assert models.find(other) is None
+        assert models.find(pinned) is not None
+
+
+async def test_what_is_asked_of_a_model_on_its_way_out_waits_for_its_next_turn(
+    tmp_path: Path,
+) -> None:
+    path = write_script(tmp_path, delay=0.01, tokens=20)
+    async with residency() as models:
+        first = await submitted(models.host(card(path)))
+        unloading = asyncio.create_task(models.unload(card(path)))
+        await asyncio.sleep(0)
+        second = await submitted(models.host(card(path)))
+
+        assert (await read(first))[1][0].reason is FinishReason.STOP
+        assert (await read(second))[1][0].reason is FinishReason.STOP
+        await unloading
+    assert lives(path) == 2
+
+
+async def test_clients_of_four_models_with_room_for_two_all_get_their_answers(
+    tmp_path: Path,
+) -> None:
+    """And the models are loaded less often than the same requests, one after the other, would
+    load them where the one used longest ago goes."""
+    cards = [card(write_script(tmp_path, name, tokens=3, delay=0.002)) for name in "abcd"]
+    drawn = random.Random(7)
+    trace = [drawn.choice(cards) for _ in range(300)]
+    requests = iter(trace)
+    ends: list[FinishReason] = []
+
+    async def client() -> None:
+        for wanted in requests:
+            _, [end] = await answer(models.host(wanted))
+            ends.append(end.reason)
+
+    async with residency(max_loaded=2) as models:
+        await asyncio.gather(*(client() for _ in range(16)))
+
+    assert ends == [FinishReason.STOP] * 300
+    assert sum(lives(Path(card.path)) for card in cards) <= loads_of_lru(trace, 2)
+
+
+def loads_of_lru(trace: list[ModelCard], room: int) -> int:
+    loaded: list[ModelCard] = []
+    loads = 0
+    for wanted in trace:
+        if wanted in loaded:
+            loaded.remove(wanted)
+        else:
+            loads += 1
+            del loaded[: max(0, len(loaded) - room + 1)]
+        loaded.append(wanted)
+    return loads
 
 
 async def test_a_failed_model_takes_no_room_and_comes_back_with_a_better_file(
