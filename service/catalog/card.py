@@ -17,6 +17,7 @@ Reason = Literal[
     "unsupported-arch",  # newer, or other, than the llama.cpp here
     "safetensors",
     "cloud",
+    "adapter",
     # Broken, or no model at all:
     "bad-manifest",
     "bad-name",
@@ -29,7 +30,7 @@ Reason = Literal[
     "unreadable",
 ]
 UNSUITABLE: frozenset[Reason] = frozenset(
-    {"incompatible: ollama-format", "unsupported-arch", "safetensors", "cloud"}
+    {"incompatible: ollama-format", "unsupported-arch", "safetensors", "cloud", "adapter"}
 )
 
 
@@ -108,6 +109,8 @@ class ModelCard(Struct, frozen=True):
     # What an Ollama manifest adds
     family: str | None = None
     families: tuple[str, ...] = ()
+    # As its author rounded it: "8.0B".
+    parameter_size: str | None = None
     parent: str | None = None
     requires: str | None = None
     renderer: str | None = None
