@@ -5,7 +5,11 @@ minute, stays open for ever, and so does one whose reader has stopped. Each hold
 and the last one also the answer's generation.
 
     connected ── 30 s ──> the first byte ── 10 s ──> all headers ──> the body: dialects/body.py
+    answered while still sending its body ── 30 s, 64 MiB ──> all of it, dropped ──> the next request
     written more than the peer reads ── 30 s without progress ──> aborted
+
+The second line is for who sends more than is wanted: closing the connection under it would reset
+it, and it would never read why.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 IDLE_SECONDS: Final = 30.0
 HEADER_SECONDS: Final = 10.0
 STALL_SECONDS: Final = 30.0
+DROP_SECONDS: Final = 30.0
+MAX_DROPPED_BYTES: Final = 64 * 1024 * 1024
 MAX_HEADER_BYTES: Final = 32 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
 
@@ -35,11 +41,15 @@ class HttpProtocol(HttpToolsProtocol):
     idle_seconds = IDLE_SECONDS
     header_seconds = HEADER_SECONDS
     stall_seconds = STALL_SECONDS
+    drop_seconds = DROP_SECONDS
+    max_dropped_bytes = MAX_DROPPED_BYTES
 
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
     _in_headers = False
     _header_bytes = 0
+    _in_body = False
+    _dropped_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -54,7 +64,9 @@ class HttpProtocol(HttpToolsProtocol):
         # uvicorn's annotation leaves out that there is no cycle before the first request.
         cycle: RequestResponseCycle | None = self.cycle
         between = cycle is None or cycle.response_complete
-        if between and not self._in_headers:
+        if between and self._in_body:
+            self._drop(len(data))
+        elif between and not self._in_headers:
             # Whatever it is, headers have to follow in time: a lone line break is data too.
             self._in_headers = True
             self._header_bytes = 0
@@ -82,8 +94,23 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        self._in_body = True
+        self._dropped_bytes = 0
         self._disarm()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._disarm()
+        super().on_message_complete()
+
+    def _drop(self, count: int) -> None:
+        """uvicorn ignores what belongs to a request that has its answer; here it is bounded."""
+        if not self._dropped_bytes:
+            self._arm(self.drop_seconds)
+        self._dropped_bytes += count
+        if self._dropped_bytes > self.max_dropped_bytes:
+            self._expire()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -156,3 +156,46 @@ def test_a_reader_that_is_only_slow_is_not() -> None:
             assert connection.recv(65536)
             time.sleep(0.1)
         assert not runtime.cancelled
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/chat/completions", 413), ("/v1/audio/transcriptions", 501), ("/nothing", 404)],
+)
+def test_who_is_answered_while_sending_can_finish_and_go_on(path: str, status: int) -> None:
+    """Closing the connection under it would reset it, and the answer would be lost."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n".encode()
+    with serving(FakeRuntime()) as url, connected(url) as connection:
+        for _ in range(3):
+            connection.sendall(head + b"x" * 8_000_000)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 %d " % status)
+        connection.sendall(HEAD + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_waits_to_be_asked_for_a_body_is_answered_and_asked_for_none() -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    with serving(FakeRuntime()) as url, connected(url) as connection:
+        connection.sendall(head + b"Content-Length: 9000000\r\n\r\n")
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+class Impatient(HttpProtocol):
+    drop_seconds = 0.3
+    max_dropped_bytes = 1_000_000
+
+
+@pytest.mark.parametrize(("piece", "pause"), [(b"x" * 100_000, 0.0), (b"x", 0.02)])
+def test_a_body_that_nobody_wants_is_not_taken_for_ever(piece: bytes, pause: float) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000000\r\n\r\n"
+    with serving(FakeRuntime(), Impatient) as url, connected(url) as connection:
+        connection.sendall(head)
+        deadline = time.monotonic() + 10
+        with pytest.raises(OSError):  # noqa: PT012  which piece meets the closed door is chance
+            while time.monotonic() < deadline:
+                connection.sendall(piece)
+                time.sleep(pause)

@@ -51,9 +51,10 @@ def check_coding(scope: Scope) -> None:
 
 
 async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
-    too_long = HTTPException(
-        413, f"The request's body is longer than {limit} bytes", {"Connection": "close"}
-    )
+    # Who sends it only once the server wants it will not send it now; all others are sending, and
+    # read the answer when that is done: HttpProtocol drops the rest.
+    close = {"Connection": "close"} if any(n == b"expect" for n, _ in scope["headers"]) else None
+    too_long = HTTPException(413, f"The request's body is longer than {limit} bytes", close)
     for name, value in scope["headers"]:
         # httptools has already refused a length that is no number.
         if name == b"content-length" and int(value) > limit:
