@@ -33,7 +33,7 @@ TOKENIZERS: Final = {
 
 
 async def tokenize(request: Request[State]) -> Response:
-    fields = await read_fields(request, "openai")
+    fields = await read_fields(request, "vllm")
     given = [key for key in TOKENIZERS if key in fields]
     if len(given) != 1:
         raise InvalidRequest(

@@ -84,6 +84,17 @@ def test_who_read_a_request_words_what_is_wrong_with_it(
         assert answer["error"]["code"] == 400
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a":1,"a":2}', b"{}"])
+def test_what_nobody_could_read_is_worded_as_the_path_is(content: bytes) -> None:
+    """As a wrong method there is, and a path below it."""
+    with client() as http:
+        response = http.post("/tokenize", content=content)
+        other = http.get("/tokenize")
+
+    assert (response.status_code, response.json()["error"]["code"]) == (400, 400)
+    assert (other.status_code, other.json()["error"]["code"]) == (405, 405)
+
+
 def test_text_comes_back_under_every_name_that_a_client_looks_for() -> None:
     with client() as http:
         body = {"tokens": [104, 105], "model": "demo", "add_special_tokens": False}
