@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-F32, Q4_0 = 0, 2
+import numpy as np
+
+F32, F16, Q4_0 = 0, 1, 2
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
 
 METADATA: Mapping[str, Any] = {
@@ -60,23 +62,34 @@ def gguf(
     version: int = 3,
     alignment: int = 32,
     cut: int = 0,
+    weights: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """The bytes of a file with zeros for weights, `cut` bytes short."""
+    """The bytes of a file, `cut` bytes short; zeros for the tensors that `weights` leaves out."""
     parts = [b"GGUF", struct.pack("<IQQ", version, len(tensors), len(metadata))]
     parts += [text(key) + value(thing) for key, thing in metadata.items()]
     offset = 0
+    blocks = []
     for name, (shape, kind) in tensors.items():
         numbers = struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
         parts.append(text(name) + numbers)
         count = 1
         for dimension in shape:
             count *= dimension
-        size = count * 4 if kind == F32 else count // 32 * 18
-        offset += -(-size // alignment) * alignment
+        size = {F32: count * 4, F16: count * 2}.get(kind, count // 32 * 18)
+        padded = -(-size // alignment) * alignment
+        blocks.append((weights or {}).get(name, b"").ljust(padded, b"\0"))
+        offset += padded
     header = b"".join(parts)
     header += bytes(-len(header) % alignment)
-    data = header + bytes(offset)
+    data = header + b"".join(blocks)
     return data[: len(data) - cut]
+
+
+def with_weights(metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """The bytes of a model: each array is a tensor, its rows first, in float32 or float16."""
+    kinds = {"float32": F32, "float16": F16}
+    tensors = {name: (array.shape[::-1], kinds[array.dtype.name]) for name, array in arrays.items()}
+    return gguf(metadata, tensors, weights={n: array.tobytes() for n, array in arrays.items()})
 
 
 def write(path: Path, **changes: Any) -> Path:
