@@ -11,7 +11,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.runtime import ModelStatus, Runtime
-from service.telemetry.exposition import render
+from service.settings import Settings
+from service.telemetry.compat import WithCopies
+from service.telemetry.exposition import Source, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
 from service.telemetry.snapshot import Snapshot
@@ -23,6 +25,7 @@ class State(TypedDict):
     runtime: Runtime
     recorder: Recorder
     mirror: StateCollector
+    settings: Settings
     version: str
 
 
@@ -102,8 +105,19 @@ def encode_status(status: ModelStatus) -> dict[str, Any]:
 
 
 async def metrics(request: Request[State]) -> Response:
-    recorder, mirror = request.state["recorder"], request.state["mirror"]
-    runtime = request.state["runtime"]
+    registry = request.state["recorder"].registry
+    if request.state["settings"].vllm_metric_names:
+        return await exposed(request, WithCopies(registry, native=True))
+    return await exposed(request, registry)
+
+
+async def vllm_metrics(request: Request[State]) -> Response:
+    """For what knows vLLM's names only."""
+    return await exposed(request, WithCopies(request.state["recorder"].registry, native=False))
+
+
+async def exposed(request: Request[State], source: Source) -> Response:
+    recorder, runtime = request.state["recorder"], request.state["runtime"]
 
     def snapshot() -> Snapshot:
         models = runtime.models()
@@ -113,10 +127,10 @@ async def metrics(request: Request[State]) -> Response:
         latest, used = dict(recorder.latest_steps), dict(recorder.last_used)
         return Snapshot(runtime.ready, models, latest, used, recorder.apis)
 
-    mirror.take(snapshot)
+    request.state["mirror"].take(snapshot)
     accept = request.headers.get("accept", "")
     encoding = request.headers.get("accept-encoding", "")
-    body, headers = await asyncio.to_thread(render, recorder.registry, accept, encoding)
+    body, headers = await asyncio.to_thread(render, source, accept, encoding)
     return Response(body, headers=headers)
 
 
@@ -149,6 +163,7 @@ routes: Final = [
     Route("/health/ready", ready),
     Route("/health/models/{model:path}", model_health),
     Route("/metrics", metrics),
+    Route("/metrics/compat/vllm", vllm_metrics),
     Route("/version", version),
     Route("/ping", ping, methods=["GET", "POST"]),
 ]

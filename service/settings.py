@@ -180,6 +180,13 @@ class Settings(BaseSettings):
         default=60.0, ge=0, description="Seconds that running requests get to finish at shutdown."
     )
 
+    # What it tells of itself
+    vllm_metric_names: bool = Field(
+        default=False,
+        description="Show vLLM's metric names in /metrics too; they are always at "
+        "/metrics/compat/vllm.",
+    )
+
     # What answers look like
     reasoning_fields: Literal["both", "reasoning", "reasoning_content", "none"] = Field(
         default="both", description="Names under which the OpenAI dialect shows a model's thoughts."

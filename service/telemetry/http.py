@@ -27,7 +27,9 @@ logger = logging.getLogger("service.request")
 CLIENT_GONE: Final = 499
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked every few seconds by machines: not worth a line each.
-QUIET: Final = frozenset({"/metrics", "/health", "/health/live", "/health/ready", "/ping"})
+QUIET: Final = frozenset(
+    {"/metrics", "/metrics/compat/vllm", "/health", "/health/live", "/health/ready", "/ping"}
+)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _PARAM = re.compile(r"[A-Za-z0-9_.-]{1,64}")
