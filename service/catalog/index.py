@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from service.catalog.card import Problem
+from service.catalog.confined import within
 from service.catalog.gguf_file import GgufFile, describe
 from service.catalog.names import digest_in
 
@@ -146,11 +147,6 @@ def identity_of(stat: os.stat_result) -> Identity:
 
 def unreadable(error: OSError) -> GgufFile:
     return GgufFile(Problem("unreadable", f"cannot be read: {error.strerror}"))
-
-
-def within(real: str, folders: Iterable[str]) -> bool:
-    """Both without links in them."""
-    return any(real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
 
 
 def _read(path: Path) -> dict[str, Entry]:

@@ -23,8 +23,9 @@ from typing import Any, Final
 from service.catalog import manifest as json
 from service.catalog.architectures import Architectures
 from service.catalog.card import ModelCard, Problem, Said
+from service.catalog.confined import beginning, within
 from service.catalog.directory import sight
-from service.catalog.index import File, Identity, Index, identity_of, within
+from service.catalog.index import File, Identity, Index, identity_of
 from service.catalog.manifest import Config, Damaged, Layer, Manifest
 from service.catalog.names import Name, from_path
 from service.catalog.shards import alone, card_of, fit
@@ -299,17 +300,13 @@ _FOLDER: Final = Problem("bad-manifest", "has a folder where its manifest should
 
 
 def _contents(path: str, most: int, what: str) -> bytes:
-    """Raises Damaged for what is no file, or too long; OSError."""
-    # A pipe would keep the scan waiting for somebody to write.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        stat = os.fstat(handle)
-        if not modes.S_ISREG(stat.st_mode):
-            raise Damaged(Problem("unreadable", f"{what} is not a file"))
-        if stat.st_size > most:
-            text = f"{what} has {stat.st_size} bytes, and more than {most} are not read"
-            raise Damaged(Problem("bad-manifest", text))
-        return file.read(most)
+    """Raises Damaged for what is too long, OSError."""
+    data = beginning(path, most + 1)
+    if len(data) > most:
+        raise Damaged(
+            Problem("bad-manifest", f"{what} has more than the {most} bytes that are read")
+        )
+    return data
 
 
 def _decoded(data: bytes | None) -> str | None:

@@ -38,11 +38,17 @@ def projector_for(stem: str, projectors: Sequence[File], stems: Iterable[str]) -
 
 
 def _base(stem: str) -> str:
-    parts = quantized(f"-{stem}")
-    return (parts[0] if parts else stem).strip("-._").lower()
+    """In lower case, without a quantization; "" where there is nothing else."""
+    parts = _quantized(stem)
+    return (parts[0].removeprefix("x") if parts else stem).strip("-._").lower()
 
 
 def _rank(file: File) -> int:
-    parts = quantized(f"-{file.path.stem}")
+    parts = _quantized(file.path.stem)
     kind = parts[1].lower() if parts else ""
     return _PREFERRED.index(kind) if kind in _PREFERRED else len(_PREFERRED)
+
+
+def _quantized(stem: str) -> tuple[str, str] | None:
+    """Also of a name that is a quantization and nothing else."""
+    return quantized(f"x-{stem}")

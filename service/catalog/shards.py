@@ -15,7 +15,7 @@ from service.catalog.names import digest_in
 
 _SHARD: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.IGNORECASE)
 _QUANTIZED: Final = re.compile(
-    r"(?P<base>.+)[-._](?P<quantization>(?:UD-)?(?:I?Q\d|TQ\d|F16|F32|BF16|MXFP4|NVFP4)\w*)",
+    r"(?P<base>.+)(?<!-UD)[-._](?P<quantization>(?:UD-)?(?:I?Q\d|TQ\d|F16|F32|BF16|MXFP4|NVFP4)\w*)",
     re.IGNORECASE,
 )
 _UNFIT_FOR_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]+")
