@@ -16,23 +16,31 @@ BIN    := $(VENV)/bin
 DEBIAN := $(CURDIR)/$(VENV)/debian
 SOURCE := $(wildcard service bench tools tests)
 
-# uv where it made the environment, pip where `python3 -m venv` did.
-install   = if [ -x $(BIN)/pip ]; then $(PIP) install $(1); else $(UV) install $(1); fi
-uninstall = if [ -x $(BIN)/pip ]; then $(PIP) uninstall --yes $(1); else $(UV) uninstall $(1); fi
-PIP      := $(BIN)/python -m pip --disable-pip-version-check --quiet
-UV       := VIRTUAL_ENV=$(VENV) uv --quiet pip
+# Environments of clients whose requirements are at odds with the tests' own, and with one another.
+CLIENTS := $(VENV)/clients
+EVERY   := $(patsubst requirements/clients/%.txt,$(CLIENTS)/%/.ready,$(wildcard requirements/clients/*.txt))
 
-.PHONY: help run test lint format bench wheel lock clean
+# pip(environment, arguments): by uv where it made .venv, by pip where `python3 -m venv` did.
+pip       = if [ -x $(BIN)/pip ]; then $(1)/bin/python -m pip --disable-pip-version-check --quiet $(2); \
+	else VIRTUAL_ENV=$(1) uv --quiet pip $(2); fi
+install   = $(call pip,$(VENV),install $(1))
+uninstall = $(call pip,$(VENV),uninstall --yes $(1))
+
+.PHONY: help run test test-clients lint format bench wheel lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.ready ## Set everything up and serve, with the bundled demo model if there is no other
 	@exec $(BIN)/llm-inference $(ARGS)
 
-test: $(VENV)/.ready $(VENV)/.test ## Set everything up and run the whole suite
+test: $(VENV)/.ready $(VENV)/.test $(CLIENTS)/text_generation/.ready ## Set everything up and run the whole suite
 	@sh tools/debian.sh $(DEBIAN)
 	@PATH="$(DEBIAN)/usr/bin:$(DEBIAN)/usr/sbin:$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(VENV)/.ready $(VENV)/.test $(EVERY) ## Set every client up, run them all, and write docs/clients.md
+	@EVERY_CLIENT=1 $(BIN)/python -m pytest $(or $(ARGS),tests/clients); status=$$?; \
+	$(BIN)/python -m tests.clients.table; exit $$status
 
 lint: $(VENV)/.ready $(VENV)/.test $(VENV)/.lint ## Check format, style and types
 	@$(BIN)/ruff format --quiet --check $(SOURCE) || { echo "make format mends these"; exit 1; }
@@ -57,6 +65,7 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@$(call compile,--group build,build,runtime test lint)
 	@$(foreach from,$(wildcard bench/requirements.in),$(call compile,$(from),bench,runtime);)
 	@$(foreach from,$(wildcard tools/demo_model/requirements.in),$(call compile,$(from),demo_model);)
+	@$(foreach from,$(wildcard tests/clients/environments/*.in),$(call compile,$(from),clients/$(basename $(notdir $(from))));)
 
 clean: ## Remove the environment and everything built or cached in the tree
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -101,4 +110,11 @@ $(VENV)/.ready: pyproject.toml $(VENV)/.runtime
 
 $(VENV)/.%: requirements/%.txt | $(VENV)/.made
 	@$(call install,--require-hashes -r $<)
+	@touch $@
+
+$(CLIENTS)/%/.ready: requirements/clients/%.txt | $(VENV)/.made
+	@echo "Setting up $(@D)"
+	@if [ -x $(BIN)/pip ]; then $(BIN)/python -m venv $(@D); \
+	else uv venv --quiet --allow-existing --python $(BIN)/python $(@D); fi
+	@$(call pip,$(@D),install --require-hashes -r $<)
 	@touch $@

@@ -15,7 +15,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKED = {path.stem: path.read_text() for path in (ROOT / "requirements").glob("*.txt")}
+LOCKS = ROOT / "requirements"
+LOCKED = {
+    str(path.relative_to(LOCKS).with_suffix("")): path.read_text() for path in LOCKS.rglob("*.txt")
+}
 
 
 def wanted() -> dict[str, list[str]]:
@@ -23,6 +26,7 @@ def wanted() -> dict[str, list[str]]:
     by_hand = {
         "bench": ROOT / "bench/requirements.in",
         "demo_model": ROOT / "tools/demo_model/requirements.in",
+        **{f"clients/{path.stem}": path for path in ROOT.glob("tests/clients/environments/*.in")},
     }
     lines = {
         group: path.read_text().splitlines() for group, path in by_hand.items() if path.exists()
@@ -65,7 +69,7 @@ def test_groups_that_share_an_environment_agree_on_versions(group: str) -> None:
     assert {n: runtime[n].split()[0] for n in shared} == {n: other[n].split()[0] for n in shared}
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "bench", "wheel"])
+@pytest.mark.parametrize("target", ["run", "test", "test-clients", "lint", "bench", "wheel"])
 def test_make_explains_each_target(target: str) -> None:
     shown = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True)
 
