@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any, Final, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from service.health import health_body
 from service.runtime import ModelStatus, Runtime
 from service.settings import Settings
 from service.telemetry.compat import WithCopies
@@ -53,34 +53,8 @@ async def ready(request: Request[State]) -> Response:
 async def health(request: Request[State]) -> Response:
     """The seed's summary. Every other client only reads the status code."""
     runtime = request.state["runtime"]
-    models = runtime.models()
-    status = health_of(runtime.draining, models)
-    usable = sum(model.card.problem is None for model in models)
-    body = {
-        "status": status,
-        "timestamp": datetime.now(UTC).isoformat(),
-        "components": {
-            "executor": "draining" if runtime.draining else executor_of(models),
-            "models": f"{usable} available",
-            "active_requests": sum(model.running + model.waiting for model in models),
-        },
-    }
-    return JSONResponse(body, 503 if status == "unhealthy" else 200)
-
-
-def health_of(draining: bool, models: list[ModelStatus]) -> str:
-    usable = [model for model in models if model.card.problem is None]
-    if draining or (usable and all(model.state == "failed" for model in usable)):
-        return "unhealthy"
-    if not usable or any(model.state in ("failed", "restarting") for model in usable):
-        return "degraded"
-    return "healthy"
-
-
-def executor_of(models: list[ModelStatus]) -> str:
-    """The gravest state of an engine that there is."""
-    states = {model.state for model in models if model.card.problem is None}
-    return next((s for s in ("failed", "restarting", "loading") if s in states), "healthy")
+    body = health_body(runtime.draining, runtime.models())
+    return JSONResponse(body, 503 if body["status"] == "unhealthy" else 200)
 
 
 async def model_health(request: Request[State]) -> Response:

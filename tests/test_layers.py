@@ -17,6 +17,7 @@ ORDER = """
     app
     dialects admin host_guard http_protocol
     runtime
+    health
     model_status preparation progress
     fleet control telemetry
     text catalog

@@ -28,6 +28,7 @@ from service.events import Event, Finished, Timings
 from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
 from service.settings import Settings
 from service.telemetry.http import Exchange, exchange_of
+from service.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
     from service.runtime import Embeddings, Generation, Runtime, Tokenized
@@ -46,6 +47,7 @@ class State(TypedDict):
     settings: Settings
     turnstile: Turnstile
     responses: ResponseStore
+    recorder: Recorder
 
 
 class Answers(Protocol):

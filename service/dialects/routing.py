@@ -16,7 +16,17 @@ from typing import Final
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import anthropic, collisions, llama_server, ollama, openai, seed, tgi, vllm
+from service.dialects import (
+    anthropic,
+    collisions,
+    llama_server,
+    ollama,
+    openai,
+    seed,
+    seed_metrics,
+    tgi,
+    vllm,
+)
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
 
@@ -50,6 +60,7 @@ def routes() -> list[BaseRoute]:
         *openai.at_root,
         *ollama.at_root,
         *seed.at_root,
+        *seed_metrics.at_root,
         *tgi.at_root,
         *vllm.at_root,
         *llama_server.at_root,

@@ -20,6 +20,7 @@ from service.stats import (
     StepStats,
     Unloading,
 )
+from service.telemetry.api_ledger import ApiLedger
 from service.telemetry.families import Families
 
 MAX_MODELS: Final = 64
@@ -105,6 +106,7 @@ class Recorder:
         self.latest_steps: dict[str, StepStats] = {}
         self.last_used: dict[str, float] = {}
         self.apis = apis
+        self.ledger = ApiLedger(wall_clock)
         self._wall_clock = wall_clock
         self._models: set[str] = set()
         self._requests: dict[tuple[str, str], RequestChildren] = {}
@@ -229,6 +231,7 @@ class Recorder:
         exemplar = {"request_id": request_id}
         requests.inc(1, exemplar)
         duration.observe(seconds, exemplar)
+        self.ledger.on_answer(api, endpoint, code, seconds)
 
     def on_rejection(self, api: str, model: str, error: ServiceError) -> None:
         if (reason := REJECTIONS.get(error.code)) is None:
