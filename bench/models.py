@@ -44,11 +44,12 @@ def make(shape: Shape) -> None:
     part.rename(shape.path)
 
 
-def write(shape: Shape, vocabularies: Path, path: Path) -> None:
+def write(shape: Shape, vocabularies: Path, path: Path, template: str = CHATML) -> None:
     vocabulary = GGUFReader(vocabularies / f"ggml-vocab-{shape.vocabulary}.gguf")
     tokens = vocabulary.fields["tokenizer.ggml.tokens"].contents()
     writer = GGUFWriter(path, shape.architecture)
     describe(writer, shape, len(tokens))
+    writer.add_chat_template(template)
     copy_tokenizer(writer, vocabulary)
     shapes = dict(tensors(shape, len(tokens)))
     for name, size in shapes.items():
@@ -76,7 +77,6 @@ def describe(writer: GGUFWriter, shape: Shape, n_vocab: int) -> None:
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
-    writer.add_chat_template(CHATML)
 
 
 def copy_tokenizer(writer: GGUFWriter, vocabulary: GGUFReader) -> None:

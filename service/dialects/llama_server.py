@@ -1,6 +1,7 @@
 """The native API of llama-server: completions, infilling, templates, vectors, tokens.
 
-What clients made for llama.cpp ask for by these paths. Its /v1 is the superset's, as everywhere.
+What clients made for llama.cpp ask for by these paths. Its /v1 is the superset's, as everywhere;
+what llama-server has with and without /v1 is under its prefix in both ways.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects import openai
+from service.dialects import anthropic, openai, responses, vllm_rank
 from service.dialects.dialect import Dialect
 from service.dialects.llama_server_completion import completion, infill
-from service.dialects.llama_server_models import model_routes
+from service.dialects.llama_server_models import health, model_routes
 from service.dialects.llama_server_shapes import NAME, worded
 from service.dialects.llama_server_tokens import (
     apply_template,
@@ -63,10 +64,24 @@ DIALECT: Final = Dialect(
     NAME,
     [
         *at_root,
+        Route("/health", health),
+        Route("/v1/health", health),
         Route("/completions", completion, methods=["POST"]),
         Route("/tokenize", tokenize_content, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
-        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        *[
+            Route(above + path, endpoint, methods=["POST"])
+            for above in ("", "/v1")
+            for path, endpoint in (
+                ("/chat/completions", chat_completions),
+                ("/chat/completions/input_tokens", openai.count_tokens),
+                ("/responses", responses.create),
+                ("/responses/input_tokens", responses.count_tokens),
+                ("/rerank", vllm_rank.rerank),
+                ("/reranking", vllm_rank.rerank),
+            )
+        ],
+        *anthropic.at_root,
         *openai.DIALECT.routes,
     ],
     worded,

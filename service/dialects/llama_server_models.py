@@ -167,6 +167,12 @@ async def not_supported(request: Request[State]) -> Response:
     raise HTTPException(501, f"{request.url.path} cannot be changed while the server runs")
 
 
+async def health(request: Request[State]) -> Response:
+    if not request.state["runtime"].ready:
+        raise HTTPException(503, "The server is starting or stopping")
+    return json({"status": "ok"})
+
+
 def status_of(runtime: Runtime, name: str | None) -> ModelStatus:
     card = runtime.resolve(name)
     return next(status for status in runtime.models() if status.card.name == card.name)

@@ -34,6 +34,39 @@ def test_a_completion(path: str) -> None:
     assert runtime.requests[0].input == Text("hi")
 
 
+@pytest.mark.parametrize("version", ["", "/v1"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("/chat/completions/input_tokens", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("/responses", {"input": "Hi"}),
+        ("/responses/input_tokens", {"input": "Hi"}),
+    ],
+)
+def test_under_its_prefix_paths_are_there_with_and_without_their_version(
+    version: str, path: str, body: dict[str, Any]
+) -> None:
+    with client() as http:
+        response = http.post(f"/llama-server{version}{path}", json=body)
+
+    assert response.status_code == 200
+
+
+def test_under_its_prefix_anthropics_messages_are_there_too() -> None:
+    with client() as http:
+        messages = [{"role": "user", "content": "Hi"}]
+        response = http.post("/llama-server/v1/messages/count_tokens", json={"messages": messages})
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/llama-server/health", "/llama-server/v1/health"])
+def test_its_health_is_one_word(path: str) -> None:
+    with client() as http:
+        assert http.get(path).json() == {"status": "ok"}
+
+
 def test_a_stream_has_no_word_for_its_end_but_its_last_chunk() -> None:
     with client() as http:
         response = http.post("/completion", json={"prompt": "hi", "stream": True})
