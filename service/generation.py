@@ -130,6 +130,19 @@ class Grammar(Struct, frozen=True):
     begun: str = ""
 
 
+class Thoughts(Struct, frozen=True):
+    """Thoughts end after `budget` tokens: the engine then writes `closer` itself.
+
+    The marks are the model's; they are filled in where the prompt is prepared. `inside`: the
+    prompt ends within thoughts, so that no `opener` is waited for.
+    """
+
+    budget: int
+    opener: str = ""
+    closer: str = ""
+    inside: bool = False
+
+
 class SamplingParams(Struct, frozen=True, omit_defaults=True):
     """How the next token is chosen, and when to stop. Defaults change nothing (OpenAI's).
 
@@ -177,6 +190,9 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     token_ids: bool = False
     # If not empty, no other token may be sampled.
     allowed_token_ids: tuple[int, ...] = ()
+    # Never written, with a space before them or without.
+    bad_words: tuple[str, ...] = ()
+    thoughts: Thoughts | None = None
 
 
 class GenerationRequest(Struct, frozen=True):
@@ -189,6 +205,8 @@ class GenerationRequest(Struct, frozen=True):
     `drop_messages` its oldest messages (never the system's, never the last).
     keep_alive: seconds for which the model stays loaded afterwards, negative for ever; None
     leaves what holds.
+    cache_salt: prompts share what was computed of them only among requests with the same one.
+    priority: where requests wait, lower ones are taken first.
     """
 
     id: str
@@ -205,6 +223,8 @@ class GenerationRequest(Struct, frozen=True):
     truncation: Truncation | None = None
     drop_messages: bool = False
     keep_alive: float | None = None
+    cache_salt: str = ""
+    priority: int = 0
 
 
 class EmbeddingRequest(Struct, frozen=True):

@@ -16,11 +16,13 @@ from service.generation import (
     Infill,
     SamplingParams,
     Text,
+    Thoughts,
     Tokens,
 )
 from service.text.continuation import Begun, begun
 from service.text.grammar import grammar_of
 from service.text.interpreter import Interpreter
+from service.text.reasoning import ReasoningFormat
 from service.text.template import ChatTemplate
 
 # Of the context, for an answer of which nobody said how long it may be.
@@ -62,7 +64,7 @@ def prepare_chat(
         inside=start.inside,
         begun=start.answer,
     )
-    sampling = request.sampling
+    sampling = replace(request.sampling, thoughts=_limited(request.sampling.thoughts, form, start))
     if form.controls or (tools and tools.controls):
         # The marks of thoughts and calls are control tokens here: unseen, they mark nothing.
         sampling = replace(sampling, skip_special_tokens=False)
@@ -80,6 +82,13 @@ def prepare_chat(
         for index in range(request.n)
     ]
     return Prepared(text, sampling, grammar, interpreters)
+
+
+def _limited(thoughts: Thoughts | None, form: ReasoningFormat, start: Begun) -> Thoughts | None:
+    """With the model's marks; None where it has none, or its thoughts are behind it."""
+    if thoughts is None or not form.thinks or start.answer is not None:
+        return None
+    return Thoughts(thoughts.budget, form.opener, form.closer, start.inside)
 
 
 def rendered(chat: Chat, template: ChatTemplate, bos: str) -> Text:

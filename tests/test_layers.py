@@ -34,6 +34,7 @@ IMPORTERS = {
     # It can abort the process that it is loaded into.
     "llama_cpp": {
         "service.engine.llama",
+        "service.engine.llama_candidates",
         "service.engine.llama_embedding",
         "service.engine.llama_grammar",
         "service.engine.llama_sampler",

@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from service.errors import InvalidRequest
-from service.generation import Chat, Infill, Message, Role, Text
-from service.preparation import droppable, infilling, without_oldest
+from service.generation import (
+    Chat,
+    GenerationRequest,
+    Infill,
+    Message,
+    Role,
+    SamplingParams,
+    Text,
+    Thoughts,
+)
+from service.preparation import droppable, infilling, prepare_chat, without_oldest
+from service.text.template import ChatTemplate
 from tests.dialects.fakes import FACTS
 
+HI = Message("user", "Hi?")
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 roles = st.sampled_from(ROLES)
 chats = st.lists(roles, min_size=1, max_size=12).map(
@@ -47,3 +58,23 @@ def test_a_model_that_cannot_fill_in_refuses_the_suffix() -> None:
     with pytest.raises(InvalidRequest) as refused:
         infilling(Infill("a", "c"), FACTS)
     assert refused.value.param == "suffix"
+
+
+@pytest.mark.parametrize(
+    ("source", "last", "expected"),
+    [
+        ("<think> {{ messages }}", HI, Thoughts(9, "<think>", "</think>")),
+        ("</think> {{ messages }}<think>\n", HI, Thoughts(9, "<think>", "</think>", inside=True)),
+        ("{{ messages }}", HI, None),
+        ("</think> {{ messages[-1].content }}", Message("assistant", "It is "), None),
+    ],
+)
+def test_a_budget_of_thoughts_gets_the_models_own_marks(
+    source: str, last: Message, expected: Thoughts | None
+) -> None:
+    chat = Chat((last,), continue_final_message=last.role == "assistant")
+    sampling = SamplingParams(thoughts=Thoughts(9))
+    request = GenerationRequest("1", "m", chat, 0.0, "openai", "/", sampling=sampling)
+    prepared = prepare_chat(request, chat, ChatTemplate(source), "")
+
+    assert prepared.sampling.thoughts == expected

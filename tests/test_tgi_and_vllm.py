@@ -203,3 +203,38 @@ def test_a_constraint_holds_under_its_old_name_and_its_new(
     answer = http.post("/vllm/v1/chat/completions", json=body).json()
 
     assert answer["choices"][0]["message"]["content"] in ("yes", "no")
+
+
+def test_a_budget_of_thoughts_under_each_name_for_it(http: httpx.Client) -> None:
+    asked = {"messages": [{"role": "user", "content": "What is 7 plus 5?"}], "temperature": 0}
+    thoughts = {"chat_template_kwargs": {"enable_thinking": True}, "max_tokens": 64}
+    free = http.post("/vllm/v1/chat/completions", json={**asked, **thoughts}).json()
+    whole = free["choices"][0]["message"]["reasoning"]
+    for name in ("thinking_token_budget", "reasoning_budget_tokens"):
+        answer = http.post("/v1/chat/completions", json={**asked, **thoughts, name: 4})
+        message = answer.json()["choices"][0]["message"]
+        assert "x-ignored-params" not in answer.headers
+        assert 0 < len(message["reasoning"]) < len(whole)
+        assert message["content"].endswith("12.")
+    body = {"model": "demo", **asked, "max_tokens": 64}
+    thinking = {"type": "enabled", "budget_tokens": 4}
+    blocks = http.post("/v1/messages", json={**body, "thinking": thinking}).json()["content"]
+    assert blocks[0]["thinking"] == message["reasoning"]
+
+
+def test_bad_words_and_salts_do_what_they_say(http: httpx.Client) -> None:
+    asked = {"prompt": prompt(http), "temperature": 0, "max_tokens": 24}
+    path = "/vllm/v1/completions"
+    usual = http.post(path, json=asked).json()["choices"][0]["text"]
+    banned = http.post(path, json={**asked, "bad_words": ["5"]}).json()["choices"][0]["text"]
+    assert "5" in usual
+    assert "5" not in banned
+
+    def cached(salt: str) -> int:
+        long = {**asked, "prompt": "Count from 1 to 9. " * 8, "max_tokens": 4}
+        answer = http.post(path, json={**long, "cache_salt": salt}).json()
+        count: int = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        return count
+
+    assert [cached("mine"), cached("yours")] == [0, 0]
+    assert cached("mine") > 0

@@ -13,7 +13,7 @@ from service.dialects.fields import Fields
 from service.dialects.formats import schema
 from service.dialects.openai_chat_request import refuse_templates
 from service.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, parse_sampling
-from service.generation import Chat, GenerationRequest, ResponseFormat
+from service.generation import Chat, GenerationRequest, ResponseFormat, Thoughts
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 # Without effect on the text of an answer, or on what a local server charges for it.
@@ -44,7 +44,7 @@ def parse_request(
     shape = parse_shape(fields)
     if shape.kind != "text" and chat.tool_choice.mode in ("required", "named"):
         raise fields.bad("tool_choice", "cannot be forced together with an output format")
-    sampling = parse_sampling(fields, max_tokens=limit)
+    sampling = parse_sampling(fields, max_tokens=limit, thoughts=parse_budget(fields))
     request = GenerationRequest(
         id=id,
         model=fields.text("model", longest=512) or "",
@@ -88,10 +88,16 @@ def parse_thinking(fields: Fields) -> tuple[bool, bool]:
     mode = given.choice("type", ("enabled", "disabled", "adaptive"))
     if mode is None:
         raise given.bad("type", "is missing")
-    if mode == "enabled":
-        given.integer("budget_tokens", low=1, high=2**31 - 1)
     omit = given.choice("display", ("summarized", "omitted")) == "omitted"
     return mode != "disabled", omit
+
+
+def parse_budget(fields: Fields) -> Thoughts | None:
+    given = fields.object("thinking")
+    if given is None or given.get("type") != "enabled":
+        return None
+    budget = given.integer("budget_tokens", low=1, high=2**31 - 1)
+    return None if budget is None else Thoughts(budget)
 
 
 def parse_shape(fields: Fields) -> ResponseFormat:
@@ -115,8 +121,7 @@ def unheeded(fields: Fields, able: frozenset[str]) -> list[str]:
     thinks = "thinking" in able and not answering(fields)
     if given is not None and parse_thinking(fields)[0] and not thinks:
         names.append("thinking")
-    elif given is not None and "budget_tokens" in given:
-        # Thoughts end when the model ends them, or with the answer's own limit.
+    elif given is not None and "budget_tokens" in given and given.get("type") != "enabled":
         names.append("thinking.budget_tokens")
     if fields.get("tools") and "tools" not in able:
         names.append("tools")

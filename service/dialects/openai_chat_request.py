@@ -12,7 +12,13 @@ from service.dialects.formats import parse_format
 from service.dialects.openai_extras import parse_extras
 from service.dialects.openai_messages import parse_messages
 from service.dialects.openai_tools import parse_tools
-from service.dialects.sampling import parse_sampling, parse_truncation, top_logprobs
+from service.dialects.sampling import (
+    parse_sampling,
+    parse_standing,
+    parse_thoughts,
+    parse_truncation,
+    top_logprobs,
+)
 from service.generation import Chat, GenerationRequest, Message
 
 MAX_ANSWERS: Final = 128
@@ -84,6 +90,7 @@ def parse_chat(
     limit = fields.integer("max_completion_tokens", low=1, high=2**31 - 1)
     older_limit = fields.integer("max_tokens", low=1, high=2**31 - 1)
     given: dict[str, Any] = {**extras.sampling, "logprobs": logprobs, "token_ids": ids}
+    given["thoughts"] = parse_thoughts(fields)
     if limit is not None or older_limit is not None:
         given["max_tokens"] = older_limit if limit is None else limit
     stream = fields.flag("stream")
@@ -112,6 +119,7 @@ def parse_chat(
         timeout=timeout,
         truncation=parse_truncation(fields),
         keep_alive=extras.keep_alive,
+        **parse_standing(fields),
     )
 
 

@@ -10,7 +10,7 @@ from service.dialects.fields import Fields, integer
 from service.dialects.formats import parse_format
 from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
 from service.dialects.openai_extras import parse_extras
-from service.dialects.sampling import MAX_TOP, parse_sampling, parse_truncation
+from service.dialects.sampling import MAX_TOP, parse_sampling, parse_standing, parse_truncation
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
 MAX_PROMPTS: Final = 1024
@@ -83,6 +83,7 @@ def parse_completions(
             timeout=timeout,
             truncation=parse_truncation(fields),
             keep_alive=extras.keep_alive,
+            **parse_standing(fields),
         )
         for number, prompt in enumerate(prompts)
     ]

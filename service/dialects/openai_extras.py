@@ -13,6 +13,7 @@ from typing import Any, Final
 from service.dialects.fields import Fields
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_options import LOADING, floats, integers, stops, typed, unmet
+from service.dialects.sampling import BUDGETS
 from service.facts import ModelFacts
 from service.generation import Chat
 from service.settings import Settings
@@ -80,6 +81,8 @@ def beyond(input: object, able: frozenset[str]) -> list[str]:
         names += ("tools", "functions")
     if input.enable_thinking and "thinking" not in able:
         names += ("thinking", "think", "reasoning", "reasoning_effort")
+    if input.continue_final_message or "thinking" not in able:
+        names += BUDGETS
     return names
 
 

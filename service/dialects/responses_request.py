@@ -12,7 +12,12 @@ from service.dialects.openai_chat_request import EFFORTS, parse_thinking, refuse
 from service.dialects.openai_extras import parse_extras, parse_think
 from service.dialects.openai_tools import MAX_TOOLS, choose, parse_function
 from service.dialects.responses_items import parse_input
-from service.dialects.sampling import parse_sampling, top_logprobs
+from service.dialects.sampling import (
+    parse_sampling,
+    parse_standing,
+    parse_thoughts,
+    top_logprobs,
+)
 from service.generation import Chat, GenerationRequest, Message, ResponseFormat, Tool, ToolChoice
 
 LOGPROBS: Final = "message.output_text.logprobs"
@@ -62,7 +67,7 @@ def parse_response_request(
         raise fields.bad("tool_choice", "cannot be forced together with a text format")
     limit = fields.integer("max_output_tokens", low=1, high=2**31 - 1)
     longest = {} if limit is None else {"max_tokens": limit}
-    given = {**extras.sampling, **longest}
+    given = {**extras.sampling, **longest, "thoughts": parse_thoughts(fields)}
     sampling = parse_sampling(fields, **given, logprobs=parse_logprobs(fields))
     truncation = fields.choice("truncation", ("auto", "disabled")) or "disabled"
     reasoning = fields.object("reasoning") or Fields({}, "reasoning")
@@ -79,6 +84,7 @@ def parse_response_request(
         timeout=timeout,
         drop_messages=truncation == "auto",
         keep_alive=extras.keep_alive,
+        **parse_standing(fields),
     )
     summary = reasoning.choice("summary", ("auto", "concise", "detailed", "none"))
     echo = {

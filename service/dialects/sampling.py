@@ -6,19 +6,23 @@ from typing import Any, Final, Literal
 
 from service.dialects.fields import INT64, Fields, integer, number
 from service.errors import InvalidRequest
-from service.generation import SamplingParams, Truncation
+from service.generation import SamplingParams, Thoughts, Truncation
 
 MAX_STOPS: Final = 16
 MAX_STOP_LENGTH: Final = 256
 MAX_BIASES: Final = 1024
 MAX_TOP: Final = 20
 MAX_ALLOWED: Final = 65536
+MAX_SALT: Final = 128
+MAX_WORDS: Final = 256
+MAX_WORD_LENGTH: Final = 128
+# vLLM's name for how many tokens thoughts may have, and llama-server's two.
+BUDGETS: Final = ("thinking_token_budget", "reasoning_budget_tokens", "thinking_budget_tokens")
 
 # They would constrain the answer, so to ignore one would be to break a promise.
 REFUSED: Final = {
     "use_beam_search": "beam search is not supported",
     "prompt_embeds": "embeddings are not accepted as a prompt",
-    "bad_words": "words cannot be banned; logit_bias can ban tokens",
 }
 
 
@@ -60,6 +64,7 @@ def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
         "stop": stops(fields),
         "stop_token_ids": fields.integers("stop_token_ids", longest=MAX_STOPS * 4),
         "allowed_token_ids": fields.integers("allowed_token_ids", longest=MAX_ALLOWED),
+        "bad_words": bad_words(fields),
         "include_stop": fields.claim("include_stop_str_in_output"),
         "ignore_eos": fields.claim("ignore_eos"),
         "skip_special_tokens": fields.claim("skip_special_tokens"),
@@ -81,6 +86,29 @@ def top_k(fields: Fields) -> int | None:
 def stops(fields: Fields) -> tuple[str, ...]:
     found = fields.strings("stop", most=MAX_STOPS, longest=MAX_STOP_LENGTH)
     return tuple(stop for stop in found if stop)
+
+
+def bad_words(fields: Fields) -> tuple[str, ...]:
+    found = fields.strings("bad_words", most=MAX_WORDS, longest=MAX_WORD_LENGTH)
+    for index, word in enumerate(found):
+        if not word.strip():
+            raise fields.bad(f"bad_words.{index}", "has no word in it")
+    return found
+
+
+def parse_thoughts(fields: Fields) -> Thoughts | None:
+    """-1 is without a limit."""
+    limits = [fields.integer(key, low=-1, high=2**31 - 1) for key in BUDGETS]
+    limit = next((limit for limit in limits if limit is not None), -1)
+    return None if limit < 0 else Thoughts(limit)
+
+
+def parse_standing(fields: Fields) -> dict[str, Any]:
+    """vLLM's words for where a request waits, and with whom it shares what was computed."""
+    salt = fields.text("cache_salt", longest=MAX_SALT)
+    if salt == "":
+        raise fields.bad("cache_salt", "must not be empty")
+    return {"cache_salt": salt or "", "priority": fields.integer("priority") or 0}
 
 
 def logit_bias(fields: Fields) -> dict[int, float] | None:

@@ -75,8 +75,16 @@ async def read(request: Request[State]) -> Fields:
         raise InvalidRequest("Unsupported Media Type: Only 'application/json' is allowed")
     fields = await read_fields(request, "vllm")
     if "x-vllm-priority" in request.headers:
-        exchange_of(request.scope).ignored.append("X-Vllm-Priority")
+        fields.values["priority"] = priority_of(request.headers["x-vllm-priority"])
     return fields
+
+
+def priority_of(value: str) -> int:
+    """The header's, which comes before the body's."""
+    try:
+        return int(value)
+    except ValueError:
+        raise InvalidRequest("X-Vllm-Priority must be an integer") from None
 
 
 async def chat_completions(request: Request[State]) -> Response:

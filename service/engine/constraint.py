@@ -46,7 +46,13 @@ class Constraint:
         text = (self._text + piece).lstrip()
         return self._opener.startswith(text) or text.startswith(self._opener)
 
-    def feed(self, token: int, piece: str) -> None:
+    def feed(self, token: int, piece: str) -> bool:
+        """Whether it is this token that the grammar holds after, or from."""
+        before = self.hold
+        self._follow(token, piece)
+        return self.hold is not before and self.hold is Hold.BOUND
+
+    def _follow(self, token: int, piece: str) -> None:
         if self.hold is Hold.BOUND:
             return
         self._text += piece

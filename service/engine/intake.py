@@ -5,6 +5,8 @@ Everything here runs on the reading thread, and touches nothing of the engine bu
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from service.engine.embedding import EmbeddingJob
@@ -45,6 +47,9 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
             raise InvalidPrompt("the prompt is empty", "prompt")
         _check_ids(model, list(sampling.logit_bias), "logit_bias")
         _check_ids(model, sampling.allowed_token_ids, "allowed_token_ids")
+        forbidden = {token for token, bias in sampling.logit_bias.items() if bias == -math.inf}
+        if sampling.allowed_token_ids and forbidden.issuperset(sampling.allowed_token_ids):
+            raise InvalidPrompt("logit_bias bans every one of them", "allowed_token_ids")
         limit = facts.n_ctx_seq
         if sampling.max_tokens is not None:
             limit = min(limit, len(prompt) + sampling.max_tokens)
@@ -57,6 +62,8 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
                 model.sampler(sampling, submit.grammar, prompt, index),
                 limit,
                 now,
+                salt=submit.cache_salt,
+                priority=submit.priority,
             )
             for index in range(submit.n)
         ]

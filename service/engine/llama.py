@@ -22,6 +22,7 @@ import psutil
 
 from service.engine.batch import Batch
 from service.engine.context import choose_context
+from service.engine.llama_candidates import Candidates
 from service.engine.llama_embedding import (
     MOST_INPUTS,
     SCORE_PROBABILITIES,
@@ -29,7 +30,7 @@ from service.engine.llama_embedding import (
     longest_input,
 )
 from service.engine.llama_grammar import PrefixTable
-from service.engine.llama_sampler import Candidates, LlamaSampler
+from service.engine.llama_sampler import LlamaSampler
 from service.engine.model import Ids, InvalidPrompt, Sampler
 from service.engine.sampling import seed_of, takes_whole_distribution
 from service.engine.scheduler import output_rows
@@ -160,7 +161,7 @@ class LlamaModel:
             end_tokens=self._eog | set(sampling.stop_token_ids),
             # Marks of thoughts and calls may be control tokens: here they have to have their text.
             piece=partial(self.piece, special=True),
-            begun=self.tokenize(grammar.begun if grammar else "", add_special=False),
+            tokenize=partial(self.tokenize, add_special=False),
         )
 
     # -- computing: the engine's thread only -------------------------------------------------

@@ -9,81 +9,25 @@ nearly free wherever the model means to follow it anyway.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import llama_cpp as llama
 import numpy as np
-import numpy.typing as npt
 
+from service.engine.bad_words import BadWords, spellings
 from service.engine.constraint import Constraint, Hold
-from service.engine.llama_grammar import TOKEN_DATA, PrefixTable
-from service.engine.model import Ids, InvalidPrompt
+from service.engine.llama_candidates import BANNED, Candidates
+from service.engine.llama_grammar import PrefixTable
+from service.engine.model import Ids, InvalidPrompt, Tokenize, within
 from service.engine.sampling import Stage, seed_of, shortlist, stages
+from service.engine.thoughts import ThoughtLimit
 from service.generation import Grammar, SamplingParams
-
-_BANNED = -math.inf
-_BLOCK = 256
-
-
-class Candidates:
-    """A `llama_token_data_array` over the whole vocabulary, refilled from a row of logits."""
-
-    def __init__(self, n_vocab: int) -> None:
-        self._n_vocab = n_vocab
-        self._ids = np.arange(n_vocab, dtype=np.int32)
-        self._data = np.zeros(n_vocab, TOKEN_DATA)
-        self._pointer = self._data.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
-
-    def fill(self, context: Any, row: int) -> Any:
-        logits = llama.llama_get_logits_ith(context, row)
-        self._data["id"] = self._ids
-        self._data["logit"] = np.ctypeslib.as_array(logits, (self._n_vocab,))
-        return llama.llama_token_data_array(self._pointer, self._n_vocab, -1, False)
-
-    def fill_best(self, context: Any, row: int, count: int, also: Ids) -> Any:
-        """Only the `count` likeliest, and a few more, and `also`: enough where nothing else counts.
-
-        The array of a whole vocabulary is some megabytes, which a step has just driven out of the
-        caches. Here the logits are read as they lie: the count-th largest of the blocks' maxima is
-        a bound that at least `count` tokens reach.
-        """
-        logits = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, row), (self._n_vocab,))
-        whole = self._n_vocab // _BLOCK * _BLOCK
-        blocks = logits[:whole].reshape(-1, _BLOCK)
-        maxima = blocks.max(axis=1)
-        if count > len(maxima) or np.isnan(maxima).any():
-            return self.fill(context, row)
-        bound = np.partition(maxima, len(maxima) - count)[len(maxima) - count]
-        # Few blocks reach it, so few are read a second time.
-        reaching = np.flatnonzero(maxima >= bound)
-        at = np.flatnonzero(blocks[reaching] >= bound)
-        best = reaching[at // _BLOCK] * _BLOCK + at % _BLOCK
-        if (rest := np.flatnonzero(logits[whole:] >= bound)).size:
-            best = np.concatenate([best, rest + whole])
-        if len(also):
-            best = np.union1d(best, also)
-        self._data["id"][: len(best)] = best
-        self._data["logit"][: len(best)] = logits[best]
-        return llama.llama_token_data_array(self._pointer, len(best), -1, False)
-
-    def hold(self, grammar: Any, prefixes: PrefixTable, array: Any) -> npt.NDArray[np.bool_]:
-        """Bans what `grammar` does; which tokens nothing has ruled out since `fill`."""
-        allowed = prefixes.allowed(grammar)
-        if allowed is None:
-            llama.llama_sampler_apply(grammar, ctypes.byref(array))
-            return np.asarray(self._data["logit"] > _BANNED)
-        possible = np.zeros(self._n_vocab, bool)
-        possible[allowed] = True
-        possible &= self._data["logit"] > _BANNED
-        self._data["logit"][~possible] = _BANNED
-        return possible
 
 
 class LlamaSampler:
-    """`seed` is the one in force. `end_tokens` are banned until min_tokens were generated. `begun`
-    are tokens that the grammar's text begins with, and the prompt has already."""
+    """`seed` is the one in force. `end_tokens` are banned until min_tokens were generated. `piece`
+    gives control tokens their text, too."""
 
     def __init__(
         self,
@@ -99,7 +43,7 @@ class LlamaSampler:
         n_ctx: int,
         end_tokens: Set[int],
         piece: Callable[[int], bytes],
-        begun: Ids,
+        tokenize: Tokenize,
     ) -> None:
         self.seed: int | None = (seed_of(sampling) + index) & 0xFFFFFFFF
         self._vocab = vocab
@@ -113,7 +57,7 @@ class LlamaSampler:
         self._grammar: Any = None
         if grammar is not None:
             self._grammar = _init_grammar(vocab, grammar)
-            if not self._replay(begun.tolist()):
+            if not self._replay(within(grammar.begun, tokenize).tolist()):
                 raise InvalidPrompt(
                     "the message that was begun does not have the form that is asked for",
                     "messages",
@@ -124,16 +68,30 @@ class LlamaSampler:
         self._bans_end = bool(sampling.min_tokens > 0 or sampling.ignore_eos) and bool(end_tokens)
         self._keeps_ban = sampling.ignore_eos
         if self._bans_end:
-            bans = dict.fromkeys(end_tokens, _BANNED)
+            bans = dict.fromkeys(end_tokens, BANNED)
             self._add(_logit_bias(n_vocab, tuple(bans.items())))
         if sampling.allowed_token_ids:
             self._add(_only(n_vocab, sampling.allowed_token_ids))
-        biased = [*sampling.logit_bias, *(end_tokens if self._bans_end else ())]
+        words = spellings(sampling.bad_words, tokenize)
+        alone = {word[0] for word in words if len(word) == 1}
+        if alone:
+            self._add(_logit_bias(n_vocab, tuple((token, BANNED) for token in alone)))
+        self._bad_words = BadWords(word for word in words if len(word) > 1)
+        self._only = frozenset(sampling.allowed_token_ids) - alone
+        self._thoughts: ThoughtLimit | None = None
+        if sampling.thoughts is not None:
+            closing = within(sampling.thoughts.closer, tokenize).tolist()
+            self._thoughts = ThoughtLimit(sampling.thoughts, closing)
+        biased = [*sampling.logit_bias, *alone, *(end_tokens if self._bans_end else ())]
         self._biased = np.unique(np.array(biased, np.int32))
         # How many candidates are enough for the chain; None: all are needed.
         self._enough = shortlist(sampling)
         if self._enough is not None:
             self._enough += len(self._biased)
+        # Nothing follows the answer but the chain itself.
+        self._free = not (
+            grammar or sampling.bad_words or sampling.thoughts or self._enough is not None
+        )
         for stage in stages(sampling, n_ctx, self.seed):
             sampler = _init(stage, vocab, n_vocab)
             if stage.sees_prompt:
@@ -142,26 +100,20 @@ class LlamaSampler:
             self._add(sampler)
 
     def sample(self, row: int) -> int:
-        constraint = self._constraint
-        if constraint is None and self._enough is None:
+        if self._thoughts is not None and self._thoughts.due:
+            return self._accepted(self._thoughts.due.popleft())
+        if self._free:
             return int(llama.llama_sampler_sample(self._chain, self._context, row))
         token = self._pick(row)
-        if constraint is None:
-            llama.llama_sampler_accept(self._chain, token)
-            return token
-        bound = constraint.hold is Hold.BOUND
-        text = self._piece(token).decode("utf-8", "replace")
-        if constraint.hold is Hold.UNDECIDED and not constraint.may_begin_opener(text):
-            constraint.hold = Hold.BOUND
-            bound = True
-        if bound:
-            return self._bound(row, token)
-        llama.llama_sampler_accept(self._chain, token)
-        constraint.feed(token, text)
-        if constraint.hold is Hold.BOUND and not self._replay(constraint.replay):
-            # The answer's own opening does not follow the grammar: it cannot be held to it.
-            self._constraint = None
-        return token
+        constraint = self._constraint
+        if constraint is not None:
+            if constraint.hold is Hold.UNDECIDED and not constraint.may_begin_opener(
+                self._text(token)
+            ):
+                constraint.hold = Hold.BOUND
+            if constraint.hold is Hold.BOUND:
+                token = self._bound(row, token)
+        return self._accepted(token)
 
     def allow_end(self) -> None:
         if self._bans_end and not self._keeps_ban:
@@ -183,9 +135,29 @@ class LlamaSampler:
     def _add(self, sampler: Any) -> None:
         llama.llama_sampler_chain_add(self._chain, sampler)
 
+    def _accepted(self, token: int) -> int:
+        """Everything that follows the answer is told of the token."""
+        llama.llama_sampler_accept(self._chain, token)
+        self._bad_words.feed(token)
+        if self._thoughts is not None:
+            self._thoughts.feed(self._piece(token))
+        constraint = self._constraint
+        begins = constraint is not None and constraint.feed(token, self._text(token))
+        if constraint is not None and begins and not self._replay(constraint.replay):
+            # The answer's own opening does not follow the grammar: it cannot be held to it.
+            self._constraint = None
+        return token
+
+    def _text(self, token: int) -> str:
+        return self._piece(token).decode("utf-8", "replace")
+
     def _pick(self, row: int) -> int:
-        if self._enough is None:
-            array = self._candidates.fill(self._context, row)
+        banned = self._bad_words.banned
+        if self._only and self._only.issubset(banned):
+            # Nothing is left that may follow.
+            return self._end_token
+        if self._enough is None or banned:
+            array = self._all(row)
         else:
             array = self._candidates.fill_best(self._context, row, self._enough, self._biased)
         return self._apply_chain(array)
@@ -194,16 +166,21 @@ class LlamaSampler:
         llama.llama_sampler_apply(self._chain, ctypes.byref(array))
         return int(array.data[array.selected].id)
 
+    def _all(self, row: int) -> Any:
+        array = self._candidates.fill(self._context, row)
+        self._candidates.ban(self._bad_words.banned)
+        return array
+
     def _bound(self, row: int, token: int) -> int:
+        """The token, or the one that the grammar allows instead; the grammar is told of it."""
         if not self._allows(token):
-            array = self._candidates.fill(self._context, row)
+            array = self._all(row)
             assert self._prefixes is not None
             possible = self._candidates.hold(self._grammar, self._prefixes, array)
             token = self._apply_chain(array) if possible.any() else self._end_token
             if not possible[token]:
                 # Complete, or at a dead end, and biases rule out what is left: the answer ends.
                 return self._end_token
-        llama.llama_sampler_accept(self._chain, token)
         if token not in self._end_tokens:
             llama.llama_sampler_accept(self._grammar, token)
         return token
@@ -212,7 +189,7 @@ class LlamaSampler:
         single = llama.llama_token_data(token, 1.0, 0.0)
         array = llama.llama_token_data_array(ctypes.pointer(single), 1, -1, False)
         llama.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        return bool(single.logit > _BANNED)
+        return bool(single.logit > BANNED)
 
     def _replay(self, tokens: Iterable[int]) -> bool:
         for token in tokens:
@@ -239,7 +216,7 @@ def _only(n_vocab: int, allowed: tuple[int, ...]) -> Any:
     """Bans all other tokens: nearly a whole vocabulary, so not entry by entry."""
     others = np.setdiff1d(np.arange(n_vocab), np.asarray(allowed))
     biases = np.empty(len(others), [("token", np.int32), ("bias", np.float32)])
-    biases["token"], biases["bias"] = others, _BANNED
+    biases["token"], biases["bias"] = others, BANNED
     pointer = biases.ctypes.data_as(ctypes.POINTER(llama.llama_logit_bias))
     return llama.llama_sampler_init_logit_bias(n_vocab, len(biases), pointer)
 

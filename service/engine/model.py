@@ -6,6 +6,7 @@ engine's one thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from service.facts import ModelFacts
 from service.generation import Grammar, SamplingParams
 
 Ids = NDArray[np.int32]
+Tokenize = Callable[[str], Ids]
 
 
 class InvalidPrompt(ValueError):
@@ -25,6 +27,13 @@ class InvalidPrompt(ValueError):
     def __init__(self, message: str, param: str) -> None:
         super().__init__(message)
         self.param = param
+
+
+def within(text: str, tokenize: Tokenize) -> Ids:
+    """The tokens of `text` where it does not begin one: some tokenizers put a space before those."""
+    line = tokenize("\n")
+    tokens = tokenize(f"\n{text}")
+    return tokens[len(line) :] if tokens[: len(line)].tolist() == line.tolist() else tokenize(text)
 
 
 class Sampler(Protocol):

@@ -33,6 +33,7 @@ class PrefixCache:
         self.enabled = enabled
         self.owners: list[Sequence | None] = [None] * slots
         self._kept: list[Ids] = [_EMPTY] * slots
+        self._salts = [""] * slots
         # The last is the most recently left.
         self._free = dict.fromkeys(range(slots))
 
@@ -62,11 +63,14 @@ class PrefixCache:
         length = min(common_prefix(resident, prompt), len(prompt) - 1)
         return length if self.can_rollback or length == len(resident) else 0
 
-    def longest(self, prompt: Ids) -> tuple[int, int]:
-        """The slot with the longest reusable prefix, and its length; (-1, 0) if there is none."""
+    def longest(self, prompt: Ids, salt: str = "") -> tuple[int, int]:
+        """The slot with the longest reusable prefix of that salt, and its length; (-1, 0) if there
+        is none."""
         best, length = -1, 0
         if self.enabled:
             for slot in range(self.size):
+                if self._salts[slot] != salt:
+                    continue
                 reusable = self.reusable(slot, prompt)
                 # Of equals a free slot is better: it can be taken over without copying.
                 if reusable > length or (reusable == length > 0 and self.is_free(slot)):
@@ -77,6 +81,7 @@ class PrefixCache:
         del self._free[slot]
         self.owners[slot] = sequence
         self._kept[slot] = _EMPTY
+        self._salts[slot] = sequence.salt
         sequence.slot = slot
 
     def leave(self, sequence: Sequence) -> None:
@@ -100,6 +105,7 @@ class PrefixCache:
         assert sequence is not None
         self.owners[free], self.owners[active] = sequence, None
         self._kept[active], self._kept[free] = self._kept[free], _EMPTY
+        self._salts[active], self._salts[free] = self._salts[free], self._salts[active]
         # The order of use goes with the cells.
         self._free = {active if slot == free else slot: None for slot in self._free}
         sequence.slot = free

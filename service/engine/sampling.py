@@ -34,8 +34,14 @@ def seed_of(sampling: SamplingParams) -> int:
 
 
 def takes_whole_distribution(sampling: SamplingParams) -> bool:
-    """Whether temperature is all there is: no cut, no penalty, no bias, no ban."""
-    bans = bool(sampling.min_tokens or sampling.ignore_eos or sampling.allowed_token_ids)
+    """Whether temperature is all there is: no cut, no penalty, no bias, no ban, no budget."""
+    bans = bool(
+        sampling.min_tokens
+        or sampling.ignore_eos
+        or sampling.allowed_token_ids
+        or sampling.bad_words
+        or sampling.thoughts
+    )
     names = [stage.name for stage in stages(sampling, n_ctx=1, seed=0)]
     return names == ["temp", "dist"] and not bans
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from service.engine.cells import SharedCells
@@ -26,6 +27,8 @@ WORTH_WAITING = 16
 WORTH_COPYING = 16
 # Closing a gap between active slots copies two sequences' cells: not for the last few tokens.
 WORTH_MOVING = 8
+# So many may be taken before one that came earlier and is less urgent; then it is its turn.
+MOST_OVERTAKING = 64
 
 
 class Forget(NamedTuple):
@@ -111,7 +114,13 @@ class Scheduler:
         return self.prefixes.held_tokens() if self._shared is None else self._shared.used
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        """Behind all that are as urgent, and those that were overtaken often enough."""
+        at = len(self.waiting)
+        while at and _may_overtake(sequence, self.waiting[at - 1]):
+            at -= 1
+        for later in islice(self.waiting, at, None):
+            later.overtaken += 1
+        self.waiting.insert(at, sequence)
 
     def of_request(self, request: int) -> list[Sequence]:
         return [s for s in (*self.running, *self.waiting) if s.request == request]
@@ -144,7 +153,8 @@ class Scheduler:
 
     def reclaim(self) -> tuple[Move, Sequence | None] | None:
         """The cache had no room for the plan: give up the prefix that was unused longest, or, if
-        none is left, the youngest sequence, which starts over when there is room.
+        none is left, the youngest of the least urgent sequences, which starts over when there is
+        room.
 
         Returns what to forget and who was preempted; None if a lone sequence does not fit.
         """
@@ -155,7 +165,8 @@ class Scheduler:
             return Forget(slot, 0), None
         if len(self.running) < 2:
             return None
-        victim = self.running.pop()
+        victim = max(reversed(self.running), key=_priority)
+        self.running.remove(victim)
         slot = victim.slot
         self.prefixes.leave(victim)
         self.prefixes.empty(slot)
@@ -180,13 +191,15 @@ class Scheduler:
         """Give the sequence a slot and the longest prefix there is; False: better to wait."""
         prefixes = self.prefixes
         tokens = sequence.tokens[: sequence.n_tokens]
-        source, length = (-1, 0) if sequence.scores_prompt else prefixes.longest(tokens)
+        source, length = (
+            (-1, 0) if sequence.scores_prompt else prefixes.longest(tokens, sequence.salt)
+        )
         if not sequence.scores_prompt and prefixes.enabled:
             in_flight = max(
                 (
                     common_prefix(r.tokens[: r.n_tokens], tokens)
                     for r in self.running
-                    if r.pending > 1
+                    if r.pending > 1 and r.salt == sequence.salt
                 ),
                 default=0,
             )
@@ -280,6 +293,16 @@ class Scheduler:
                 budget -= length
                 plan.prefill_tokens += length
                 plan.rows.append(Row(sequence, length, length == pending))
+
+
+def _may_overtake(sequence: Sequence, other: Sequence) -> bool:
+    if other.preempted or other.overtaken >= MOST_OVERTAKING:
+        return False
+    return sequence.priority < other.priority
+
+
+def _priority(sequence: Sequence) -> int:
+    return sequence.priority
 
 
 def _slot(row: Row) -> int:

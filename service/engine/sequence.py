@@ -37,11 +37,19 @@ class Sequence:
         sampler: Sampler,
         limit: int,
         queued: float,
+        *,
+        salt: str = "",
+        priority: int = 0,
     ) -> None:
         self.request = request
         self.index = index
         self.sampling = sampling
         self.sampler = sampler
+        # Only sequences of the same salt share what was computed.
+        self.salt = salt
+        # Lower is taken first where sequences wait, though nobody is overtaken without end.
+        self.priority = priority
+        self.overtaken = 0
         self.n_prompt = len(prompt)
         # Generation ends when it has `limit` tokens, prompt included.
         self.limit = limit
@@ -130,6 +138,7 @@ class Answer:
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(sampling.stop, sampling.include_stop)
         self._silent_tokens = 0
+        self._tokens = 0
         # Of tokens whose text is not out yet, where they are wanted.
         self._ids: list[int] = []
         # (where the token's bytes begin in the answer, its log-probabilities)
@@ -163,7 +172,11 @@ class Answer:
             self._held.append((self._bytes_in, logprobs()))
         self._bytes_in += len(piece)
         self._silent_tokens += 1
-        text = self._stops.feed(self._detokenizer.feed(piece))
+        self._tokens += 1
+        text = self._detokenizer.feed(piece)
+        if self._tokens > self._sampling.min_tokens:
+            # As in vLLM, stop strings are looked for in what comes after min_tokens.
+            text = self._stops.feed(text)
         if self._stops.matched is not None:
             reason = FinishReason.STOP
             self.stop = self._stops.matched

@@ -75,6 +75,8 @@ class Submit(Struct, frozen=True, array_like=True, tag="submit"):
     n: int = 1
     grammar: Grammar | None = None
     truncation: Truncation | None = None
+    cache_salt: str = ""
+    priority: int = 0
 
 
 class Embed(Struct, frozen=True, array_like=True, tag="embed"):

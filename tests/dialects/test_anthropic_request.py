@@ -14,6 +14,7 @@ from service.generation import (
     GenerationRequest,
     Message,
     SamplingParams,
+    Thoughts,
     Tool,
     ToolCall,
     ToolChoice,
@@ -231,10 +232,16 @@ def test_what_is_read_without_effect_is_known(wire: dict[str, Any], names: list[
     assert unheeded(Fields(wire), frozenset({"tools"})) == names
 
 
-def test_a_budget_of_thoughts_is_reported_where_the_model_thinks() -> None:
-    wire = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
+def test_a_budget_of_thoughts_counts_where_thoughts_are_asked_for() -> None:
+    wanted = {"type": "enabled", "budget_tokens": 2048}
+    unwanted = {"type": "adaptive", "budget_tokens": 2048}
 
-    assert unheeded(Fields(wire), frozenset({"thinking"})) == ["thinking.budget_tokens"]
+    assert parse(thinking=wanted)[0].sampling.thoughts == Thoughts(2048)
+    assert parse(thinking=unwanted)[0].sampling.thoughts is None
+    assert unheeded(Fields({"thinking": wanted}), frozenset({"thinking"})) == []
+    assert unheeded(Fields({"thinking": unwanted}), frozenset({"thinking"})) == [
+        "thinking.budget_tokens"
+    ]
 
 
 def test_tools_that_a_model_has_no_words_for_are_reported() -> None:

@@ -10,7 +10,7 @@ from service.dialects.fields import Fields
 from service.dialects.openai_chat_request import parse_chat
 from service.dialects.openai_completions_request import parse_completions
 from service.errors import InvalidRequest
-from service.generation import GenerationRequest, Truncation
+from service.generation import GenerationRequest, Thoughts, Truncation
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -70,6 +70,7 @@ def test_the_ids_of_tokens_are_asked_for_without_their_likelihood(parse: Any) ->
         ({"skip_special_tokens": False}, {"skip_special_tokens": False}),
         ({"allowed_token_ids": [1, 2]}, {"allowed_token_ids": (1, 2)}),
         ({"prompt_logprobs": 2}, {"prompt_logprobs": 2}),
+        ({"bad_words": ["x", "y z"]}, {"bad_words": ("x", "y z")}),
     ],
 )
 @pytest.mark.parametrize("parse", [chat, completion])
@@ -116,7 +117,13 @@ def test_constraints_are_honoured_under_their_new_names_and_their_old(
         ({"truncation_side": "middle"}, "truncation_side"),
         ({"return_token_ids": 1}, "return_token_ids"),
         ({"use_beam_search": True}, "use_beam_search"),
-        ({"bad_words": ["x"]}, "bad_words"),
+        ({"bad_words": ["x", " "]}, "bad_words.1"),
+        ({"bad_words": ["x" * 129]}, "bad_words.0"),
+        ({"cache_salt": ""}, "cache_salt"),
+        ({"cache_salt": "x" * 129}, "cache_salt"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": 2**70}, "priority"),
+        ({"thinking_token_budget": -2}, "thinking_token_budget"),
         ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
         (
@@ -130,3 +137,23 @@ def test_what_cannot_be_done_is_refused_by_name(body: dict[str, Any], param: str
         chat(**body)
 
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_a_requests_place_and_whom_it_shares_with(parse: Any) -> None:
+    wanted = parse(cache_salt="tenant", priority=-3)
+
+    assert (wanted.cache_salt, wanted.priority) == ("tenant", -3)
+    assert (parse().cache_salt, parse().priority) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["thinking_token_budget", "reasoning_budget_tokens", "thinking_budget_tokens"]
+)
+def test_a_budget_of_thoughts_is_for_chats_and_not_for_raw_prompts(name: str) -> None:
+    assert chat(**{name: 64}).sampling.thoughts == Thoughts(64)
+    assert chat(**{name: 0}).sampling.thoughts == Thoughts(0)
+    assert chat(**{name: -1}).sampling.thoughts is None
+    fields = Fields({"prompt": "hi", name: 64})
+    parse_completions(fields, id="r", arrived=0.0, endpoint="/", default_max_tokens=16)
+    assert fields.unread() == [name]

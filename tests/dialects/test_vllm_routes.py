@@ -161,15 +161,21 @@ def test_a_request_may_bring_its_id_in_its_body() -> None:
     assert wrong.json()["error"]["param"] == "request_id"
 
 
-def test_priorities_have_no_effect_and_are_named() -> None:
-    with client() as http:
+def test_the_headers_priority_comes_before_the_bodys() -> None:
+    runtime = FakeRuntime()
+    with client(runtime) as http:
         response = http.post(
             "/vllm/v1/chat/completions",
             json={**CHAT, "priority": 3, "cache_salt": "x"},
-            headers={"X-Vllm-Priority": "1"},
+            headers={"X-Vllm-Priority": "-1"},
+        )
+        wrong = http.post(
+            "/vllm/v1/chat/completions", json=CHAT, headers={"X-Vllm-Priority": "high"}
         )
 
-    assert response.headers["x-ignored-params"] == "X-Vllm-Priority, priority, cache_salt"
+    assert "x-ignored-params" not in response.headers
+    assert (runtime.requests[0].priority, runtime.requests[0].cache_salt) == (-1, "x")
+    assert wrong.status_code == 400
 
 
 @pytest.mark.parametrize(

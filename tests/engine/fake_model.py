@@ -188,10 +188,15 @@ class Bench:
         self.engine = Engine(model, loaded, self.reports.append)
 
     def submit(
-        self, id: int, prompt: list[int], sampling: SamplingParams | None = None, n: int = 1
+        self,
+        id: int,
+        prompt: list[int],
+        sampling: SamplingParams | None = None,
+        n: int = 1,
+        **more: Any,
     ) -> None:
         sampling = sampling or SamplingParams(max_tokens=8)
-        self.engine.admit(Submit(id, Tokens(tuple(prompt)), sampling, n))
+        self.engine.admit(Submit(id, Tokens(tuple(prompt)), sampling, n, **more))
 
     def steps(self) -> list[Step]:
         return [report for report in self.reports if isinstance(report, Step)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.scheduler import WORTH_MOVING, WORTH_WAITING
+from service.engine.scheduler import MOST_OVERTAKING, WORTH_MOVING, WORTH_WAITING
 from service.engine.wire import Admitted, Cancel, Refused
 from service.events import Finished, FinishReason, PromptLogprobs, TokenEvent
 from service.generation import SamplingParams
@@ -410,3 +410,69 @@ def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
     stats = bench.steps()[-1].stats
     assert (stats.running, stats.waiting) == (0, 0)
     assert stats.kv_tokens == (model._used() if layout == "unified" else sum(map(len, model.slots)))
+
+
+def test_prefixes_are_shared_only_under_the_same_salt(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout))
+    for id, salt in enumerate(["", "a", "b", "a", ""], 1):
+        bench.submit(id, [*SHARED, 200 + id], cache_salt=salt)
+    bench.run()
+    bench.submit(6, [*SHARED, 250], cache_salt="c")
+    bench.submit(7, [*SHARED, 251], cache_salt="b")
+    bench.run()
+
+    cached = [bench.end(id).usage.cached_tokens for id in range(1, 8)]
+    assert [tokens > 90 for tokens in cached] == [False, False, False, True, True, False, True]
+    assert [tokens for tokens in cached if tokens <= 90] == [0, 0, 0, 0]
+    for id in range(1, 6):
+        assert bench.tokens(id) == answer([*SHARED, 200 + id], 8)
+
+
+def test_the_more_urgent_are_taken_first_and_equals_in_their_order() -> None:
+    bench = Bench(FakeModel(n_seq=1))
+    for id, priority in enumerate([0, 5, 0, -1, 5, -1]):
+        bench.submit(id, [id + 1], priority=priority)
+    bench.run()
+    first = {id: bench.end(id).timings.scheduled or 0.0 for id in range(6)}
+
+    assert sorted(first, key=first.__getitem__) == [3, 5, 0, 2, 1, 4]
+
+
+def test_nobody_is_overtaken_for_ever() -> None:
+    bench = Bench(FakeModel(n_seq=1))
+    one = SamplingParams(max_tokens=1)
+    bench.submit(0, [1], one)
+    bench.submit(1, [2], one, priority=1)
+    for id in range(2, 2 * MOST_OVERTAKING):
+        bench.submit(id, [id], one)
+    bench.run()
+    ends = [request for step in bench.steps() for request, event in step.outputs
+            if isinstance(event, Finished)]  # fmt: skip
+
+    assert ends.index(1) == MOST_OVERTAKING + 1
+
+
+def test_the_least_urgent_gives_its_cells_up_first() -> None:
+    """Three fill the context: one must go, and it is not the youngest."""
+    bench = Bench(FakeModel(n_seq=3, n_ctx=60, layout="unified"))
+    for id, priority in enumerate([0, 9, 0]):
+        bench.submit(id, [id + 1] * 15, SamplingParams(max_tokens=15), priority=priority)
+    bench.run()
+
+    last = {id: bench.end(id).timings.last_token or 0.0 for id in range(3)}
+    assert sum(step.stats.preemptions for step in bench.steps()) > 0
+    assert max(last, key=last.__getitem__) == 1
+    for id in range(3):
+        assert bench.tokens(id) == answer([id + 1] * 15, 15)
+
+
+def test_stop_strings_are_looked_for_after_min_tokens() -> None:
+    model = FakeModel()
+    model.pieces = dict.fromkeys(range(256), b"a")
+    bench = Bench(model)
+    bench.submit(1, [1, 2], SamplingParams(max_tokens=8, min_tokens=3, stop=("aa",)))
+    bench.run()
+
+    assert bench.text(1) == "aaa"
+    assert bench.end(1).reason is FinishReason.STOP
+    assert bench.end(1).usage.generation_tokens == 5

@@ -89,3 +89,13 @@ def test_ids_that_the_model_has_not_have_no_text() -> None:
     refused = detokenized(FakeModel(), Detokenize(1, (1, 300)))
     assert isinstance(refused, Refused)
     assert refused.param == "tokens"
+
+
+def test_tokens_that_are_all_banned_cannot_be_the_only_ones() -> None:
+    bench = Bench(FakeModel())
+    banned = dict.fromkeys((3, 4), float("-inf"))
+    bench.submit(1, [1], SamplingParams(allowed_token_ids=(3, 4), logit_bias=banned))
+
+    (refused,) = bench.reports
+    assert isinstance(refused, Refused)
+    assert refused.param == "allowed_token_ids"

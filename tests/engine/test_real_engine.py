@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from service.engine.wire import (
     Cancel,
@@ -23,7 +24,7 @@ from service.engine.wire import (
 )
 from service.events import Finished, FinishReason, TokenEvent
 from service.facts import KVLayout
-from service.generation import Grammar, SamplingParams
+from service.generation import Grammar, SamplingParams, Thoughts
 from tests.engine.child import DEMO, GREEDY, Child, chat, child
 
 QUESTIONS = [f"What is {a} + {b}?" for a, b in zip(range(10, 34, 3), range(50, 74, 3), strict=True)]
@@ -348,3 +349,46 @@ def test_a_mark_that_is_a_control_token_is_seen_by_the_grammar_that_waits_for_it
     biased = SamplingParams(temperature=0, max_tokens=16, logit_bias={1: 100.0})
 
     assert engine.ask(chat("What is 7 plus 5?"), biased, grammar=grammar).text == "ok"
+
+
+@pytest.mark.parametrize("budget", [0, 5])
+def test_at_their_budget_thoughts_are_ended_and_the_model_answers(
+    engine: Child, budget: int
+) -> None:
+    limited = replace(GREEDY, thoughts=Thoughts(budget, "<think>", "</think>"))
+    whole = engine.ask(chat("What is 7 plus 5?"))
+    answer = engine.ask(chat("What is 7 plus 5?"), limited)
+    thoughts, mark, rest = answer.text.removeprefix("<think>").partition("</think>")
+
+    assert whole.text.startswith("<think>" + thoughts)
+    assert mark
+    assert rest.strip().endswith("12.")
+    assert len(whole.text) > len(answer.text)
+
+
+def test_thoughts_that_the_prompt_opened_have_the_same_budget(engine: Child) -> None:
+    limited = replace(GREEDY, thoughts=Thoughts(4, "<think>", "</think>", inside=True))
+    answer = engine.ask(chat("What is 7 plus 5?") + "<think>", limited)
+    free = engine.ask(chat("What is 7 plus 5?", think=False), limited)
+
+    assert "</think>" in answer.text
+    assert len(answer.text.partition("</think>")[0]) < 16
+    assert free.text
+
+
+def test_a_budget_and_a_grammar_hold_together(engine: Child) -> None:
+    limited = replace(GREEDY, thoughts=Thoughts(3, "<think>", "</think>"))
+    grammar = Grammar('root ::= "so be it"', after="</think>", opener="<think>")
+    answer = engine.ask(chat("What is 7 plus 5?"), limited, grammar=grammar)
+
+    assert answer.text.rpartition("</think>")[2].strip() == "so be it"
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(max_tokens=48, seed=1)])
+def test_bad_words_are_never_written(engine: Child, sampling: SamplingParams) -> None:
+    usual = engine.ask(chat("What is 7 plus 5?", think=False), sampling).text
+    words = tuple(word for word in re.findall(r"[a-z0-9]+", usual) if len(word) > 1)[:2]
+    banned = replace(sampling, bad_words=words)
+    for _ in range(3):
+        other = engine.ask(chat("What is 7 plus 5?", think=False), banned).text
+        assert not [word for word in words if f" {word} " in f" {other} "]

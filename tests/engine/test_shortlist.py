@@ -9,7 +9,8 @@ import llama_cpp as llama
 import numpy as np
 import pytest
 
-from service.engine.llama_sampler import Candidates, LlamaSampler
+from service.engine.llama_candidates import Candidates
+from service.engine.llama_sampler import LlamaSampler
 from service.engine.sampling import shortlist
 from service.generation import SamplingParams
 
@@ -60,6 +61,7 @@ def drawn(sampling: SamplingParams, logits: Any, *, short: bool) -> list[int]:
         n_ctx=64,
         end_tokens={2, 7},
         piece=lambda token: b"",
+        tokenize=lambda text: np.zeros(0, np.int32),
     )
     if not short:
         sampler._enough = None
