@@ -26,6 +26,8 @@ def wanted() -> dict[str, list[str]]:
     by_hand = {
         "bench": ROOT / "bench/requirements.in",
         "demo_model": ROOT / "tools/demo_model/requirements.in",
+        "minilm": ROOT / "tests/embeddings/model.in",
+        "minilm_reference": ROOT / "tests/embeddings/reference.in",
         **{f"clients/{path.stem}": path for path in ROOT.glob("tests/clients/environments/*.in")},
     }
     lines = {
