@@ -62,6 +62,7 @@ async def ours(
         "LLM_KV_CACHE": os.environ.get("LLM_KV_CACHE", "split"),
         "LLM_KEEP_ALIVE": "-1",
         "LLM_STATE_DIR": str(BUILD / "state"),
+        "LLM_DISCOVER_MODELS": "false",
         **(settings or {}),
     }
     folder = models or empty

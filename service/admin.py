@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from service.catalog.catalog import RootState
 from service.health import health_body
 from service.runtime import ModelStatus, Runtime
 from service.settings import Settings
@@ -57,6 +58,25 @@ async def health(request: Request[State]) -> Response:
     return JSONResponse(body, 503 if body["status"] == "unhealthy" else 200)
 
 
+async def models_health(request: Request[State]) -> Response:
+    """All models, the unusable ones with their reasons; and where they were looked for."""
+    runtime = request.state["runtime"]
+    models = [encode_status(status) for status in runtime.models()]
+    roots = [encode_root(state) for state in runtime.roots()]
+    return JSONResponse({"models": models, "roots": roots})
+
+
+def encode_root(state: RootState) -> dict[str, Any]:
+    return {
+        "path": str(state.path),
+        "kind": state.kind,
+        "named": state.named,
+        "models": state.models,
+        "unusable": state.unusable,
+        "problem": state.problem,
+    }
+
+
 async def model_health(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
     card = runtime.resolve(request.path_params["model"])
@@ -70,6 +90,8 @@ def encode_status(status: ModelStatus) -> dict[str, Any]:
         "model": status.card.name,
         "state": status.state,
         "reason": status.reason,
+        # For programs: why the files are no model for this server.
+        "code": status.card.reason,
         "load_fraction": status.load_fraction,
         "running": status.running,
         "waiting": status.waiting,
@@ -135,6 +157,7 @@ routes: Final = [
     Route("/health", health),
     Route("/health/live", live),
     Route("/health/ready", ready),
+    Route("/health/models", models_health),
     Route("/health/models/{model:path}", model_health),
     Route("/metrics", metrics),
     Route("/metrics/compat/vllm", vllm_metrics),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +24,10 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from service import admin
+from service.catalog.architectures import Architectures, installed
 from service.catalog.catalog import Catalog
+from service.catalog.index import Index
+from service.catalog.roots import Root, roots_of
 from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
@@ -46,7 +50,7 @@ except PackageNotFoundError:
     VERSION = "0+checkout"
 logger = logging.getLogger(__name__)
 
-MODEL_DIRS: Final = (Path("models"),)
+MODEL_DIR: Final = Path("models")
 # The scan of a large or slow disk goes on behind an open port.
 START_SECONDS: Final = 0.5
 CORS_HEADERS: Final = (
@@ -64,7 +68,21 @@ MakeRuntime = Callable[[Settings, Observer], Runtime]
 
 
 def default_runtime(settings: Settings, observer: Observer) -> Runtime:
-    return Runtime(Catalog(settings.model_dir or MODEL_DIRS), settings, observer)
+    return Runtime(catalog_of(settings), settings, observer)
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    roots = roots_of(
+        settings.model_dir,
+        discover=settings.discover_models,
+        environment=os.environ,
+        home=Path.home(),
+    )
+    return Catalog(
+        roots if settings.model_dir else [Root(MODEL_DIR.absolute(), named=False), *roots],
+        index=Index(settings.state_dir / "model-index.json"),
+        architectures=Architectures(installed()),
+    )
 
 
 def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> Starlette:

@@ -7,6 +7,7 @@
     ├── Overloaded            429   the model's queue is full
     ├── Draining              503   the service is shutting down
     ├── ModelUnavailable      503   the model failed, or restarts too often; try later
+    ├── ModelUnusable         422   the model's files are no model for this server; nothing was loaded
     ├── ModelLoadFailed       500   the model cannot be loaded; trying again will not help
     └── EngineFailed          500   the engine died or the generation broke
 
@@ -79,6 +80,14 @@ class ModelUnavailable(ServiceError):
     status = 503
     code = "model_unavailable"
     retryable = True
+
+
+class ModelUnusable(ServiceError):
+    status = 422
+    code = "model_unusable"
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(f"The model `{model}` cannot be used: {problem}.", param="model")
 
 
 class ModelLoadFailed(ServiceError):

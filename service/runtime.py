@@ -17,8 +17,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
-from service.catalog.catalog import Catalog
-from service.errors import ContextOverflow, ModelLoadFailed, ModelUnavailable, ServiceError
+from service.catalog.catalog import Catalog, RootState
+from service.errors import ContextOverflow, ModelUnavailable, ModelUnusable, ServiceError
 from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.answers import Generation
@@ -52,7 +52,8 @@ __all__ = ["Embeddings", "Generation", "ModelStatus", "Progress", "Runtime", "To
 
 logger = logging.getLogger(__name__)
 
-RESCAN_SECONDS: Final = 5.0
+# What changes on disk is seen within five seconds, also where a scan takes its time.
+RESCAN_SECONDS: Final = 2.0
 DRAIN_POLL_SECONDS: Final = 0.02
 # Templates render some MB/s: below this it takes less time than changing threads.
 INLINE_CHARACTERS: Final = 64 * 1024
@@ -141,6 +142,10 @@ class Runtime:
                 yield self._catalog.resolve(name)
             except ServiceError as error:
                 logger.warning("%s cannot be pinned: %s", name, error.message)
+
+    def roots(self) -> tuple[RootState, ...]:
+        """Where models are looked for, and what stood in the way."""
+        return self._catalog.roots()
 
     def _state(self, card: ModelCard) -> str:
         host = self._residency.find(card)
@@ -299,7 +304,7 @@ class Runtime:
                 able.add("tools")
             if reasoning_format(template) is not NONE:
                 able.add("thinking")
-            if facts is not None and facts.infill is not None:
+            if card.can_infill or (facts is not None and facts.infill is not None):
                 able.add("insert")
         if card.pooling == "rank":
             able.add("rerank")
@@ -321,7 +326,7 @@ class Runtime:
             raise endings.draining().error
         card = self.resolve(request.model)  # (2)
         if card.problem is not None:
-            raise ModelLoadFailed(f"The model `{card.name}` cannot be used: {card.problem}.")
+            raise ModelUnusable(card.name, card.problem)
         host = self._residency.host(card)
         if request.keep_alive is not None:
             self._residency.keep(card, request.keep_alive)

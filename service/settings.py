@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -27,7 +34,7 @@ from pydantic_settings import (
 
 # Taken from the file format that installations have, by features that are still to come. Who sets
 # one is told so at start.
-WITHOUT_EFFECT = frozenset({"enable_model_inspection", "state_dir"})
+WITHOUT_EFFECT = frozenset({"enable_model_inspection"})
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -59,8 +66,30 @@ def default_state_dir() -> Path:
     return Path(home) / "llm-inference"
 
 
+class Listener(BaseModel):
+    """A further address, at whose root one dialect is spoken. host None: `host` of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dialect: Literal["openai", "ollama", "anthropic", "tgi", "vllm", "llama-server"]
+    port: int = Field(ge=0, le=65535)
+    host: str | None = None
+
+
+def listener(value: Any) -> Any:
+    """`ollama=11434` and `ollama=[::1]:11434`, where it is not a mapping."""
+    if not isinstance(value, str):
+        return value
+    dialect, _, address = value.partition("=")
+    host, _, port = address.rpartition(":")
+    return {"dialect": dialect.strip(), "port": port, "host": host.strip("[]") or None}
+
+
 Names = Annotated[tuple[str, ...], NoDecode, split_on(",")]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(one_or_many), split_on(os.pathsep)]
+Listeners = Annotated[
+    tuple[Annotated[Listener, BeforeValidator(listener)], ...], NoDecode, split_on(",")
+]
 Shares = Annotated[tuple[float, ...], NoDecode, split_on(",")]
 
 
@@ -77,6 +106,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
         default=11436, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    listeners: Listeners = Field(
+        default=(),
+        description="Further ports, each with one dialect at its root: `- {port: 11434, dialect: "
+        "ollama}` in the file, `ollama=11434,vllm=[::1]:8000` elsewhere. Paths that the dialect "
+        "does not have are served as on the first port.",
     )
     insecure_no_auth: bool = Field(
         default=False, description="Listen on more than loopback although nothing checks who asks."
@@ -97,7 +132,13 @@ class Settings(BaseSettings):
     model_dir: Paths = Field(
         default=(),
         description="Directories of *.gguf files, in order of preference; in the "
-        "environment separated as PATH is. Empty: `models` in the working directory.",
+        "environment separated as PATH is. Empty: `models` in the working directory. One that is "
+        "an Ollama store or a HuggingFace cache is read as such.",
+    )
+    discover_models: bool = Field(
+        default=True,
+        description="Also serve what lies in Ollama's stores and HuggingFace's cache, where those "
+        "programs keep it (and say so in OLLAMA_MODELS, HF_HOME, HF_HUB_CACHE).",
     )
     default_model: str | None = Field(
         default=None,
@@ -108,7 +149,8 @@ class Settings(BaseSettings):
         description="Compare what a GGUF says of itself with the `ollama` command, if found.",
     )
     state_dir: Path = Field(
-        default_factory=default_state_dir, description="Where run-time changes are kept."
+        default_factory=default_state_dir,
+        description="Where the service keeps what it found out, such as the index of models.",
     )
 
     # How a model is loaded
@@ -229,9 +271,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def combination(self) -> Self:
         """Each of these is a set of values that are fine alone and cannot be honoured together."""
-        if not is_loopback(self.host) and not self.insecure_no_auth:
+        exposed = [host for host in self.hosts if not is_loopback(host)]
+        if exposed and not self.insecure_no_auth:
             raise ValueError(
-                f"host: {self.host} can be reached from other machines and nothing checks who "
+                f"host: {exposed[0]} can be reached from other machines and nothing checks who "
                 "asks: bind 127.0.0.1, or say insecure_no_auth"
             )
         if any(share < 0 for share in self.tensor_split):
@@ -245,6 +288,11 @@ class Settings(BaseSettings):
         if "*" in self.cors_origins:
             raise ValueError("cors_origins: name each origin; `*` is not one")
         return self
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that is listened on, the first port's first."""
+        return self.host, *(listener.host or self.host for listener in self.listeners)
 
     @property
     def queue_limit(self) -> int:

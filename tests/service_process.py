@@ -20,6 +20,8 @@ import psutil
 from tests.dialects.serving import wait_until
 
 ROOT = Path(__file__).parents[1]
+# What else lies on the machine is none of a test's business.
+PLACES = ("--no-discover-models",)
 
 
 @dataclass
@@ -53,7 +55,7 @@ def service(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
     """Serves the models in `folder`, or the demo model; ended by SIGTERM, which must succeed."""
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--log-format", "json"]
     process = subprocess.Popen(
-        [*command, "--model-dir", str(folder), "--state-dir", str(folder), *arguments],
+        [*command, *PLACES, "--model-dir", str(folder), "--state-dir", str(folder), *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         stderr=subprocess.PIPE,

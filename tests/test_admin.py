@@ -82,12 +82,30 @@ def test_a_model_has_a_health_of_its_own(state: str, status: int) -> None:
         "model": "demo:latest",
         "state": state,
         "reason": None,
+        "code": None,
         "load_fraction": None,
         "running": 0,
         "waiting": 0,
         "queue_capacity": 20,
         "deaths": 0,
     }
+
+
+def test_all_models_are_told_of_with_the_places_they_were_looked_for_in() -> None:
+    with client(FakeRuntime()) as http:
+        body = http.get("/health/models").json()
+
+    assert [model["model"] for model in body["models"]] == ["demo:latest"]
+    assert body["roots"] == [
+        {
+            "path": "/models",
+            "kind": "directory",
+            "named": True,
+            "models": 1,
+            "unusable": 0,
+            "problem": None,
+        }
+    ]
 
 
 def test_an_unknown_model_has_no_health() -> None:

@@ -184,9 +184,10 @@ def test_what_cannot_be_honoured_is_one_line_and_exit_code_two(
     assert result.stderr.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_no_success() -> None:
+def test_a_port_that_is_taken_is_no_success(tmp_path: Path) -> None:
+    quietly = ("--no-discover-models", "--state-dir", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = run("serve", "--port", str(taken.getsockname()[1]))
+        result = run("serve", "--port", str(taken.getsockname()[1]), *quietly)
 
     assert result.returncode not in (0, None)
 

@@ -44,7 +44,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("no-models")
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "serve", "--port", "0", "--log-format", "json",
-         "--model-dir", str(folder), "--default-context-size", "2048"],
+         "--no-discover-models", "--state-dir", str(folder), "--model-dir", str(folder),
+         "--default-context-size", "2048"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

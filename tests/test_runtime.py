@@ -16,9 +16,9 @@ from service.errors import (
     ContextOverflow,
     Draining,
     InvalidRequest,
-    ModelLoadFailed,
     ModelNotFound,
     ModelUnavailable,
+    ModelUnusable,
     Overloaded,
 )
 from service.events import (
@@ -223,7 +223,7 @@ async def test_a_bad_file_is_an_error_with_its_reason_and_is_never_loaded(tmp_pa
     path = write_script(tmp_path)
     shelf = Shelf([replace(card(path), problem="holds no weights")])
     async with running_runtime(shelf=shelf) as runtime:
-        with pytest.raises(ModelLoadFailed, match="holds no weights"):
+        with pytest.raises(ModelUnusable, match="holds no weights"):
             await runtime.admit(chat("fake"))
 
         (status,) = runtime.models()

@@ -3,12 +3,21 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import WITHOUT_EFFECT, Settings, SettingsError, is_loopback, load, table
+from service.dialects.routing import NAMES
+from service.settings import (
+    WITHOUT_EFFECT,
+    Listener,
+    Settings,
+    SettingsError,
+    is_loopback,
+    load,
+    table,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,7 +188,7 @@ def test_every_setting_is_read_somewhere_or_said_to_have_no_effect() -> None:
     source = "".join(path.read_text() for path in (ROOT / "service").rglob("*.py"))
     read = {key for key in Settings.model_fields if re.search(rf"[.]{key}\b", source)}
 
-    assert Settings.model_fields.keys() - read == WITHOUT_EFFECT | {"config"}
+    assert Settings.model_fields.keys() - read - {"config"} == WITHOUT_EFFECT
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:
@@ -187,3 +196,36 @@ def test_the_page_of_settings_is_up_to_date() -> None:
 
     assert written.endswith(table()), "python -m service.settings writes the table anew"
     assert set(re.findall(r"^\| `(\w+)`", written, re.M)) == set(Settings.model_fields)
+
+
+def test_further_ports_are_mappings_in_the_file_and_short_elsewhere(tmp_path: Path) -> None:
+    text = (
+        "listeners:\n- {port: 11434, dialect: ollama}\n- {port: 8000, dialect: vllm, host: '::1'}\n"
+    )
+    short = load({"listeners": "ollama=11434, vllm=[::1]:8000"})
+
+    assert load({"config": yaml(tmp_path, text)}).listeners == short.listeners
+    assert short.listeners == (
+        Listener(dialect="ollama", port=11434),
+        Listener(dialect="vllm", port=8000, host="::1"),
+    )
+    assert short.hosts == ("127.0.0.1", "127.0.0.1", "::1")
+    assert load({}).listeners == ()
+
+
+@pytest.mark.parametrize(
+    "given", ["ollama", "klingon=11434", "ollama=port", "ollama=70000", [{"dialect": "ollama"}]]
+)
+def test_a_port_without_a_dialect_or_a_number_is_refused(given: Any) -> None:
+    assert refused(listeners=given).startswith("listeners")
+
+
+def test_a_further_port_is_no_way_round_what_may_be_listened_on() -> None:
+    assert "10.0.0.1" in refused(listeners="ollama=10.0.0.1:11434")
+    assert load({"listeners": "ollama=10.0.0.1:11434", "insecure_no_auth": True}).listeners
+
+
+def test_every_dialect_can_have_a_port() -> None:
+    words = get_args(Listener.model_fields["dialect"].annotation)
+
+    assert words == NAMES

@@ -18,7 +18,7 @@ from service.catalog.card import ModelCard, Problem
 from service.catalog.demo import Demo
 from service.catalog.directory import Directory
 from service.catalog.hub_cache import HubCache
-from service.catalog.index import Index
+from service.catalog.index import Index, Opened
 from service.catalog.ollama_store import OllamaStore
 from service.catalog.roots import Kind, Root, obstacle, recognised
 from service.catalog.verify import verify
@@ -116,6 +116,16 @@ class Catalog:
         if problem is not None:
             self.refresh()
         return problem
+
+    def opened(self, card: ModelCard, by: str) -> Opened | None:
+        """What `by` said of the model's files when it opened them; None where it never did."""
+        entry = self._index.entry(os.path.realpath(card.path))
+        return entry.opened if entry and entry.opened and entry.opened.by == by else None
+
+    def remember(self, card: ModelCard, opened: Opened) -> None:
+        real = os.path.realpath(card.path)
+        if (entry := self._index.entry(real)) is not None:
+            self._index.remember(real, entry.identity, opened=opened)
 
     def roots(self) -> tuple[RootState, ...]:
         return self._snapshot.roots

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -33,12 +33,22 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 Identity = tuple[int, int, int]
 
 
+class Opened(Struct, frozen=True):
+    """How the `by` that loads models got on with the file: `kind` and `message` of its failure,
+    or None."""
+
+    by: str
+    kind: str | None = None
+    message: str = ""
+
+
 class Entry(Struct, frozen=True):
     """verified: None until the file's bytes were compared with the digest in its name."""
 
     identity: Identity
     gguf: GgufFile
     verified: bool | None = None
+    opened: Opened | None = None
 
 
 class _Document(Struct, frozen=True):
@@ -103,21 +113,20 @@ class Index:
             return GgufFile(Problem("corrupt", f"sha256 mismatch {digest_in(real)}"))
         return entry.gguf
 
-    def verified(self, real: str) -> bool | None:
-        """None where it was not looked into, or has changed since."""
+    def entry(self, real: str) -> Entry | None:
+        """What is known of a file; None where it was not looked at, or has changed since."""
         entry = self._entries.get(real)
         try:
-            return (
-                entry.verified if entry and entry.identity == identity_of(os.stat(real)) else None
-            )
+            return entry if entry and entry.identity == identity_of(os.stat(real)) else None
         except OSError:
             return None
 
-    def remember(self, real: str, identity: Identity, verified: bool) -> None:
+    def remember(self, real: str, identity: Identity, **found: Any) -> None:
+        """`found` are fields of its entry. Nothing is, where it has changed meanwhile."""
         with self._lock:
             entry = self._entries.get(real)
             if entry is not None and entry.identity == identity:
-                self._entries[real] = msgspec.structs.replace(entry, verified=verified)
+                self._entries[real] = msgspec.structs.replace(entry, **found)
         self.save()
 
     def forget_unused(self) -> None:

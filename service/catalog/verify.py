@@ -27,7 +27,8 @@ def verify(
         expected = digest_in(real)
         if expected is None:
             continue
-        known = index.verified(real)
+        entry = index.entry(real)
+        known = entry.verified if entry else None
         if known is None:
             try:
                 known = _matches(real, expected, index, stopped)
@@ -52,5 +53,5 @@ def _matches(real: str, expected: str, index: Index, stopped: Callable[[], bool]
             if stopped():
                 return True
     matches = digest.hexdigest() == expected
-    index.remember(real, identity, matches)
+    index.remember(real, identity, verified=matches)
     return matches

@@ -8,9 +8,11 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from service.catalog.card import ModelCard
+from service.catalog.catalog import RootState
 from service.errors import Draining, InvalidRequest, ModelNotFound, ServiceError
 from service.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from service.facts import ModelFacts
@@ -133,6 +135,9 @@ class FakeRuntime:
                 CARD, self.state, None, self.facts, None, running, self.waiting, 20, by_api=by_api
             )
         ]
+
+    def roots(self) -> tuple[RootState, ...]:
+        return (RootState(Path("/models"), "directory", True, 1, 0, None),)
 
     def resolve(self, name: str | None) -> ModelCard:
         if name in (None, "", "dummy", "demo", "demo:latest", "org/demo:latest"):
