@@ -34,6 +34,8 @@ from service.engine.wire import (
     Load,
     LoadFailed,
     LoadProgress,
+    Probe,
+    Probed,
     Ready,
     Report,
     Submit,
@@ -44,6 +46,8 @@ from service.engine.wire import (
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE_BYTES = 1 << 18
+# Vocabularies of 262 144 tokens take some 200 MB.
+_PROBE_BYTES = 4 << 30
 _ENVIRONMENT = {
     # OpenMP's threads spin between two parallel regions, for very long by default. Two engines on
     # the same cores then take them from each other: 1.7 and 0.4 tokens/s were measured where 39
@@ -137,6 +141,22 @@ def read_commands(channel: Channel, engine: Engine, first: list[Command]) -> Non
             leave()
 
 
+def probe(channel: Channel, path: str) -> None:
+    """Opens the model's files, and nothing more, with a bound on what that may cost.
+
+    Weights are mapped, which the bound does not count: it is for what a header makes grow.
+    """
+    from service.engine.llama import LoadError, open_files
+
+    resource.setrlimit(resource.RLIMIT_DATA, (_PROBE_BYTES, _PROBE_BYTES))
+    try:
+        open_files(path)
+    except LoadError as error:
+        channel.send(LoadFailed(error.kind, str(error)))
+    else:
+        channel.send(Probed())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m service.engine")
     parser.add_argument("--fd", type=int, required=True)
@@ -150,6 +170,9 @@ def main() -> None:
 
     channel = Channel(arguments.fd)
     commands = channel.receive()
+    if commands and isinstance(commands[0], Probe):
+        probe(channel, commands[0].path)
+        return
     if not commands or not isinstance(commands[0], Load):
         sys.exit("the first message was not Load")
     params = commands[0].params

@@ -388,6 +388,20 @@ class LlamaModel:
         )
 
 
+def open_files(path: str) -> None:
+    """All of a model but a context to compute in; raises LoadError."""
+    llama.llama_log_set(_log, None)
+    llama.llama_backend_init()
+    if not Path(path).is_file():
+        raise LoadError("not_found", "the model file is gone")
+    settings = llama.llama_model_default_params()
+    settings.n_gpu_layers = 0
+    # Else weights are copied into an order that computes faster.
+    settings.use_extra_bufts = False
+    settings.load_mode = llama.LLAMA_LOAD_MODE_MMAP
+    _loaded(path, settings)
+
+
 def _load_model(params: EngineParams, progress: Callable[[float], None]) -> Any:
     if not Path(params.path).is_file():
         raise LoadError("not_found", "the model file is gone")
@@ -413,7 +427,11 @@ def _load_model(params: EngineParams, progress: Callable[[float], None]) -> Any:
         (False, False): llama.LLAMA_LOAD_MODE_NONE,
     }
     settings.load_mode = modes[params.use_mmap, params.use_mlock]
-    model = llama.llama_model_load_from_file(params.path.encode(), settings)
+    return _loaded(params.path, settings)
+
+
+def _loaded(path: str, settings: Any) -> Any:
+    model = llama.llama_model_load_from_file(path.encode(), settings)
     if not model:
         complaint = _last_complaint()
         kind: LoadKind = "unsupported" if "unknown model architecture" in complaint else "bad_file"

@@ -4,8 +4,8 @@ The socket is an inherited AF_UNIX pair: no port, nobody else can speak on it. A
 bytes of length (little endian) and one msgpack value; msgspec checks every field on both sides.
 Nothing is ever pickled: a frame can carry no code.
 
-    service → engine    Load, then any of Submit, Embed, Cancel, Tokenize, Detokenize
-    engine → service    LoadProgress*, then Ready or LoadFailed;
+    service → engine    Load, then any of Submit, Embed, Cancel, Tokenize, Detokenize; or Probe
+    engine → service    LoadProgress*, then Ready or LoadFailed; or Probed or LoadFailed;
                         for each Submit and Embed: Admitted or Refused, once;
                         for each Tokenize: Tokenized, for each Detokenize: Detokenized, or Refused;
                         for each step: one Step, with the output of every sequence in it
@@ -66,6 +66,12 @@ class Load(Struct, frozen=True, array_like=True, tag="load"):
     params: EngineParams
 
 
+class Probe(Struct, frozen=True, array_like=True, tag="probe"):
+    """Instead of Load: whether the model's files can be opened at all."""
+
+    path: str
+
+
 class Submit(Struct, frozen=True, array_like=True, tag="submit"):
     """`id` is the service's own number for the request, never reused on one socket."""
 
@@ -105,7 +111,7 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
     id: int
 
 
-Command = Load | Submit | Embed | Tokenize | Detokenize | Cancel
+Command = Load | Probe | Submit | Embed | Tokenize | Detokenize | Cancel
 
 
 class LoadProgress(Struct, frozen=True, array_like=True, tag="progress"):
@@ -122,6 +128,10 @@ class LoadFailed(Struct, frozen=True, array_like=True, tag="load_failed"):
 
     kind: Literal["not_found", "out_of_memory", "bad_file", "unsupported"]
     message: str
+
+
+class Probed(Struct, frozen=True, array_like=True, tag="probed"):
+    """They can; the process ends."""
 
 
 class Admitted(Struct, frozen=True, array_like=True, tag="admitted"):
@@ -170,7 +180,7 @@ class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
 
 
 Answer = Admitted | Refused | Tokenized | Detokenized
-Report = LoadProgress | Ready | LoadFailed | Answer | Step | Fatal
+Report = LoadProgress | Ready | LoadFailed | Probed | Answer | Step | Fatal
 
 _LENGTH = struct.Struct("<I")
 T = TypeVar("T")

@@ -15,7 +15,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from service.engine import wire
@@ -29,6 +29,7 @@ from service.fleet.places import Places
 from service.fleet.restarts import Again
 from service.fleet.stream import Ending, EngineStream, Reply
 from service.fleet.supervisor import Supervisor
+from service.fleet.vetting import Unloadable
 from service.fleet.watchdog import Watchdog
 from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
 from service.stats import LoadFailure, ModelLoaded, ModelLoadFailed, Observer, StepStats
@@ -57,6 +58,7 @@ class EngineHost:
         observer: Observer,
         *,
         command: tuple[str, ...] = ENGINE,
+        vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
         on_change: Callable[[EngineHost], None] = lambda host: None,
         want: Callable[[EngineHost], None] = lambda host: host.start(),
     ) -> None:
@@ -68,7 +70,7 @@ class EngineHost:
         self.load_seconds: float | None = None
         self.ready_since: float | None = None
         self.places = Places(params.n_seq + limits.queue)
-        self.supervisor = Supervisor(model, params, limits, self, command)
+        self.supervisor = Supervisor(model, params, limits, self, command, vet)
         self._limits = limits
         self._observer = observer
         self._on_change = on_change

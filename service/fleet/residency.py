@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
@@ -25,6 +26,7 @@ from service.fleet.keep_alive import KeepAlive
 from service.fleet.limits import Limits
 from service.fleet.room import Come, Never, Resident, Wait, make_room, turn_seconds
 from service.fleet.stream import Ending
+from service.fleet.vetting import Vet
 from service.settings import Settings
 from service.stats import ModelUnloaded, Observer, Unloading
 
@@ -41,11 +43,13 @@ class Residency:
         *,
         command: tuple[str, ...] = ENGINE,
         limits: Limits | None = None,
+        vet: Vet | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._command = command
         self._limits = limits or limits_from(settings)
+        self._vet = vet
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
         self._pinned: frozenset[str] = frozenset()
@@ -90,6 +94,7 @@ class Residency:
                 self._limits,
                 self._observer,
                 command=self._command,
+                vet=partial(self._vet, card) if self._vet is not None else None,
                 on_change=lambda host: self._on_change(key, host),
                 want=lambda _: self._want(key),
             )

@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal, Protocol
 
 from service.engine import wire
@@ -24,6 +23,7 @@ from service.facts import ModelFacts
 from service.fleet.child import Child
 from service.fleet.limits import Limits
 from service.fleet.restarts import Again, GiveUp, Restarts
+from service.fleet.vetting import Unloadable
 from service.stats import LoadFailure
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _UNLOADABLE: Final = {
     "bad_file": "its file is damaged",
     "unsupported": "this version of llama.cpp does not support it",
     "timeout": "loading takes too long",
+    "crash": "llama.cpp ends over it",
 }
 
 
@@ -58,12 +59,6 @@ class Witness(Protocol):
     def on_failure(self, error: ServiceError) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Unloadable:
-    kind: LoadFailure
-    message: str
-
-
 class Supervisor:
     def __init__(
         self,
@@ -72,6 +67,7 @@ class Supervisor:
         limits: Limits,
         witness: Witness,
         command: tuple[str, ...],
+        vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
     ) -> None:
         self.state: State = "unloaded"
         # Why it failed or had to be restarted, for operators.
@@ -84,6 +80,7 @@ class Supervisor:
         self._limits = limits
         self._witness = witness
         self._command = command
+        self._vet = vet
         self._restarts = Restarts(first=limits.restart_pause)
         self._child: Child | None = None
         self._load: asyncio.Future[wire.Ready | wire.LoadFailed] | None = None
@@ -144,6 +141,9 @@ class Supervisor:
             self._fail(ModelUnavailable, message, rest, time.monotonic())
 
     async def _live_and_die(self) -> None:
+        if self._vet is not None and (unloadable := await self._vet()) is not None:
+            self._refuse(unloadable, time.monotonic())
+            return
         while True:
             unloadable, ended = await self._one_life()
             self.facts = self.load_fraction = None
@@ -163,10 +163,10 @@ class Supervisor:
             self._witness.on_restart(decision)
             await asyncio.sleep(decision.after)
 
-    async def _one_life(self) -> tuple[_Unloadable | None, str]:
+    async def _one_life(self) -> tuple[Unloadable | None, str]:
         """From birth to burial: what kept it from loading, if it said so, and how it ended."""
         child = self._child = Child(self._model, self._on_report)
-        unloadable: _Unloadable | None = None
+        unloadable: Unloadable | None = None
         grace = self._limits.stop_grace
         try:
             await child.start(self._command)
@@ -191,7 +191,7 @@ class Supervisor:
         kind = child.last_words.kind()
         return unloadable, f"{ended}, {kind}" if kind else ended
 
-    async def _until_loaded(self, child: Child) -> _Unloadable | None:
+    async def _until_loaded(self, child: Child) -> Unloadable | None:
         """None where it loaded, and where it died of it."""
         began = time.monotonic()
         self._load = load = asyncio.get_running_loop().create_future()
@@ -202,12 +202,12 @@ class Supervisor:
         )
         if not done:
             child.kill("took too long to load")
-            return _Unloadable("timeout", f"more than {self._limits.load_timeout:g} s")
+            return Unloadable("timeout", f"more than {self._limits.load_timeout:g} s")
         if not load.done():
             return None
         report = load.result()
         if isinstance(report, wire.LoadFailed):
-            return _Unloadable(report.kind, report.message)
+            return Unloadable(report.kind, report.message)
         seconds = time.monotonic() - began
         logger.info("%s is loaded, %.1f s", self._model, seconds)
         self.state = "ready"
@@ -224,13 +224,15 @@ class Supervisor:
                     self._load.set_result(report)
             case wire.LoadProgress():
                 self.load_fraction = report.fraction
+            case wire.Probed():
+                pass
             case wire.Fatal():
                 logger.error("the engine of %s gave up: %s", self._model, report.message)
                 self.kill("gave up")
             case _:
                 self._witness.on_report(report)
 
-    def _refuse(self, unloadable: _Unloadable, now: float) -> None:
+    def _refuse(self, unloadable: Unloadable, now: float) -> None:
         no_memory = unloadable.kind == "out_of_memory"
         limits = self._limits
         rest = limits.rest_after_no_memory if no_memory else limits.rest_after_bad_load

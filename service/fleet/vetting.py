@@ -1,0 +1,110 @@
+"""What is found out about a model's files before an engine may load them.
+
+(1) Blobs are what the SHA-256 in their names says. (2) A file that this llama.cpp has not loaded
+before is first opened by a process that holds nothing else, with bounds on its memory and time:
+what a hostile header can do, it does there. Each costs one reading of the file, and is done once:
+the catalogue remembers the answers for as long as the file stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final, cast
+
+from service.catalog.card import ModelCard
+from service.catalog.catalog import Catalog
+from service.catalog.index import Opened
+from service.engine import wire
+from service.fleet.child import ENGINE, Child
+from service.stats import LoadFailure
+
+logger = logging.getLogger(__name__)
+
+PROBE_SECONDS: Final = 120.0
+# A slow disk is not the file's fault: one more second for so much of it.
+BYTES_A_SECOND: Final = 50 * 10**6
+# A process that has closed its socket gets this long to be dead of what it dies of.
+AUTOPSY_SECONDS: Final = 1.0
+# These say nothing of the file.
+PASSING: Final = frozenset({"out_of_memory", "not_found", "timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unloadable:
+    """`message` is for the operator's eyes."""
+
+    kind: LoadFailure
+    message: str
+
+
+Vet = Callable[[ModelCard], Awaitable[Unloadable | None]]
+
+
+class Vetting:
+    def __init__(
+        self, catalog: Catalog, *, checksums: bool, command: tuple[str, ...] = ENGINE
+    ) -> None:
+        self._catalog = catalog
+        self._checksums = checksums
+        self._command = command
+        self._by = f"llama-cpp-python {version('llama-cpp-python')}"
+
+    async def __call__(self, card: ModelCard) -> Unloadable | None:
+        """What speaks against loading it, or None. The bundled model is known."""
+        if card.source == "demo":
+            return None
+        if self._checksums and (damage := await self._damage(card)) is not None:  # (1)
+            return damage
+        known = self._catalog.opened(card, self._by)  # (2)
+        if known is None:
+            found = await probe(card, self._command)
+            if found is not None and found.kind in PASSING:
+                return found
+            known = Opened(self._by, found.kind, found.message) if found else Opened(self._by)
+            self._catalog.remember(card, known)
+        return Unloadable(cast(LoadFailure, known.kind), known.message) if known.kind else None
+
+    async def _damage(self, card: ModelCard) -> Unloadable | None:
+        leaving = threading.Event()
+        try:
+            problem = await asyncio.to_thread(self._catalog.verify, card, leaving.is_set)
+        finally:
+            leaving.set()
+        return Unloadable("bad_file", problem.text) if problem else None
+
+
+async def probe(card: ModelCard, command: tuple[str, ...] = ENGINE) -> Unloadable | None:
+    """Opens the model in a process of its own, and ends it; what kept it from opening, or None."""
+    answer: asyncio.Future[wire.Probed | wire.LoadFailed]
+    answer = asyncio.get_running_loop().create_future()
+
+    def hear(report: wire.Report) -> None:
+        if isinstance(report, wire.Probed | wire.LoadFailed) and not answer.done():
+            answer.set_result(report)
+
+    child = Child(card.name, hear)
+    seconds = PROBE_SECONDS + card.size_bytes / BYTES_A_SECOND
+    try:
+        await child.start(command)
+        child.send(wire.encode(wire.Probe(card.path)))
+        either: set[asyncio.Future[Any]] = {answer, child.lost}
+        done, _ = await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    except OSError as error:
+        # An engine will not start either, and will say so.
+        logger.error("no process to open %s with: %s", card.name, error)
+        return None
+    finally:
+        ended = await child.end(AUTOPSY_SECONDS if child.lost.done() else 0.0)
+    if not done:
+        return Unloadable("timeout", f"opening it took more than {seconds:.0f} s")
+    if not answer.done():
+        kind = child.last_words.kind()
+        logger.warning("a process that only opened %s died: %s", card.name, ended)
+        return Unloadable("crash", f"{ended}, {kind}" if kind else ended)
+    report = answer.result()
+    return Unloadable(report.kind, report.message) if isinstance(report, wire.LoadFailed) else None
