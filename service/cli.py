@@ -16,22 +16,26 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
 import uvicorn
 
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
+from service.dialects.routing import ListenerDialect
 from service.http_protocol import HttpProtocol
 from service.runtime import Runtime
-from service.settings import WITHOUT_EFFECT, Settings, SettingsError, load
+from service.settings import WITHOUT_EFFECT, Listener, Settings, SettingsError, load
 from service.telemetry import logs
 
 logger = logging.getLogger("service")
 
 # After the drain nothing is left but bytes on their way, and readers that take none.
 FLUSH_SECONDS: Final = 3
+NOT_STARTED: Final = 3
 BACKLOG: Final = 1024
 KEEP_ALIVE_SECONDS: Final = 75
 
@@ -98,7 +102,7 @@ def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> in
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=FLUSH_SECONDS,
     )
-    server = Server(config, app.state.runtime, settings.drain_timeout)
+    server = Server(config, app.state.runtime, settings)
     server.run()
     return 0 if server.started and not app.state.failed else 1
 
@@ -109,25 +113,56 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     return sorted(n for n in environment if n.startswith("LLM_") and n.upper() not in known)
 
 
+def addresses(server: asyncio.base_events.Server) -> Iterator[str]:
+    for socket in server.sockets:
+        host, port, *_ = socket.getsockname()
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Server(uvicorn.Server):
     """uvicorn would close its listener first and then wait for every reader, for ever. Here the
     listener stays open while requests finish, so that probes and clients are told."""
 
-    def __init__(self, config: uvicorn.Config, runtime: Runtime, drain_timeout: float) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, settings: Settings) -> None:
         super().__init__(config)
         self.runtime = runtime
-        self.drain_timeout = drain_timeout
+        self.drain_timeout = settings.drain_timeout
+        self.settings = settings
         self._stopping = False
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
-        for listener in self.servers:
-            for socket in listener.sockets:
-                host, port, *_ = socket.getsockname()
-                where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-                fields = {"pid": os.getpid(), "version": VERSION}
+        try:
+            further = [await self.listen(listener) for listener in self.settings.listeners]
+        except OSError as error:
+            logger.error("Cannot listen: %s", error)
+            await self.lifespan.shutdown()
+            sys.exit(NOT_STARTED)
+        fields = {"pid": os.getpid(), "version": VERSION}
+        for listener, opened in zip(self.settings.listeners, further, strict=True):
+            for where in addresses(opened):
+                logger.info("Speaking %s on %s", listener.dialect, where, extra={"fields": fields})
+        for server in self.servers:
+            for where in addresses(server):
                 logger.info("Listening on %s", where, extra={"fields": fields})
+        self.servers += further
+
+    async def listen(self, listener: Listener) -> asyncio.Server:
+        """The same app, as one dialect has it."""
+        config = copy(self.config)
+        config.loaded_app = ListenerDialect(self.config.loaded_app, listener.dialect)
+        return await asyncio.get_running_loop().create_server(
+            partial(
+                HttpProtocol,
+                config=config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            ),
+            host=listener.host or self.settings.host,
+            port=listener.port,
+            backlog=BACKLOG,
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal handler: it only sets flags, which `on_tick` reads ten times a second."""

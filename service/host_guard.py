@@ -31,11 +31,10 @@ class HostGuard:
     ) -> None:
         self.app = app
         self.refuse = refuse
-        own = settings.host.lower()
-        self.any_address = own in WILDCARDS
+        own = {host.lower() for host in settings.hosts}
+        self.any_address = not own.isdisjoint(WILDCARDS)
         self.names = LOOPBACK | {name.lower() for name in settings.allowed_hosts}
-        if not self.any_address:
-            self.names |= {f"[{own}]" if ":" in own else own}
+        self.names |= {f"[{host}]" if ":" in host else host for host in own - WILDCARDS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self.admits(scope):

@@ -2,6 +2,7 @@
 
     /openai/…  /ollama/…          exactly that dialect's routes
     X-LLM-Dialect: openai         the same, for clients whose base URL has no path
+    another port (`listeners`)    the same, for the paths that the port's dialect has
     otherwise                     each path as its best known claimant has it
 
 At the root /v1 is a superset: OpenAI's shapes and errors, and beside them the parameters that
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.dialects import (
@@ -39,6 +40,7 @@ DIALECTS: Final[Sequence[Dialect]] = (
     llama_server.DIALECT,
 )
 HEADER: Final = b"x-llm-dialect"
+NAMES: Final = tuple(dialect.name for dialect in DIALECTS)
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
@@ -66,6 +68,31 @@ def routes() -> list[BaseRoute]:
         *llama_server.at_root,
         *[Mount(f"/{dialect.name}", routes=list(dialect.routes)) for dialect in DIALECTS],
     ]
+
+
+class ListenerDialect:
+    """Takes what comes in on a port of its own for the prefix of the port's dialect, unless the
+    request names a dialect itself, or the dialect has no such path."""
+
+    def __init__(self, app: ASGIApp, name: str) -> None:
+        self.app = app
+        self.name = name
+        (self.routes,) = (dialect.routes for dialect in DIALECTS if dialect.name == name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not asked_for(scope) and self.has(scope):
+            scope["path"] = f"/{self.name}{scope['path']}"
+        await self.app(scope, receive, send)
+
+    def has(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+
+
+def asked_for(scope: Scope) -> str | None:
+    """The dialect that the path or the header names."""
+    first = scope["path"].split("/")[1:2]
+    words = [value.strip().lower() for name, value in scope["headers"] if name == HEADER]
+    return next((name for name in NAMES if [name] == first or name.encode() in words), None)
 
 
 class DialectHeader:
