@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 KVLayout = Literal["auto", "split", "unified"]
+SplitMode = Literal["none", "layer", "row"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
 # As GGUF files number them.
 POOLINGS: tuple[Pooling, ...] = ("none", "mean", "cls", "last", "rank")

@@ -1,0 +1,45 @@
+"""How many tokens of context a model gets where nobody says, and how its cells are laid out. Pure.
+
+Split: each slot has n_ctx / n_seq cells of its own. Attention reads a sequence's own cells only,
+which measured 5–20 % faster on a CPU; a prefix is copied. Unified: all slots share the cells,
+a prefix costs nothing to share, and one sequence may take everything.
+
+`auto` takes split where it takes nothing away: where each slot's share holds all that the model was
+trained for. Otherwise the context is shared, as `default_context_size` promises.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from service.facts import KVLayout
+
+# What a context may take of the memory that is free when nobody chose its size.
+MEMORY_SHARE: Final = 0.25
+# llama.cpp rounds a sequence's cells up to this.
+PAD: Final = 256
+
+
+def choose_context(
+    asked: int | None, *, n_seq: int, n_ctx_train: int, bytes_per_token: int, memory_bytes: int
+) -> int:
+    """Cells of all sequences together."""
+    if asked is not None:
+        return asked
+    everything = padded(n_ctx_train) * n_seq
+    affordable = int(memory_bytes * MEMORY_SHARE) // max(bytes_per_token, 1)
+    if everything <= affordable:
+        return everything
+    return max(PAD, min(padded(n_ctx_train), affordable // PAD * PAD))
+
+
+def choose_layout(
+    layout: KVLayout, n_ctx: int, *, n_seq: int, n_ctx_train: int
+) -> Literal["split", "unified"]:
+    if layout == "auto":
+        return "split" if n_seq == 1 or n_ctx // n_seq >= n_ctx_train else "unified"
+    return layout
+
+
+def padded(tokens: int) -> int:
+    return -(-tokens // PAD) * PAD
