@@ -1,0 +1,411 @@
+"""Where a model goes: which layers on which GPU, which on the host, with how much context. Pure.
+
+llama.cpp counts layers so: the n blocks in order, then the output as one more. `gpu_layers` takes
+the last of them; `tensor_split` deals those out to the GPUs in order, in contiguous runs. So a
+split into counts of layers is exact, and the output is on the last GPU that has any.
+
+(1) Whole on one GPU where it fits, the one that it fills best; so that models spread over GPUs.
+(2) Else over several, by layers, so that as much as possible is left free on the fullest.
+(3) Else as many layers as fit, the last ones first; the rest is computed by the CPU.
+A context that was asked for is given, or the placement refused with the numbers. One that was not
+shrinks for the sake of (1) and (2) to `LEAST_CONTEXT`, no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from service.context import choose_context, choose_layout, padded
+from service.facts import KVLayout, SplitMode
+from service.fleet.memory import ContextShape, ModelMemory, cell_bytes, quantized
+from service.fleet.sums import Need, counts_of, dealt, needs
+
+LEAST_CONTEXT: Final = 8192
+_GIB: Final = 1 << 30
+
+Limit = Literal["nothing", "gpu_memory", "host_memory", "wishes"]
+
+
+class PlacementError(ValueError):
+    """`field` is the wish that cannot be honoured."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """`index` is the driver's number; sizes in bytes. `reserve` of what is free is left alone:
+    for the driver's own context, and whatever the estimate does not know."""
+
+    index: int
+    uuid: str
+    name: str
+    total: int
+    free: int
+    reserve: int = 0
+
+    @property
+    def usable(self) -> int:
+        return max(0, self.free - self.reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """None or empty: ours to choose. main_gpu and tensor_split count GPUs as they are given."""
+
+    context: int | None = None
+    slots: int = 1
+    kv_layout: KVLayout = "auto"
+    gpu_layers: int | None = None
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int | None = None
+    split_mode: SplitMode | None = None
+    type_k: str = "f16"
+    type_v: str = "f16"
+    flash_attention: bool = True
+    n_ubatch: int = 512
+    n_outputs: int = 33
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`gpus` are as they were given, `shares` what each of them gets, `host` what stays.
+
+    gpu_layers and tensor_split as llama.cpp takes them. free_after: of each GPU, its reserve
+    included; host_free_after: None where the host's memory is not known.
+    """
+
+    gpu_layers: int
+    tensor_split: tuple[float, ...]
+    main_gpu: int
+    split_mode: SplitMode
+    shape: ContextShape
+    gpus: tuple[Gpu, ...]
+    shares: tuple[Need, ...]
+    host: Need
+    host_free_after: int | None
+    limited_by: Limit
+    reasons: tuple[str, ...]
+
+    @property
+    def context(self) -> int:
+        return self.shape.cells * self.shape.streams
+
+    @property
+    def free_after(self) -> tuple[int, ...]:
+        pairs = zip(self.gpus, self.shares, strict=True)
+        return tuple(gpu.free - share.total for gpu, share in pairs)
+
+
+def place(
+    model: ModelMemory,
+    gpus: Sequence[Gpu],
+    host_memory: int | None,
+    wishes: Wishes,
+    ratio: float = 1.0,
+) -> Placement:
+    """`ratio`: what was taken for each byte that was predicted (`calibration`). Raises
+    PlacementError."""
+    check(wishes, len(gpus))
+    check_cache(wishes, model)
+    return _Placing(model, tuple(gpus), host_memory, wishes, ratio).place()
+
+
+def check(wishes: Wishes, gpus: int) -> None:
+    """What no memory could make right."""
+    split = wishes.tensor_split
+    if len(split) > gpus > 0:
+        raise PlacementError("tensor_split", f"{len(split)} shares for {gpus} GPUs")
+    if any(share < 0 for share in split):
+        raise PlacementError("tensor_split", "a share cannot be negative")
+    if split and not sum(split) > 0:
+        raise PlacementError("tensor_split", "at least one share must be above 0")
+    if wishes.main_gpu is not None and not 0 <= wishes.main_gpu < max(gpus, 1):
+        raise PlacementError("main_gpu", f"{wishes.main_gpu}, and there are {gpus} GPUs")
+    if wishes.gpu_layers is not None and wishes.gpu_layers < 0:
+        raise PlacementError("gpu_layers", "cannot be negative")
+    if wishes.context is not None and wishes.context < 1:
+        raise PlacementError("context_size", "must be above 0")
+    if split and wishes.split_mode == "none":
+        raise PlacementError("tensor_split", "split_mode none splits nothing")
+
+
+def check_cache(wishes: Wishes, model: ModelMemory) -> None:
+    """What llama_init_from_model refuses."""
+    if quantized(wishes.type_v) and not wishes.flash_attention and not model.latent:
+        raise PlacementError("cache_type_v", f"{wishes.type_v} needs flash attention")
+    if model.latent and wishes.type_k != wishes.type_v:
+        raise PlacementError("cache_type_v", f"{model.architecture} keeps both in one type")
+    types = (("cache_type_k", wishes.type_k), ("cache_type_v", wishes.type_v))
+    for (field, kind), length in zip(types, model.head_lengths, strict=True):
+        block = quantized(kind)
+        if block and wishes.flash_attention and length % block:
+            raise PlacementError(
+                field, f"{kind} has blocks of {block}, and a head is {length} long"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    model: ModelMemory
+    gpus: tuple[Gpu, ...]
+    host_memory: int | None
+    wishes: Wishes
+    ratio: float
+
+    @property
+    def everything(self) -> int:
+        return len(self.model.layers) + 1
+
+    def place(self) -> Placement:
+        wishes = self.wishes
+        if not self.gpus or wishes.gpu_layers == 0:
+            return self._on_host()
+        if wishes.tensor_split or wishes.gpu_layers is not None or wishes.split_mode == "row":
+            return self._as_wished()
+        if wishes.split_mode != "layer":
+            found = self._on_one()  # (1)
+            if found or wishes.split_mode == "none":
+                return found or self._partly(self._single())
+        return self._over_several() or self._partly(self.gpus)  # (2) (3)
+
+    # -- the three ways, and the user's
+
+    def _on_one(self) -> Placement | None:
+        found = []
+        for position, gpu in enumerate(self.gpus):
+            if self.wishes.main_gpu not in (None, position):
+                continue
+            counts = self._counts({position: self.everything})
+            for shape in self._shapes(gpu.usable):
+                if self._fits(shape, counts, "none"):
+                    found.append(self._placement(shape, counts, mode="none", main=position))
+                    break
+        # The most context; of equals the one with the least left over, then the first.
+        return max(
+            found,
+            key=lambda p: (p.context, -p.free_after[p.main_gpu], -p.main_gpu),
+            default=None,
+        )
+
+    def _over_several(self) -> Placement | None:
+        for shape in self._shapes(sum(gpu.usable for gpu in self.gpus)):
+            if counts := self._balanced(shape, self.everything, self.gpus):
+                return self._placement(shape, counts)
+        return None
+
+    def _partly(self, gpus: tuple[Gpu, ...]) -> Placement:
+        shape = self._least()
+        tries = (self._balanced(shape, count, gpus) for count in range(self.everything, 0, -1))
+        counts = next(filter(None, tries), self._counts({}))
+        used = [position for position, count in enumerate(counts) if count]
+        if len(used) == 1 and self.wishes.split_mode != "layer":
+            return self._placement(shape, counts, mode="none", main=used[0])
+        return self._placement(shape, counts)
+
+    def _on_host(self) -> Placement:
+        memory = self.host_memory
+        shape = self._least() if memory is None else self._shapes(memory)[0]
+        return self._placement(shape, self._counts({}))
+
+    def _as_wished(self) -> Placement:
+        wishes = self.wishes
+        layers = min(
+            self.everything if wishes.gpu_layers is None else wishes.gpu_layers, self.everything
+        )
+        mode: SplitMode = wishes.split_mode or "layer"
+        main = wishes.main_gpu or 0
+        gpus = self._single() if mode == "none" else self.gpus
+        for shape in self._shapes(sum(gpu.usable for gpu in gpus)):
+            if wishes.tensor_split:
+                share = (*wishes.tensor_split, *[0.0] * (len(self.gpus) - len(wishes.tensor_split)))
+                counts = counts_of(share, layers)
+            else:
+                share = ()
+                counts = self._balanced(shape, layers, gpus) or self._by_free(layers, gpus)
+            if self._fits(shape, counts, mode, share):
+                break
+        if not self._fits(shape, counts, mode, share):
+            self._refuse(shape, counts, mode, share)
+        return self._placement(shape, counts, mode=mode, main=main, split=share)
+
+    # -- pieces
+
+    def _single(self) -> tuple[Gpu, ...]:
+        if self.wishes.main_gpu is not None:
+            return (self.gpus[self.wishes.main_gpu],)
+        return (max(self.gpus, key=lambda gpu: (gpu.usable, -gpu.index)),)
+
+    def _counts(self, layers: dict[int, int]) -> tuple[int, ...]:
+        return tuple(layers.get(position, 0) for position in range(len(self.gpus)))
+
+    def _balanced(
+        self, shape: ContextShape, layers: int, gpus: Sequence[Gpu]
+    ) -> tuple[int, ...] | None:
+        """The split that leaves the most on the GPU with the least left; None where none fits."""
+        chosen = [gpu in gpus for gpu in self.gpus]
+        room = [g.usable if c else 0 for g, c in zip(self.gpus, chosen, strict=True)]
+        best = dealt(self.model, shape, room, layers, self.ratio)
+        low, high = 0, max(room, default=0)
+        while best is not None and high - low > _GIB // 64:
+            margin = (low + high) // 2
+            counts = dealt(self.model, shape, [r - margin for r in room], layers, self.ratio)
+            if counts:
+                best, low = counts, margin
+            else:
+                high = margin
+        return best
+
+    def _by_free(self, layers: int, gpus: Sequence[Gpu]) -> tuple[int, ...]:
+        return counts_of([gpu.usable if gpu in gpus else 0 for gpu in self.gpus], layers)
+
+    def _shapes(self, memory: int) -> list[ContextShape]:
+        """From the context wanted down to the least; one alone where it was asked for."""
+        model, wishes = self.model, self.wishes
+        wanted = choose_context(
+            wishes.context,
+            n_seq=wishes.slots,
+            n_ctx_train=model.n_ctx_train,
+            bytes_per_token=cell_bytes(model, wishes.type_k, wishes.type_v),
+            memory_bytes=memory,
+        )
+        contexts = [wanted]
+        if wishes.context is None and self.gpus:
+            least = min(LEAST_CONTEXT, padded(model.n_ctx_train))
+            contexts = [max(wanted, least)]
+            while contexts[-1] > least:
+                contexts.append(max(padded(contexts[-1] // 2), least))
+        return [self._shape(context) for context in contexts]
+
+    def _least(self) -> ContextShape:
+        least = min(LEAST_CONTEXT, padded(self.model.n_ctx_train))
+        return self._shape(self.wishes.context or least)
+
+    def _shape(self, n_ctx: int) -> ContextShape:
+        wishes = self.wishes
+        layout = choose_layout(
+            wishes.kv_layout, n_ctx, n_seq=wishes.slots, n_ctx_train=self.model.n_ctx_train
+        )
+        return ContextShape(
+            n_ctx=n_ctx,
+            n_seq=wishes.slots,
+            unified=layout == "unified" or wishes.slots == 1,
+            n_ubatch=wishes.n_ubatch,
+            n_outputs=wishes.n_outputs,
+            type_k=wishes.type_k,
+            type_v=wishes.type_v,
+            flash_attention=wishes.flash_attention,
+        )
+
+    def _needs(
+        self, shape: ContextShape, counts: Sequence[int], mode: SplitMode, split: Sequence[float]
+    ) -> tuple[list[Need], Need]:
+        rows = (split or counts) if mode == "row" else ()
+        alone = mode == "none"
+        return needs(self.model, shape, counts, rows=rows, alone=alone, ratio=self.ratio)
+
+    def _fits(
+        self,
+        shape: ContextShape,
+        counts: Sequence[int],
+        mode: SplitMode = "layer",
+        split: Sequence[float] = (),
+    ) -> bool:
+        shares, _ = self._needs(shape, counts, mode, split)
+        return all(n.total <= gpu.usable for n, gpu in zip(shares, self.gpus, strict=True))
+
+    def _refuse(
+        self, shape: ContextShape, counts: Sequence[int], mode: SplitMode, split: Sequence[float]
+    ) -> None:
+        shares, _ = self._needs(shape, counts, mode, split)
+        over = [
+            f"GPU {gpu.index} would need {gib(need.total)}, and has {gib(gpu.usable)}"
+            for need, gpu in zip(shares, self.gpus, strict=True)
+            if need.total > gpu.usable
+        ]
+        field = "tensor_split" if self.wishes.tensor_split else "gpu_layers"
+        if self.wishes.gpu_layers is None and not self.wishes.tensor_split:
+            field = "split_mode"
+        raise PlacementError(field, f"with {shape.n_ctx} tokens of context {'; '.join(over)}")
+
+    def _placement(
+        self,
+        shape: ContextShape,
+        counts: Sequence[int],
+        *,
+        mode: SplitMode = "layer",
+        main: int = 0,
+        split: Sequence[float] = (),
+    ) -> Placement:
+        shares, host = self._needs(shape, counts, mode, split)
+        layers = sum(counts)
+        left = None if self.host_memory is None else self.host_memory - host.total
+        self._check_host(shape, host)
+        ways = tuple(split) or (tuple(map(float, counts)) if mode != "none" and layers else ())
+        return Placement(
+            gpu_layers=layers,
+            tensor_split=ways if len(self.gpus) > 1 else (),
+            main_gpu=main,
+            split_mode=mode,
+            shape=shape,
+            gpus=self.gpus,
+            shares=tuple(shares),
+            host=host,
+            host_free_after=left,
+            limited_by=self._limit(shape, layers),
+            reasons=tuple(self._reasons(shape, counts, host)),
+        )
+
+    def _check_host(self, shape: ContextShape, host: Need) -> None:
+        """Weights are pages of the file, which the kernel can drop; the rest has to be there."""
+        needed = host.total - host.weights
+        if self.host_memory is not None and needed > self.host_memory:
+            raise PlacementError(
+                "context_size",
+                f"{shape.n_ctx} tokens take {gib(needed)} beside the weights, and "
+                f"{gib(self.host_memory)} of the host's memory are free",
+            )
+
+    def _limit(self, shape: ContextShape, layers: int) -> Limit:
+        wishes = self.wishes
+        if self.gpus and layers < self.everything:
+            return "gpu_memory" if wishes.gpu_layers is None else "wishes"
+        if wishes.context is not None:
+            return "nothing" if shape.n_ctx >= self.model.n_ctx_train else "wishes"
+        if shape.n_ctx >= padded(self.model.n_ctx_train):
+            return "nothing"
+        return "gpu_memory" if layers else "host_memory"
+
+    def _reasons(self, shape: ContextShape, counts: Sequence[int], host: Need) -> list[str]:
+        model, layers = self.model, sum(counts)
+        found = list(model.unknown)
+        if not self.gpus and (self.wishes.tensor_split or self.wishes.gpu_layers):
+            found.append("there is no GPU to place layers on")
+        used = [gpu.index for gpu, count in zip(self.gpus, counts, strict=True) if count]
+        if layers and len(used) == 1 and layers == self.everything:
+            found.append(f"the whole model fits on GPU {used[0]}")
+        elif layers == self.everything:
+            found.append(
+                "no GPU holds it alone: " + ", ".join(f"GPU {i}" for i in used) + " share it"
+            )
+        elif self.gpus and self.wishes.gpu_layers is None:
+            found.append(f"{layers} of {self.everything} layers fit on GPUs, the rest on the host")
+        if self.wishes.context is None and shape.n_ctx < padded(model.n_ctx_train):
+            found.append(
+                f"{shape.n_ctx} tokens of context of the {model.n_ctx_train} that it was trained "
+                "for: the rest does not fit into the memory set aside for it"
+            )
+        if self.host_memory is not None and host.total > self.host_memory:
+            found.append(
+                f"the host would need {gib(host.total)} and has {gib(self.host_memory)}: weights "
+                "are read from the disk again and again"
+            )
+        return found
+
+
+def gib(size: int) -> str:
+    return f"{size / _GIB:.2f} GiB"
