@@ -15,18 +15,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, GgufError, read_header
+from service.catalog.gguf import GgufError
 from service.dialects.dialect import Dialect
 from service.dialects.framing import encode_json
 from service.dialects.ollama_embed import embed, embeddings
 from service.dialects.ollama_generation import chat, generate
-from service.dialects.ollama_listing import encode_ps, encode_tags
+from service.dialects.ollama_listing import LISTED, encode_ps, encode_tags
 from service.dialects.ollama_names import known
 from service.dialects.ollama_request import parse_model
 from service.dialects.ollama_shapes import API, JSON, worded
-from service.dialects.ollama_show import COPILOT, encode_show
+from service.dialects.ollama_show import COPILOT, encode_show, read_contents
 from service.dialects.respond import State, read_fields, tell_ignored
-from service.errors import ModelLoadFailed
+from service.errors import ModelLoadFailed, ModelUnusable
 
 
 class Versioned(State):
@@ -59,15 +59,16 @@ async def show(request: Request[State]) -> Response:
     system, options = fields.text("system") or "", fields.object("options")
     tell_ignored(request, fields, ())
     card = known(request, model)
+    if card.reason not in LISTED:
+        raise ModelUnusable(card.name, str(card.problem))
     try:
-        keeping = TO_SHOW_ALL if verbose else TO_SHOW
-        header = await asyncio.to_thread(read_header, card.path, keeping)
+        contents = await asyncio.to_thread(read_contents, card, verbose)
     except (GgufError, OSError):
         # The scan could read it, so it has changed or gone since.
         raise ModelLoadFailed(f"The file of model '{model}' cannot be read") from None
     able = request.state["runtime"].capabilities(card)
     given = options.values if options else {}
-    body = encode_show(card, header, able, verbose=verbose, system=system, options=given)
+    body = encode_show(card, contents, able, verbose=verbose, system=system, options=given)
     if request.headers.get("user-agent", "").startswith(COPILOT):
         body["model_info"]["general.basename"] = model
     return json(body)

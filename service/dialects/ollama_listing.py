@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from service.catalog.card import ModelCard
+from service.catalog.card import UNSUITABLE, ModelCard, Reason
 from service.dialects.framing import encode_json
 from service.dialects.ollama_shapes import SECOND, rfc3339
 
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 CAPABILITIES: Final = (
     "completion", "tools", "insert", "vision", "embedding", "thinking", "audio", "rerank",
 )  # fmt: skip
+LISTED: Final = UNSUITABLE | {None}
+FORMATS: Final[dict[Reason | None, str]] = {"safetensors": "safetensors", "cloud": ""}
 # What Go's clients take for "for ever": the largest number of nanoseconds that it has.
 FOR_EVER: Final = 2**63 - 1
 
 
 def encode_tags(models: Iterable[tuple[ModelCard, Collection[str]]]) -> dict[str, Any]:
-    """The newest first, as Ollama does. What cannot be used is not listed."""
-    usable = [entry for entry in models if entry[0].problem is None]
-    usable.sort(key=lambda entry: entry[0].modified, reverse=True)
-    return {"models": [encode_tag(card, able) for card, able in usable]}
+    """The newest first, as Ollama does. After them what is whole and not for this server, with the
+    reason; what is broken is not listed."""
+    listed = [entry for entry in models if entry[0].reason in LISTED]
+    listed.sort(key=lambda entry: entry[0].modified, reverse=True)
+    listed.sort(key=lambda entry: entry[0].problem is not None)
+    return {"models": [encode_tag(card, able) for card, able in listed]}
 
 
 def encode_tag(card: ModelCard, able: Collection[str]) -> dict[str, Any]:
@@ -36,7 +40,15 @@ def encode_tag(card: ModelCard, able: Collection[str]) -> dict[str, Any]:
         "digest": digest_of(card),
         "details": details_of(card),
         "capabilities": capabilities(able),
+        **status_of(card),
     }
+
+
+def status_of(card: ModelCard) -> dict[str, str]:
+    """Why a model cannot be used, in a word and in a sentence; nothing of those that can."""
+    if card.problem is None:
+        return {}
+    return {"status": card.reason or "unusable", "status_reason": card.problem}
 
 
 def encode_ps(models: Iterable[ModelStatus], wall: int, clock: float) -> dict[str, Any]:
@@ -77,13 +89,14 @@ def encode_loaded(status: ModelStatus, expires: int) -> dict[str, Any]:
 
 
 def details_of(card: ModelCard) -> dict[str, Any]:
-    family = card.architecture or ""
+    family = card.family or card.architecture or ""
+    size = human(card.parameter_count) if card.parameter_count else ""
     details: dict[str, Any] = {
-        "parent_model": "",
-        "format": "gguf",
+        "parent_model": card.parent or "",
+        "format": FORMATS.get(card.reason, "gguf"),
         "family": family,
-        "families": [family] if family else [],
-        "parameter_size": human(card.parameter_count) if card.parameter_count else "",
+        "families": list(card.families) or ([family] if family else []),
+        "parameter_size": card.parameter_size or size,
         "quantization_level": card.quantization or "",
     }
     lengths = {"context_length": card.context_length, "embedding_length": card.embedding_length}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,11 +8,15 @@ from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
 from service.catalog.demo import PATH
-from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, Header, read_header
+from service.catalog.directory import Directory
+from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, read_header
+from service.catalog.ollama_store import OllamaStore
 from service.dialects.ollama_listing import digest_of, encode_ps, encode_tags, human
-from service.dialects.ollama_show import encode_show
+from service.dialects.ollama_show import Contents, encode_show, read_contents
 from service.facts import ModelFacts
 from service.runtime import ModelStatus
+from tests.catalog.gguf_files import METADATA, TENSORS, gguf, write
+from tests.catalog.stores import CONFIG, PROJECTOR, Store, weights
 from tests.dialects.fakes import CARD, FACTS
 
 ABLE = frozenset({"thinking", "completion", "tools"})
@@ -46,7 +51,7 @@ def test_a_model_is_listed_as_ollama_lists_it() -> None:
 
 def test_the_newest_model_is_listed_first_and_a_broken_one_not_at_all() -> None:
     newer = replace(CARD, name="new:latest", modified=CARD.modified + 1)
-    broken = replace(CARD, name="broken:latest", problem="is no model")
+    broken = replace(CARD, name="broken:latest", problem="is no model", reason="corrupt")
     models = encode_tags([(CARD, ABLE), (broken, ABLE), (newer, ABLE)])["models"]
 
     assert [model["name"] for model in models] == ["new:latest", "demo:latest"]
@@ -98,12 +103,13 @@ def test_memory_of_gpus_that_nobody_measured_is_not_told() -> None:
 
 
 @pytest.fixture(scope="module")
-def header() -> Header:
-    return read_header(PATH, TO_SHOW)
+def contents() -> Contents:
+    return Contents((read_header(PATH, TO_SHOW),))
 
 
-def test_a_file_tells_of_itself(header: Header) -> None:
-    shown = encode_show(replace(CARD, parameter_count=123), header, ABLE)
+def test_a_file_tells_of_itself(contents: Contents) -> None:
+    card = replace(CARD, parameter_count=123, chat_template="{{ tools }}")
+    header, shown = contents.headers[0], encode_show(card, contents, ABLE)
     info = shown["model_info"]
 
     assert info["general.architecture"] == "llama"
@@ -121,7 +127,7 @@ def test_a_file_tells_of_itself(header: Header) -> None:
 
 def test_all_of_it_is_told_where_it_is_wanted() -> None:
     header = read_header(PATH, TO_SHOW_ALL)
-    shown = encode_show(CARD, header, ABLE, verbose=True)
+    shown = encode_show(CARD, Contents((header,)), ABLE, verbose=True)
     info = shown["model_info"]
 
     assert len(info["tokenizer.ggml.tokens"]) == info["llama.vocab_size"]
@@ -130,13 +136,93 @@ def test_all_of_it_is_told_where_it_is_wanted() -> None:
     assert {"name", "type", "shape"} == shown["tensors"][0].keys()
 
 
-def test_a_modelfile_has_what_was_asked_for_and_no_path(header: Header) -> None:
-    card = replace(CARD, chat_template="{{ messages }}")
-    options = {"temperature": 0.5, "stop": ["a", "b"]}
-    text = encode_show(card, header, ABLE, system="Be brief.", options=options)["modelfile"]
+def test_a_modelfile_has_what_was_asked_for_and_no_path(contents: Contents) -> None:
+    card = replace(CARD, go_template="{{ .Prompt }}", parameters={"temperature": 1, "top_k": 3})
+    options = {"temperature": 0.5, "stop": ["a", " b"]}
+    text = encode_show(card, contents, ABLE, system="Be brief.", options=options)["modelfile"]
 
     assert text == (
-        '# Modelfile of demo:latest\nFROM demo:latest\nTEMPLATE """{{ messages }}"""\n'
-        'SYSTEM """Be brief."""\nPARAMETER temperature 0.5\nPARAMETER stop a\nPARAMETER stop b\n'
-        'LICENSE """apache-2.0"""\n'
+        '# Modelfile of demo:latest\nFROM demo:latest\nTEMPLATE """{{ .Prompt }}"""\n'
+        'SYSTEM """Be brief."""\nPARAMETER temperature 0.5\nPARAMETER top_k 3\n'
+        'PARAMETER stop a\nPARAMETER stop """ b"""\nLICENSE """apache-2.0"""\n'
     )
+
+
+def test_a_template_that_is_a_guess_is_marked_as_one(contents: Contents) -> None:
+    own = encode_show(replace(CARD, chat_template="{{ messages }}"), contents, ABLE)
+    guessed = encode_show(CARD, contents, ABLE)
+    encoder = encode_show(replace(CARD, can_generate=False), contents, {"embedding"})
+
+    assert (own["template"], own["template_source"]) == ("{{ messages }}", "gguf")
+    assert "<|im_start|>" in guessed["template"]
+    assert guessed["template_source"] == "guessed"
+    assert "template" not in encoder
+
+
+def test_what_a_manifest_adds_is_shown(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.model(
+        "registry.ollama.ai/library/all/7b",
+        store.layer("model", weights()),
+        store.layer("projector", gguf({**PROJECTOR, "clip.sizes": list(range(9))}, TENSORS)),
+        store.layer("params", {"stop": ["<a>", "<b>"], "num_ctx": 4096}),
+        store.layer("messages", [{"role": "user", "content": "Hi"}]),
+        store.layer("license", "MIT\n"),
+        store.layer("license", "Terms"),
+        config={**CONFIG, "requires": "0.6.6"},
+    )
+    (card,) = OllamaStore(tmp_path).scan()
+    some, all_of_it = (
+        encode_show(card, read_contents(card, verbose), ABLE, verbose=verbose)
+        for verbose in (False, True)
+    )
+
+    assert some["license"] == "MIT\nTerms"
+    assert some["parameters"].splitlines() == [
+        'stop                           "<a>"',
+        'stop                           "<b>"',
+        "num_ctx                        4096",
+    ]
+    assert some["messages"] == [{"role": "user", "content": "Hi"}]
+    assert some["requires"] == "0.6.6"
+    assert some["details"]["parameter_size"] == "8.0B"
+    assert some["projector_info"]["clip.sizes"] == []
+    assert some["projector_info"]["clip.has_vision_encoder"] is True
+    assert all_of_it["projector_info"]["clip.sizes"] == list(range(9))
+    assert len(all_of_it["tensors"]) == len(TENSORS)
+    assert 'MESSAGE user """Hi"""' in some["modelfile"]
+
+
+def test_all_tensors_of_a_split_model_are_shown(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write(
+            tmp_path / f"big-0000{number}-of-00002.gguf",
+            metadata={**METADATA, "split.count": 2},
+            tensors={f"blk.{number}.attn_q.weight": ((64, 64), 0)},
+        )
+    (card,) = Directory(tmp_path).scan()
+    shown = encode_show(card, read_contents(card, True), ABLE, verbose=True)
+
+    assert [tensor["name"] for tensor in shown["tensors"]] == [
+        "blk.1.attn_q.weight",
+        "blk.2.attn_q.weight",
+    ]
+
+
+def test_what_is_whole_and_not_for_this_server_is_listed_last_with_the_reason() -> None:
+    other = replace(
+        CARD,
+        name="other:latest",
+        modified=CARD.modified + 1,
+        problem="was converted by Ollama",
+        reason="incompatible: ollama-format",
+    )
+    cloud = replace(other, name="cloud:latest", reason="cloud", modified=0.0)
+    models = encode_tags([(cloud, ABLE), (other, ABLE), (CARD, ABLE)])["models"]
+
+    assert [model["name"] for model in models] == ["demo:latest", "other:latest", "cloud:latest"]
+    assert "status" not in models[0]
+    assert models[1]["status"] == "incompatible: ollama-format"
+    assert models[1]["status_reason"] == "was converted by Ollama"
+    assert [model["details"]["format"] for model in models] == ["gguf", "gguf", ""]
+    assert read_contents(cloud, False).headers == ()
