@@ -69,7 +69,8 @@ class Engine:
         self.model = model
         self._send = send
         self._clock = clock
-        self._pacer = PrefillPacer(min(params.n_batch, params.n_ubatch), params.prefill_chunk)
+        # llama.cpp may have made the batch smaller than was asked for: to the size of the context.
+        self._pacer = PrefillPacer(min(facts.n_batch, params.n_ubatch), params.prefill_chunk)
         prefixes = PrefixCache(
             facts.n_seq, can_rollback=facts.can_rollback, enabled=params.prefix_cache
         )
@@ -78,6 +79,7 @@ class Engine:
             self._pacer,
             split=split,
             output_rows=output_rows(facts.n_seq),
+            batch_rows=facts.n_batch,
         )
         self._batch = Batch(facts.n_batch)
         self._embeddings = EmbeddingQueue(facts.n_embed_input, model.embed_inputs)

@@ -81,7 +81,7 @@ class Scheduler:
     `split`: each slot has cells of its own, and rows of a batch must stand in ascending slot
     order without gaps, or llama.cpp reads the weights once more for every gap. Otherwise the
     slots share cells, any sequence can take all that are free, and running out is possible.
-    `output_rows` bounds the rows of a step that ask for logits.
+    `output_rows` bounds the rows of a step that ask for logits, `batch_rows` all of them.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Scheduler:
         *,
         split: bool,
         output_rows: int,
+        batch_rows: int,
     ) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -98,6 +99,7 @@ class Scheduler:
         self._pacer = pacer
         self._split = split
         self._output_rows = output_rows
+        self._batch_rows = batch_rows
         self._shared = None if split else SharedCells(prefixes.size)
         # After a preemption nobody is admitted until somebody ends, or the two would take the
         # last cells from each other for ever.
@@ -270,10 +272,10 @@ class Scheduler:
         rows = plan.rows
         prompts = []
         for sequence in self.running:
-            if sequence.n_tokens - sequence.n_past == 1:
-                rows.append(Row(sequence, 1, True))
-            else:
+            if sequence.n_tokens - sequence.n_past > 1:
                 prompts.append(sequence)
+            elif len(rows) < self._batch_rows:
+                rows.append(Row(sequence, 1, True))
         plan.decode_rows = len(rows)
         if prompts:
             self._fill_prompts(prompts, plan)
@@ -282,6 +284,7 @@ class Scheduler:
 
     def _fill_prompts(self, prompts: list[Sequence], plan: Plan) -> None:
         budget = self._pacer.beside if plan.rows else self._pacer.alone
+        budget = min(budget, self._batch_rows - len(plan.rows))
         outputs = self._output_rows - len(self.running)
         for sequence in prompts:
             pending = sequence.pending

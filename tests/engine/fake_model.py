@@ -59,7 +59,13 @@ class FakeModel:
     """`slots[i]` are slot i's cells, as (number, token): shared cells have the same number."""
 
     def __init__(
-        self, n_seq: int = 4, n_ctx: int = 1024, layout: str = "split", *, can_rollback: bool = True
+        self,
+        n_seq: int = 4,
+        n_ctx: int = 1024,
+        layout: str = "split",
+        *,
+        can_rollback: bool = True,
+        n_batch: int = 512,
     ) -> None:
         split = layout == "split"
         self.facts = ModelFacts(
@@ -69,7 +75,7 @@ class FakeModel:
             n_ctx_seq=n_ctx // n_seq if split else n_ctx,
             n_ctx_train=n_ctx,
             n_seq=n_seq,
-            n_batch=512,
+            n_batch=n_batch,
             n_vocab=N_VOCAB,
             n_embd=1,
             n_layer=1,

@@ -125,6 +125,18 @@ def test_running_streams_decode_while_a_long_prompt_is_computed_in_chunks() -> N
     assert mixed[-1].prefill_progress == ((2, 320),)
 
 
+@pytest.mark.parametrize("n_batch", [100, 4, 2])
+def test_a_step_has_no_more_rows_than_the_batch(layout: str, n_batch: int) -> None:
+    """llama.cpp makes the batch as small as the context, whatever was asked for."""
+    bench = Bench(FakeModel(n_batch=n_batch, layout=layout), n_batch=2048, n_ubatch=512)
+    for id in range(4):
+        bench.submit(id, list(range(1 + id, 200)))
+    bench.run()
+
+    for id in range(4):
+        assert bench.tokens(id) == answer(list(range(1 + id, 200)), 8)
+
+
 def test_a_sequence_preempted_for_lack_of_cells_still_gets_its_answer() -> None:
     bench = Bench(FakeModel(n_ctx=300, layout="unified"))
     for id in (1, 2, 3):
@@ -379,14 +391,19 @@ prompts = st.lists(st.integers(1, 4), min_size=1, max_size=40)
     st.lists(st.tuples(prompts, st.integers(1, 20), st.integers(0, 6)), min_size=1, max_size=12),
     st.sampled_from(LAYOUTS),
     st.sampled_from([60, 64 * 4]),
+    st.sampled_from([512, 32, 2]),
     st.data(),
 )
 def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
-    requests: list[tuple[list[int], int, int]], layout: str, n_ctx: int, data: st.DataObject
+    requests: list[tuple[list[int], int, int]],
+    layout: str,
+    n_ctx: int,
+    n_batch: int,
+    data: st.DataObject,
 ) -> None:
     """Prefixes shared, copied, swapped, evicted, preempted and cancelled: no answer ever changes."""
     n_ctx = max(n_ctx, 256) if layout == "split" else n_ctx
-    model = FakeModel(n_ctx=n_ctx, layout=layout)
+    model = FakeModel(n_ctx=n_ctx, layout=layout, n_batch=n_batch)
     bench = Bench(model, prefill_chunk=8)
     cancelled = set()
     for id, (prompt, length, pause) in enumerate(requests):
