@@ -34,6 +34,7 @@ from service.dialects.failures import ErrorPages, Failure, GenerationFailed
 from service.dialects.responses_store import ResponseStore
 from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
+from service.fleet.vetting import Vetting
 from service.host_guard import HostGuard
 from service.runtime import Runtime
 from service.settings import Settings
@@ -68,7 +69,9 @@ MakeRuntime = Callable[[Settings, Observer], Runtime]
 
 
 def default_runtime(settings: Settings, observer: Observer) -> Runtime:
-    return Runtime(catalog_of(settings), settings, observer)
+    catalog = catalog_of(settings)
+    vet = Vetting(catalog, checksums=settings.verify_checksums)
+    return Runtime(catalog, settings, observer, vet=vet)
 
 
 def catalog_of(settings: Settings) -> Catalog:

@@ -29,6 +29,7 @@ from service.fleet.limits import Limits
 from service.fleet.residency import Residency
 from service.fleet.stream import EngineStream
 from service.fleet.unharmed import Unharmed
+from service.fleet.vetting import Vet
 from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
 from service.model_status import ModelStatus
 from service.preparation import (
@@ -68,12 +69,15 @@ class Runtime:
         *,
         command: tuple[str, ...] = ENGINE,
         limits: Limits | None = None,
+        vet: Vet | None = None,
     ) -> None:
         self.draining = False
         self._catalog = catalog
         self._settings = settings
         self._observer = Unharmed(observer)
-        self._residency = Residency(settings, self._observer, command=command, limits=limits)
+        self._residency = Residency(
+            settings, self._observer, command=command, limits=limits, vet=vet
+        )
         # Being compiled, or compiled: many requests may want one before it is.
         self._templates: dict[tuple[str | None, str, str], asyncio.Task[ChatTemplate]] = {}
         self._rescans: asyncio.Task[None] | None = None

@@ -153,6 +153,12 @@ class Settings(BaseSettings):
         description="Where the service keeps what it found out, such as the index of models.",
     )
 
+    verify_checksums: bool = Field(
+        default=True,
+        description="Before a blob is loaded for the first time, compare it with the SHA-256 in "
+        "its name; takes half a second a gigabyte.",
+    )
+
     # How a model is loaded
     default_context_size: int | None = Field(
         default=None,
