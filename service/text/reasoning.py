@@ -8,6 +8,7 @@ on channels instead of tags: see `harmony`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -137,6 +138,7 @@ FORMATS = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def reasoning_format(template_source: str) -> ReasoningFormat:
     """The first format whose marks the template mentions.
 

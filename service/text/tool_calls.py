@@ -5,6 +5,8 @@ A further syntax is a row in one of the tables, with a reader of its own where n
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from service.text.formats_literal import LITERAL
 from service.text.formats_named import NAMED
 from service.text.formats_objects import OBJECTS
@@ -15,6 +17,7 @@ from service.text.tool_format import ToolFormat
 FORMATS = (*NAMED, *TAGGED, *LITERAL, *OBJECTS)
 
 
+@lru_cache(maxsize=256)
 def tool_format(template_source: str) -> ToolFormat | None:
     """The syntax of a model with this chat template; None if it shows the model no tools."""
     if "tools" not in template_source:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from copy import deepcopy
 from hashlib import sha256
 from itertools import takewhile
 from typing import Any
@@ -73,7 +72,7 @@ def tool_shapes(tools: tuple[Tool, ...], manners: Manners) -> list[dict[str, Any
             "function": {
                 "name": tool.name,
                 "description": tool.description,
-                "parameters": deepcopy(tool.parameters) or {"type": "object", "properties": {}},
+                "parameters": _copy(tool.parameters) or {"type": "object", "properties": {}},
             },
         }
         for tool in tools
@@ -81,6 +80,13 @@ def tool_shapes(tools: tuple[Tool, ...], manners: Manners) -> list[dict[str, Any
     if manners.wordy_schemas:
         _fill_in(shaped)
     return shaped
+
+
+def _copy(value: Any) -> Any:
+    """Of what came as JSON: objects, arrays, and what has nothing inside."""
+    if type(value) is dict:
+        return {key: _copy(below) for key, below in value.items()}
+    return [_copy(below) for below in value] if type(value) is list else value
 
 
 def with_tools(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:

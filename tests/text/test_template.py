@@ -126,6 +126,25 @@ def test_variables_reach_the_template_only_if_it_reads_them_and_they_are_the_cli
     assert render(source, HI, template_variables=variables) == "<s>bad[0, 1]1None"
 
 
+def test_a_template_that_reads_the_date_is_told_the_day_of_the_request() -> None:
+    today = [datetime(2025, 3, 1)]
+    source = (
+        "{% if not date_string is defined %}long ago{% endif %}{{ date_string }}, {{ datetime }}"
+    )
+    template = ChatTemplate(source, now=lambda: today[0])
+
+    today[0] = datetime(2025, 3, 2)
+
+    assert template.render(Chat((Message("user", "x"),))) == "02 Mar 2025, Mar 02 2025"
+
+
+def test_a_request_may_name_another_day() -> None:
+    template = ChatTemplate("{{ date_string }}", now=lambda: datetime(2025, 3, 1))
+    chat = Chat((Message("user", "x"),), template_variables={"date_string": "today"})
+
+    assert template.render(chat) == "today"
+
+
 def test_the_time_of_day_is_the_templates_to_format() -> None:
     template = ChatTemplate("{{ strftime_now('%d %b %Y') }}", now=lambda: datetime(2025, 3, 1))
 
@@ -295,6 +314,24 @@ def test_loops_know_where_they_are_and_can_be_left() -> None:
     )
 
     assert render(source, HI, HI, HI) == "1/3False 2/3False 12FalseTrueTrue"
+
+
+@pytest.mark.parametrize(
+    ("source", "prompt"),
+    [
+        ("{{ messages[0].content }}", "Hi"),
+        ("{{ messages[0].nothing is defined }}", "False"),
+        ("{{ messages[0].nothing }}|", "|"),
+        # What a dictionary can do comes before what is in it.
+        ("{{ messages[0].items() | length }}", "2"),
+        ("{% set ns = namespace(a='b', c=none) %}{{ ns.a }}{{ ns.c is none }}", "bTrue"),
+        ("{% set ns = namespace(f='{0.__class__}'.format) %}{{ ns.f(1) }}|", "|"),
+        ("{% set ns = namespace(a=1) %}{{ ns.d is defined }}", "False"),
+        ("{{ messages[0].__class__ is defined }}", "False"),
+    ],
+)
+def test_a_point_finds_a_key_or_what_a_thing_can_do(source: str, prompt: str) -> None:
+    assert ChatTemplate(source).render(Chat((Message("user", "Hi"),))) == prompt
 
 
 def test_marks_for_training_are_transparent() -> None:
