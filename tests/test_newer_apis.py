@@ -278,3 +278,28 @@ def test_a_model_is_unloaded_and_loaded_again(http: httpx.Client) -> None:
     (model,) = http.get("/models").json()["data"]
 
     assert model["status"] == {"value": "loaded"}
+
+
+def test_who_subscribes_to_models_is_told_of_them(http: httpx.Client) -> None:
+    with http.stream("GET", "/models/sse") as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith(":")
+        httpx.post(f"{http.base_url}/models/unload", json={"model": MODEL}, timeout=60)
+        httpx.post(f"{http.base_url}/models/load", json={"model": MODEL}, timeout=60)
+        statuses: list[str] = []
+        while not statuses or statuses[-1] != "loaded":
+            line = next(lines)
+            if line.startswith("data: "):
+                event = json.loads(line.removeprefix("data: "))
+                assert event["model"] == MODEL
+                statuses.append(event["data"]["status"])
+
+    assert statuses[-1] == "loaded"
+
+
+def test_coheres_vectors_are_those_of_openais_endpoint(http: httpx.Client) -> None:
+    texts = ["red", "blue and green"]
+    ours = http.post("/v1/embeddings", json={"input": texts}).json()["data"]
+    theirs = http.post("/v2/embed", json={"texts": texts, "truncate": "NONE"}).json()
+
+    assert theirs["embeddings"]["float"] == [row["embedding"] for row in ours]

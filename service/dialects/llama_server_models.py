@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.dialects.fields import Fields
+from service.dialects.llama_server_events import STATES, models_sse
 from service.dialects.llama_server_request import DEFAULTS
 from service.dialects.llama_server_shapes import encode_settings
 from service.dialects.respond import State, json, read_fields, unless_gone
@@ -20,8 +21,6 @@ from service.generation import SamplingParams
 if TYPE_CHECKING:
     from service.runtime import ModelStatus, Progress, Runtime
 
-# The router's words for what a model does.
-STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 # llama-swap's.
 RUNNING: Final = {"ready": "ready", "loading": "starting", "restarting": "starting"}
 BUSY: Final = ("prefill", "generating")
@@ -185,6 +184,7 @@ model_routes: Final = [
     Route("/slots/{id:int}", not_supported, methods=["POST"]),
     Route("/lora-adapters", lora_adapters, methods=["GET", "POST"]),
     Route("/models", list_models),
+    Route("/models/sse", models_sse),
     Route("/models/load", load_model, methods=["POST"]),
     Route("/models/unload", unload_model, methods=["POST"]),
     Route("/running", running),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects import vllm_control, vllm_rank, vllm_tokens
+from service.dialects import vllm_cohere, vllm_control, vllm_rank, vllm_tokens
 from service.dialects.answers import collect, total_usage
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
@@ -165,6 +165,11 @@ _RANKING: Final = [
     for path in ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
 ] + [Route(path, vllm_rank.score, methods=["POST"]) for path in ("/score", "/v1/score")]
 
+_FURTHER: Final = [
+    Route("/v2/embed", vllm_cohere.embed, methods=["POST"]),
+    Route("/tokenizer_info", vllm_tokens.tokenizer_info),
+]
+
 _BATCH: Final = Route("/v1/chat/completions/batch", batch, methods=["POST"])
 
 DIALECT: Final = Dialect(
@@ -179,18 +184,21 @@ DIALECT: Final = Dialect(
         Route("/detokenize", vllm_tokens.detokenize, methods=["POST"]),
         Route("/invocations", invocations, methods=["POST"]),
         *_RANKING,
+        *_FURTHER,
         *vllm_control.OWN,
     ],
     worded,
 )
 
-at_root: Final = [_BATCH, *_RANKING, *vllm_control.SHARED]
+at_root: Final = [_BATCH, *_RANKING, *_FURTHER, *vllm_control.SHARED]
 ROOT_PATHS: Final = (
     "/score",
     "/rerank",
     "/reranking",
     "/tokenize",
     "/detokenize",
+    "/tokenizer_info",
+    "/v2/",
     "/pooling",
     "/classify",
     "/load",

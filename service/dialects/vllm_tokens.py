@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -52,6 +52,23 @@ async def tokenize_prompt(request: Request[State], fields: Fields) -> Response:
             "token_strs": pieces if with_pieces else None,
         }
     )
+
+
+async def tokenizer_info(request: Request[State]) -> Response:
+    """What a tokenizer_config.json would say, as far as the model's file does. What only a loaded
+    model knows is absent while it is not."""
+    runtime = request.state["runtime"]
+    card = runtime.resolve(request.query_params.get("model"))
+    facts = next(status.facts for status in runtime.models() if status.card.name == card.name)
+    said: dict[str, Any] = {
+        # The class of another library, which no GGUF file names: this one reads it.
+        "tokenizer_class": "llama.cpp",
+        "chat_template": card.chat_template,
+        "model_max_length": card.context_length,
+    }
+    if facts is not None:
+        said |= {"bos_token": facts.bos, "eos_token": facts.eos, "vocab_size": facts.n_vocab}
+    return json({key: value for key, value in said.items() if value is not None})
 
 
 async def detokenize(request: Request[State]) -> Response:

@@ -322,3 +322,17 @@ def test_sagemakers_path_takes_tgis_requests_at_the_root() -> None:
 
     assert wrong.status_code == 422
     assert wrong.json()["error_type"] == "validation"
+
+
+def test_what_the_file_says_of_the_tokenizer() -> None:
+    runtime = FakeRuntime()
+    with client(runtime) as http:
+        loaded = http.get("/vllm/tokenizer_info").json()
+        runtime.facts = None
+        unloaded = http.get("/tokenizer_info").json()
+        wrong = http.get("/tokenizer_info?model=none")
+
+    assert loaded["vocab_size"] > 0
+    assert {"bos_token", "eos_token", "tokenizer_class"} <= loaded.keys()
+    assert "bos_token" not in unloaded
+    assert wrong.status_code == 404
