@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PING_SECONDS: Final = 15.0
+ADDRESS: Final = re.compile(r"https?://([^/]+)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -74,7 +76,16 @@ async def read_fields(request: Request[State], api: str) -> Fields:
     exchange_of(request.scope).api = api
     await request.state["turnstile"].turn()
     limit = request.state["settings"].max_body_bytes
-    return Fields(await read_object(request.scope, request.receive, limit))
+    body = await read_object(request.scope, request.receive, limit)
+    if is_address(body.get("model"), request.headers.get("host", "")):
+        body["model"] = ""
+    return Fields(body)
+
+
+def is_address(model: object, host: str) -> bool:
+    """HuggingFace's client in JavaScript sends the address that it asks where no model is named."""
+    match = ADDRESS.match(model) if isinstance(model, str) else None
+    return match is not None and match[1].lower() == host.lower()
 
 
 async def admitted(request: Request[State], wanted: GenerationRequest) -> Generation:

@@ -59,6 +59,22 @@ def test_generate_answers_with_an_object(path: str) -> None:
         assert http.post(path, json={"inputs": "hi"}).json() == {"generated_text": "Hello"}
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/tgi/v1/chat/completions"])
+@pytest.mark.parametrize(
+    ("model", "status"),
+    [
+        ("http://localhost", 200),
+        ("http://LOCALHOST/tgi/", 200),
+        ("http://elsewhere/tgi", 404),
+        ("http://[", 404),
+        ("localhost", 404),
+    ],
+)
+def test_the_address_that_was_asked_names_no_model(path: str, model: str, status: int) -> None:
+    with client() as http:
+        assert http.post(path, json={**CHAT, "model": model}).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/", "/tgi", "/tgi/", "/hf/v1/completions", "/tgi/invocations"])
 def test_the_hosted_apis_paths_answer_with_an_array(path: str) -> None:
     with client() as http:
