@@ -9,8 +9,19 @@ from msgspec import Struct
 KVLayout = Literal["auto", "split", "unified"]
 SplitMode = Literal["none", "layer", "row"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
+BufferKind = Literal["weights", "cells", "states", "compute", "output"]
 # As GGUF files number them.
 POOLINGS: tuple[Pooling, ...] = ("none", "mean", "cls", "last", "rank")
+
+
+class Buffer(Struct, frozen=True):
+    """Memory that llama.cpp took, in bytes. device: "CUDA0" and the like; "CPU_Mapped" are pages of
+    the model's file, "CPU_REPACK" weights that are kept a second time, in an order that computes
+    faster."""
+
+    device: str
+    kind: BufferKind
+    bytes: int
 
 
 class ModelFacts(Struct, frozen=True):
@@ -21,6 +32,9 @@ class ModelFacts(Struct, frozen=True):
 
     can_generate: false for encoders, which only embed. pooling: how the file wants vectors made of
     tokens ("none" if it does not say); n_embed_input: the most tokens of one input to embed.
+    gpu_layers and tensor_split are in force, 0 and empty without a GPU; layers are counted as
+    llama.cpp does, the output as one. flash_attention: None where llama.cpp did not say. buffers:
+    empty where it did not.
     infill: the control tokens' text around prefix and suffix, and before the middle.
     rerank_template: the sentence with {query} and {document} that a model of pairs was trained on,
     where its file has it; scores_are_probabilities: false where its scores are logits.
@@ -56,3 +70,14 @@ class ModelFacts(Struct, frozen=True):
     infill: tuple[str, str, str] | None = None
     rerank_template: str | None = None
     scores_are_probabilities: bool = False
+    n_ubatch: int = 0
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attention: bool | None = None
+    gpu_layers: int = 0
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int = 0
+    split_mode: SplitMode = "layer"
+    mmap: bool = True
+    mlock: bool = False
+    buffers: tuple[Buffer, ...] = ()

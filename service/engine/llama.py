@@ -20,8 +20,9 @@ import llama_cpp as llama
 import numpy as np
 import psutil
 
+from service.context import choose_context, choose_layout
+from service.engine import buffers
 from service.engine.batch import Batch
-from service.engine.context import choose_context
 from service.engine.llama_candidates import Candidates
 from service.engine.llama_embedding import (
     MOST_INPUTS,
@@ -70,14 +71,31 @@ class LoadError(Exception):
         self.kind: LoadKind = kind
 
 
+# Bytes of one element, for a rough sum; blocks share a scale or two.
+_CELL_BYTES = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+}
+# What llama.cpp says of a combination that it refuses: no lack of memory.
+_REFUSALS = ("requires flash_attn", "does not divide", "does not support different")
 # The newest complaints of llama.cpp: its loader returns NULL and says why only here.
 _complaints: deque[str] = deque(maxlen=8)
+# What it took and how it computes; this too is said here alone.
+_told: deque[str] = deque(maxlen=256)
 
 
 @llama.llama_log_callback  # type: ignore[untyped-decorator]
 def _log(level: int, text: bytes, _: Any) -> None:
+    line = text.decode("utf-8", "replace")
+    if buffers.tells(line):
+        _told.append(line)
     if level >= _LOG_WARN:
-        line = text.decode("utf-8", "replace")
         _complaints.append(line.strip())
         sys.stderr.write(line)
 
@@ -109,7 +127,7 @@ class LlamaModel:
         self._candidates = Candidates(self._n_vocab)
         self._prefixes: PrefixTable | None = None
         self._embedding: EmbeddingContext | None = None
-        self.facts = self._read_facts(n_batch, layout, time.monotonic() - started)
+        self.facts = self._read_facts(params, n_batch, layout, time.monotonic() - started)
 
     # -- vocabulary: read-only, any thread ---------------------------------------------------
 
@@ -270,12 +288,14 @@ class LlamaModel:
             self._model
         ):
             raise LoadError("unsupported", "an encoder with a decoder after it")
-        n_ctx, layout = choose_context(
-            params,
+        n_ctx = choose_context(
+            params.n_ctx,
+            n_seq=params.n_seq,
             n_ctx_train=n_ctx_train,
-            bytes_per_token=self._kv_bytes_per_token(params),
+            bytes_per_token=params.cell_bytes or self._cell_bytes(params),
             memory_bytes=psutil.virtual_memory().available,
         )
+        layout = choose_layout(params.kv_layout, n_ctx, n_seq=params.n_seq, n_ctx_train=n_ctx_train)
         available = len(os.sched_getaffinity(0))
         threads = params.threads or min(available, psutil.cpu_count(logical=False) or available)
         settings = llama.llama_context_default_params()
@@ -290,21 +310,28 @@ class LlamaModel:
         settings.flash_attn_type = _FLASH[params.flash_attention]
         settings.type_k = CACHE_TYPES[params.cache_type_k]
         settings.type_v = CACHE_TYPES[params.cache_type_v]
+        # Prefixes are shared and cut back: layers with a window may need cells from before it.
+        settings.swa_full = True
         settings.no_perf = True
         context = llama.llama_init_from_model(self._model, settings)
         if not context:
-            raise LoadError("out_of_memory", f"no context of {n_ctx} tokens: {_last_complaint()}")
+            said = "\n".join(_complaints)
+            kind: LoadKind = (
+                "unsupported" if any(word in said for word in _REFUSALS) else "out_of_memory"
+            )
+            raise LoadError(kind, f"no context of {n_ctx} tokens: {_last_complaint()}")
         return context, threads, layout
 
-    def _kv_bytes_per_token(self, params: EngineParams) -> int:
-        """From the header: layers × KV heads × (key + value) length × 2 bytes of f16."""
+    def _cell_bytes(self, params: EngineParams) -> int:
+        """Of a token, as if all layers were like the first: where nobody has read the header."""
         architecture = self._meta("general.architecture") or ""
         heads = llama.llama_model_n_head(self._model) or 1
         default = llama.llama_model_n_embd(self._model) // heads
         key = int(self._meta(f"{architecture}.attention.key_length") or default)
         value = int(self._meta(f"{architecture}.attention.value_length") or default)
         layers = llama.llama_model_n_layer(self._model)
-        return int(layers * llama.llama_model_n_head_kv(self._model)) * (key + value) * 2
+        cell = key * _CELL_BYTES[params.cache_type_k] + value * _CELL_BYTES[params.cache_type_v]
+        return int(layers * llama.llama_model_n_head_kv(self._model) * cell)
 
     def _meta(self, key: str) -> str | None:
         buffer = ctypes.create_string_buffer(4096)
@@ -345,7 +372,11 @@ class LlamaModel:
         return prefix, suffix, middle
 
     def _read_facts(
-        self, n_batch: int, layout: Literal["split", "unified"], seconds: float
+        self,
+        params: EngineParams,
+        n_batch: int,
+        layout: Literal["split", "unified"],
+        seconds: float,
     ) -> ModelFacts:
         model, vocab, context = self._model, self._vocab, self._context
         description = ctypes.create_string_buffer(256)
@@ -353,6 +384,9 @@ class LlamaModel:
         rolls_back = not (
             llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model)
         )
+        offloads = bool(llama.llama_supports_gpu_offload())
+        # The output counts as one.
+        layers = llama.llama_model_n_layer(model) + 1 if offloads else 0
         return ModelFacts(
             architecture=self._meta("general.architecture") or "",
             description=description.value.decode("utf-8", "replace"),
@@ -373,7 +407,7 @@ class LlamaModel:
             eog_tokens=tuple(sorted(self._eog)),
             chat_template=self._chat_template(None),
             can_rollback=rolls_back,
-            gpu_offload=bool(llama.llama_supports_gpu_offload()),
+            gpu_offload=offloads,
             engine_version=f"llama-cpp-python {llama.__version__}",
             load_seconds=seconds,
             can_generate=self._meta(f"{self._meta('general.architecture')}.attention.causal")
@@ -385,6 +419,17 @@ class LlamaModel:
             infill=self._infill(),
             rerank_template=self._chat_template(b"rerank"),
             scores_are_probabilities=self._meta("general.architecture") in SCORE_PROBABILITIES,
+            n_ubatch=llama.llama_n_ubatch(context),
+            cache_type_k=params.cache_type_k,
+            cache_type_v=params.cache_type_v,
+            flash_attention=buffers.flash_attention(params.flash_attention, _told),
+            gpu_layers=layers if params.gpu_layers is None else min(params.gpu_layers, layers),
+            tensor_split=params.tensor_split if offloads else (),
+            main_gpu=params.main_gpu if offloads else 0,
+            split_mode=params.split_mode,
+            mmap=params.use_mmap,
+            mlock=params.use_mlock,
+            buffers=buffers.buffers(_told),
         )
 
 

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from service.events import Embedding, Finished, PromptLogprobs, TokenEvent
-from service.facts import KVLayout, ModelFacts
+from service.facts import KVLayout, ModelFacts, SplitMode
 from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
 from service.stats import StepStats
 
@@ -37,19 +37,22 @@ class EngineParams(Struct, frozen=True):
     """How to load a model. None leaves the choice to the engine, which reports it in `Ready`.
 
     n_ctx is in tokens and shared by all sequences; tensor_split has one share for each GPU.
+    n_batch bounds a step, and n_ubatch what of it is computed at a time. cell_bytes: what a token's
+    keys and values take in all layers.
     """
 
     path: str
     n_ctx: int | None = None
+    cell_bytes: int | None = None
     n_seq: int = 4
-    n_batch: int = 2048
+    n_batch: int = 512
     n_ubatch: int = 512
     threads: int | None = None
     threads_batch: int | None = None
     gpu_layers: int | None = None
     tensor_split: tuple[float, ...] = ()
     main_gpu: int = 0
-    split_mode: Literal["none", "layer", "row"] = "layer"
+    split_mode: SplitMode = "layer"
     kv_layout: KVLayout = "auto"
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"

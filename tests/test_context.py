@@ -1,22 +1,29 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from service.engine.context import choose_context
-from service.engine.wire import EngineParams
+from service.context import choose_context, choose_layout
+from service.facts import KVLayout
 
 GIB = 1 << 30
 
 
-def choose(n_ctx_train: int = 4096, memory: int = 16 * GIB, **params: Any) -> tuple[int, str]:
-    return choose_context(
-        EngineParams("m", **params),
+def choose(
+    asked: int | None = None,
+    *,
+    n_seq: int = 4,
+    n_ctx_train: int = 4096,
+    memory: int = 16 * GIB,
+    layout: KVLayout = "auto",
+) -> tuple[int, str]:
+    n_ctx = choose_context(
+        asked,
+        n_seq=n_seq,
         n_ctx_train=n_ctx_train,
         bytes_per_token=12_288,
         memory_bytes=memory,
     )
+    return n_ctx, choose_layout(layout, n_ctx, n_seq=n_seq, n_ctx_train=n_ctx_train)
 
 
 def test_every_sequence_gets_the_trained_length_where_memory_allows() -> None:
@@ -35,10 +42,10 @@ def test_little_memory_means_a_smaller_context() -> None:
 
 
 def test_a_chosen_context_is_shared_unless_each_share_holds_all_the_model_knows() -> None:
-    assert choose(n_ctx=8192, n_seq=4) == (8192, "unified")
-    assert choose(n_ctx=16_384, n_seq=4) == (16_384, "split")
+    assert choose(8192, n_seq=4) == (8192, "unified")
+    assert choose(16_384, n_seq=4) == (16_384, "split")
 
 
 @pytest.mark.parametrize("layout", ["split", "unified"])
-def test_the_operators_layout_stands(layout: str) -> None:
-    assert choose(n_ctx=8192, kv_layout=layout) == (8192, layout)
+def test_the_operators_layout_stands(layout: KVLayout) -> None:
+    assert choose(8192, layout=layout) == (8192, layout)
