@@ -49,6 +49,10 @@ _RESERVED = frozenset({
     "strftime_now", "range", "dict", "namespace",
 })  # fmt: skip
 
+# What some templates of Llama 3 read, and fill with a day of 2024 where they are not told; as
+# llama-server writes it. A request's own word for it comes first.
+DATES = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
+
 _CALL = ToolCall("call00000", "probe", '{"probe": "x"}')
 _USER, _SYSTEM = Message("user", "x"), Message("system", "a system probe")
 
@@ -89,8 +93,8 @@ class ChatTemplate:
             "eos_token": eos,
             "raise_exception": _raise_exception,
             "strftime_now": _strftime(now),
-            "datetime": now().strftime("%B %d %Y") if "datetime" in self.source else "",
         }
+        self._now = now
         # Firefunction's word for tools, which it takes as JSON text.
         self._functions = {"functions": "[]"} if "functools[" in self.source else {}
         self._broken = ""
@@ -155,7 +159,7 @@ class ChatTemplate:
         size = len(json.dumps([messages, variables], ensure_ascii=False))
         limit = 4 * size + len(self.source) + (1 << 16)
         pieces = self._template.generate(
-            self._functions | variables,
+            self._today() | self._functions | variables,
             **self._globals,
             messages=messages,
             add_generation_prompt=add_generation_prompt,
@@ -182,6 +186,9 @@ class ChatTemplate:
         if chat.reasoning_effort is not None:
             chosen["reasoning_effort"] = chat.reasoning_effort
         return chosen
+
+    def _today(self) -> dict[str, str]:
+        return {name: self._now().strftime(DATES[name]) for name in DATES if name in self._names}
 
     @cached_property
     def _no_tools(self) -> dict[str, Any]:
