@@ -9,7 +9,8 @@
     ├── ModelUnavailable      503   the model failed, or restarts too often; try later
     ├── ModelUnusable         422   the model's files are no model for this server; nothing was loaded
     ├── ModelLoadFailed       500   the model cannot be loaded; trying again will not help
-    └── EngineFailed          500   the engine died or the generation broke
+    ├── EngineFailed          500   the engine died or the generation broke
+    └── OutOfTime             504   it took longer than the client, or the operator, gives it
 
 After the first byte the same failures travel as `Finished(reason=ERROR)`. The class carries the
 status that the OpenAI dialect uses; the other dialects map `code` to their own.
@@ -96,3 +97,8 @@ class ModelLoadFailed(ServiceError):
 
 class EngineFailed(ServiceError):
     code = "engine_failed"
+
+
+class OutOfTime(ServiceError):
+    status = 504
+    code = "timeout"

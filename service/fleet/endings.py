@@ -6,7 +6,7 @@ the code and words of a `Finished`.
 
 from __future__ import annotations
 
-from service.errors import Draining, EngineFailed, ModelUnavailable
+from service.errors import Draining, EngineFailed, ModelUnavailable, OutOfTime
 from service.events import FinishReason
 from service.fleet.stream import Ending
 
@@ -40,7 +40,7 @@ def unloaded(model: str) -> Ending:
 
 
 def out_of_time(seconds: float) -> Ending:
-    error = ModelUnavailable(f"The request took longer than {seconds:g} seconds.")
+    error = OutOfTime(f"The request took longer than {seconds:.3g} seconds.")
     return Ending(FinishReason.TIMEOUT, "timeout", error)
 
 

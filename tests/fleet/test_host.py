@@ -16,6 +16,7 @@ from service.errors import (
     InvalidRequest,
     ModelLoadFailed,
     ModelUnavailable,
+    OutOfTime,
     Overloaded,
 )
 from service.events import FinishReason
@@ -151,7 +152,7 @@ async def test_a_request_that_takes_too_long_is_ended_and_keeps_what_it_has(
 async def test_a_request_that_takes_too_long_to_load_is_an_error(tmp_path: Path) -> None:
     async with running_host(write_script(tmp_path, load="hang")) as host:
         stream = enter(host, within=0.3)
-        with pytest.raises(ModelUnavailable, match=r"longer than 0\.3 seconds"):
+        with pytest.raises(OutOfTime, match=r"longer than 0\.3 seconds"):
             await host.loaded(stream)
 
 
