@@ -39,6 +39,10 @@ class Client:
 CLIENTS = (
     Client("openai", ("/v1", "/openai/v1"), always=True),
     Client("ollama", ("/", "/ollama"), always=True),
+    Client("huggingface-inference", ("/", "/tgi")),
+    Client("ai-sdk-openai-compatible", ("/v1", "/openai/v1")),
+    Client("ollama-ai-provider-v2", ("/api", "/ollama/api")),
+    Client("anthropic-sdk", ("/", "/anthropic")),
 )
 
 Outcomes = Callable[[Client], list[Outcome]]

@@ -116,10 +116,9 @@ async function errors(at) {
   const cut = await failureOf(() => client(at).chat(tooLong));
   assert.deepEqual([cut.status_code, cut.error], [400, 'the input length exceeds the context length']);
 
-  const midway = await at.service.failureMidway(async (id, end) => {
-    const doomed = client(at, { 'X-Request-Id': id });
-    for await (const _ of await doomed.chat(ENDLESS)) await end();
-  });
+  const midway = await at.service.endedMidway((id, end) => failureOf(async () => {
+    for await (const _ of await client(at, { 'X-Request-Id': id }).chat(ENDLESS)) await end();
+  }));
   assert.equal(midway.message, 'request canceled');
 }
 

@@ -137,11 +137,11 @@ async function errors(at) {
   assert.ok(tooLong instanceof BadRequestError);
   assert.equal(tooLong.code, 'context_length_exceeded');
 
-  const midway = await at.service.failureMidway(async (id, end) => {
+  const midway = await at.service.endedMidway((id, end) => failureOf(async () => {
     const given = { headers: { 'X-Request-Id': id } };
     const stream = client(at).chat.completions.create({ ...ENDLESS, stream: true }, given);
     for await (const _ of await stream) await end();
-  });
+  }));
   assert.ok(midway instanceof APIError);
   assert.match(midway.message, /cancel/);
 }

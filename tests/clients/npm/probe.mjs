@@ -44,7 +44,7 @@ export const SUM_SCHEMA = {
 const COLUMN_MS = 60_000;
 const WAIT_MS = 10_000;
 
-/** A column that the client has nothing for; `isSo` holds as long as that is true. */
+/** A column that the client has nothing for; `isSo(at)` holds as long as that is true. */
 export function absent(why, isSo) {
   return { why, isSo };
 }
@@ -77,7 +77,7 @@ async function outcomeOf(run, at) {
       await inTime(run(at), COLUMN_MS);
       return ['ok', ''];
     }
-    assert.ok(run.isSo(), `no longer true of the client: ${run.why}`);
+    assert.ok(await run.isSo(at), `no longer true: ${run.why}`);
     return ['absent', run.why];
   } catch (error) {
     console.error(error);
@@ -131,17 +131,17 @@ class Service {
   }
 
   /**
-   * The error of a stream that fails after it began. `read` asks with this request id and reads; the
-   * request is ended from outside when it calls `end`.
+   * What `read` says of a stream that fails after it began: it asks with the request id that it gets,
+   * and the request is ended from outside when it calls the function that it gets.
    */
-  async failureMidway(read) {
+  async endedMidway(read) {
     const id = `doomed-${randomUUID()}`;
     const end = () => fetch(`${this.address}/api/cancel/${id}`, { method: 'POST' });
-    let failure;
+    let said;
     await this.isFreeAfter(async () => {
-      failure = await failureOf(() => read(id, end));
+      said = await read(id, end);
     });
-    return failure;
+    return said;
   }
 }
 
