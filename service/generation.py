@@ -195,6 +195,23 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     thoughts: Thoughts | None = None
 
 
+class LoadWishes(Struct, frozen=True):
+    """How a request wants its model to be loaded; None: as the operator has it.
+
+    n_ctx: the least context of one sequence, in tokens. gpu_layers: layers on GPUs, the output
+    counted as one. They are named as in `EngineParams`.
+    """
+
+    n_ctx: int | None = None
+    n_batch: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    main_gpu: int | None = None
+    tensor_split: tuple[float, ...] | None = None
+    use_mmap: bool | None = None
+    use_mlock: bool | None = None
+
+
 class GenerationRequest(Struct, frozen=True):
     """One request as the dialects hand it on. `arrived` is in monotonic seconds.
 
@@ -207,6 +224,7 @@ class GenerationRequest(Struct, frozen=True):
     leaves what holds.
     cache_salt: prompts share what was computed of them only among requests with the same one.
     priority: where requests wait, lower ones are taken first.
+    load: what of it is not met, the dialect reports.
     """
 
     id: str
@@ -225,6 +243,7 @@ class GenerationRequest(Struct, frozen=True):
     keep_alive: float | None = None
     cache_salt: str = ""
     priority: int = 0
+    load: LoadWishes = LoadWishes()
 
 
 class EmbeddingRequest(Struct, frozen=True):
@@ -245,3 +264,4 @@ class EmbeddingRequest(Struct, frozen=True):
     timeout: float | None = None
     truncation: Truncation | None = None
     keep_alive: float | None = None
+    load: LoadWishes = LoadWishes()

@@ -26,11 +26,11 @@ from service.fleet.child import ENGINE
 from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
 from service.fleet.host import EngineHost, by_api
 from service.fleet.limits import Limits
-from service.fleet.residency import Residency
+from service.fleet.residency import AS_IT_IS, Residency
 from service.fleet.stream import EngineStream
 from service.fleet.unharmed import Unharmed
 from service.fleet.vetting import Vet
-from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
+from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, LoadWishes, Text
 from service.model_status import ModelStatus
 from service.preparation import (
     Prepared,
@@ -261,9 +261,14 @@ class Runtime:
         async with self._asking(model) as (_, facts, _, _):
             return (await self._text(chat, facts)).prompt
 
-    async def load(self, model: str, keep_alive: float | None = None) -> ModelStatus:
+    async def load(
+        self,
+        model: str,
+        keep_alive: float | None = None,
+        wishes: LoadWishes = AS_IT_IS,
+    ) -> ModelStatus:
         """Comes back when the model is loaded; raises why it cannot be."""
-        async with self._asking(model) as (card, _, _, _):
+        async with self._asking(model, wishes) as (card, _, _, _):
             if keep_alive is not None:
                 self._residency.keep(card, keep_alive)
         return self._status(card)
@@ -331,7 +336,7 @@ class Runtime:
         card = self.resolve(request.model)  # (2)
         if card.problem is not None:
             raise ModelUnusable(card.name, card.problem)
-        host = self._residency.host(card)
+        host = self._residency.host(card, request.load)
         if request.keep_alive is not None:
             self._residency.keep(card, request.keep_alive)
         longest = self._settings.request_timeout
@@ -350,10 +355,10 @@ class Runtime:
 
     @asynccontextmanager
     async def _asking(
-        self, model: str
+        self, model: str, wishes: LoadWishes = AS_IT_IS
     ) -> AsyncIterator[tuple[ModelCard, ModelFacts, EngineHost, EngineStream]]:
         """A place for a question, which is no request and in no list of them."""
-        question = EmbeddingRequest("", model, (), time.monotonic(), "", "")
+        question = EmbeddingRequest("", model, (), time.monotonic(), "", "", load=wishes)
         unlisted = Entry("", model, "", "", None)
         async with self._entered(question, 1, unlisted) as (card, facts, host, stream):
             try:

@@ -80,11 +80,12 @@ class ModelLoadFailed(Struct, frozen=True):
     reason: LoadFailure
 
 
-Unloading = Literal["idle", "evicted", "requested", "changed", "shutdown"]
+Unloading = Literal["idle", "evicted", "requested", "changed", "reload", "shutdown"]
 
 
 class ModelUnloaded(Struct, frozen=True):
-    """idle: its time was over. evicted: for another model. changed: for its file's new content."""
+    """idle: its time was over. evicted: for another model. changed: for its file's new content.
+    reload: to be loaded in another way."""
 
     model: str
     reason: Unloading

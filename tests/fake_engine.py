@@ -50,7 +50,11 @@ class Script(Struct, frozen=True):
     load_seconds: float = 0.0
     refuse: Literal["not_found", "out_of_memory", "bad_file", "unsupported"] = "bad_file"
     slots: int | None = None
+    # Where it is not told how much; and what it was trained for, if that is more.
     n_ctx_seq: int = 4096
+    n_ctx_train: int = 0
+    # Tokens of context, of all sequences, for which it has no memory any more.
+    no_memory_for: int | None = None
     chat_template: str | None = None
     tokens: int = 8
     pieces: tuple[str, ...] = ()
@@ -266,7 +270,7 @@ def facts(script: Script, params: wire.EngineParams, slots: int) -> ModelFacts:
         description="fake",
         n_ctx=script.n_ctx_seq * slots,
         n_ctx_seq=script.n_ctx_seq,
-        n_ctx_train=script.n_ctx_seq,
+        n_ctx_train=max(script.n_ctx_train, script.n_ctx_seq),
         n_seq=slots,
         n_batch=params.n_batch,
         n_vocab=256,
@@ -304,6 +308,9 @@ def main() -> None:
     load = commands.pop(0)
     assert isinstance(load, wire.Load)
     script = this_life(Path(load.params.path))
+    if load.params.n_ctx is not None:
+        # What it serves with, then, is what it was told.
+        script = msgspec.structs.replace(script, n_ctx_seq=load.params.n_ctx // load.params.n_seq)
     connection.sendall(wire.encode(wire.LoadProgress(0.5)))
     time.sleep(script.load_seconds)
     if script.load == "crash":
@@ -312,6 +319,9 @@ def main() -> None:
         os.abort()
     if script.load == "hang":
         time.sleep(3600)
+    if script.no_memory_for is not None and (load.params.n_ctx or 0) >= script.no_memory_for:
+        connection.sendall(wire.encode(wire.LoadFailed("out_of_memory", "as told")))
+        return
     if script.load == "refuse":
         connection.sendall(wire.encode(wire.LoadFailed(script.refuse, "as told")))
         return

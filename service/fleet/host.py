@@ -48,6 +48,7 @@ class EngineHost:
 
     `on_change` is called when the model is ready, has failed, or has nothing more to do; `want`
     when a request needs an engine and none is there: whoever is asked calls `start` in his time.
+    A model that cannot be loaded with `params` is loaded with `fallback`, if there is one.
     """
 
     def __init__(
@@ -59,18 +60,18 @@ class EngineHost:
         *,
         command: tuple[str, ...] = ENGINE,
         vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
+        fallback: wire.EngineParams | None = None,
         on_change: Callable[[EngineHost], None] = lambda host: None,
         want: Callable[[EngineHost], None] = lambda host: host.start(),
     ) -> None:
         self.model = model
-        self.params = params
         # When it was last asked for, or last had something to do.
         self.used = time.monotonic()
         # Of the load that it serves from; None before it.
         self.load_seconds: float | None = None
         self.ready_since: float | None = None
         self.places = Places(params.n_seq + limits.queue)
-        self.supervisor = Supervisor(model, params, limits, self, command, vet)
+        self.supervisor = Supervisor(model, params, limits, self, command, vet, fallback)
         self._limits = limits
         self._observer = observer
         self._on_change = on_change
@@ -86,6 +87,11 @@ class EngineHost:
         self._tick_handle: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
         self._last_step = 0
+
+    @property
+    def params(self) -> wire.EngineParams:
+        """It is, or will be, loaded with these."""
+        return self.supervisor.params
 
     @property
     def idle(self) -> bool:

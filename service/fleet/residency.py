@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Collection, Iterable
 from functools import partial
+from typing import Final
 
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
@@ -27,10 +28,14 @@ from service.fleet.limits import Limits
 from service.fleet.room import Come, Never, Resident, Wait, make_room, turn_seconds
 from service.fleet.stream import Ending
 from service.fleet.vetting import Vet
+from service.fleet.wishes import covered, granted, unmet
+from service.generation import LoadWishes
 from service.settings import Settings
 from service.stats import ModelUnloaded, Observer, Unloading
 
 logger = logging.getLogger(__name__)
+
+AS_IT_IS: Final = LoadWishes()
 
 
 class Residency:
@@ -52,6 +57,8 @@ class Residency:
         self._vet = vet
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
+        # What the engines that were loaded anew for it should have more of.
+        self._reloads: dict[str, LoadWishes] = {}
         self._pinned: frozenset[str] = frozenset()
         self._keep_alive = KeepAlive(settings.keep_alive, self._expire)
         # Those that wait for room, longest first; the keys of hosts that have not been started.
@@ -78,28 +85,58 @@ class Residency:
         now = [self._hosts[key]] if key in self._hosts else []
         return now + [host for other, host in self._leaving.values() if other == key]
 
-    def host(self, card: ModelCard) -> EngineHost:
+    def host(self, card: ModelCard, wishes: LoadWishes = AS_IT_IS) -> EngineHost:
         """The model's engine, which loads once a request has entered it. All who ask meanwhile
-        get the same."""
+        get the same.
+
+        (1) A file that failed and has changed since is a new one. (2) Where the model has to be
+        loaded in another way, what runs finishes first, and what comes waits; where it cannot be,
+        it is loaded as before.
+        """
         key = _key(card)
         host = self._hosts.get(key)
-        if host is not None and host.supervisor.state == "failed" and self._changed(key, card):
-            # A file that failed and has changed since is a new one.
-            self._send_away(key, "changed")
-            host = None
         if host is None:
-            host = self._hosts[key] = EngineHost(
-                card.name,
-                engine_params(card, self._settings),
-                self._limits,
-                self._observer,
-                command=self._command,
-                vet=partial(self._vet, card) if self._vet is not None else None,
-                on_change=lambda host: self._on_change(key, host),
-                want=lambda _: self._want(key),
-            )
-            self._cards[key] = card
+            return self._make(key, card, granted(engine_params(card, self._settings), wishes))
+        if host.supervisor.state == "failed" and self._changed(key, card):  # (1)
+            self._send_away(key, "changed")
+            return self._make(key, card, granted(engine_params(card, self._settings), wishes))
+        if better := self._worth_reloading(key, host, wishes):  # (2)
+            before = host.params
+            self._send_away(key, "reload")
+            host = self._make(key, card, granted(before, better), fallback=before)
+            self._reloads[key] = better
         return host
+
+    def _make(
+        self,
+        key: str,
+        card: ModelCard,
+        params: EngineParams,
+        fallback: EngineParams | None = None,
+    ) -> EngineHost:
+        host = self._hosts[key] = EngineHost(
+            card.name,
+            params,
+            self._limits,
+            self._observer,
+            command=self._command,
+            vet=partial(self._vet, card) if self._vet is not None else None,
+            fallback=fallback,
+            on_change=lambda host: self._on_change(key, host),
+            want=lambda _: self._want(key),
+        )
+        self._cards[key] = card
+        return host
+
+    def _worth_reloading(self, key: str, host: EngineHost, wishes: LoadWishes) -> LoadWishes | None:
+        facts, ends = host.supervisor.facts, _turn_ends(host)
+        if facts is None or ends is None:
+            return None
+        better = unmet(wishes, facts, turn_over=time.monotonic() >= ends)
+        last = self._reloads.get(key)
+        if better and host.supervisor.fell_back and last and covered(better, last):
+            return None
+        return better
 
     def load(self, card: ModelCard) -> EngineHost:
         """Before anybody asks for it."""
@@ -250,6 +287,7 @@ class Residency:
 
     def _forget(self, key: str) -> EngineHost:
         del self._cards[key]
+        self._reloads.pop(key, None)
         self._keep_alive.forget(key)
         return self._hosts.pop(key)
 
@@ -277,14 +315,23 @@ def limits_from(settings: Settings) -> Limits:
 
 
 def engine_params(card: ModelCard, settings: Settings) -> EngineParams:
+    own = settings.for_model((card.name, *card.aliases))
     return EngineParams(
         path=card.path,
-        n_ctx=settings.default_context_size,
+        n_ctx=own.context_size,
         n_seq=settings.parallel_slots,
         n_batch=settings.batch_size,
-        threads=settings.threads,
-        gpu_layers=settings.gpu_layers,
-        tensor_split=settings.tensor_split,
+        n_ubatch=settings.batch_size,
+        threads=own.threads,
+        gpu_layers=own.gpu_layers,
+        tensor_split=own.tensor_split or (),
+        main_gpu=own.main_gpu,
+        split_mode=own.split_mode,
+        cache_type_k=own.cache_type_k or "f16",
+        cache_type_v=own.cache_type_v or "f16",
+        flash_attention=own.flash_attention or "auto",
+        use_mmap=own.mmap is not False,
+        use_mlock=own.mlock is True,
         kv_layout=settings.kv_cache,
         prefill_chunk=settings.prefill_chunk,
     )

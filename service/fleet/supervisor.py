@@ -68,6 +68,7 @@ class Supervisor:
         witness: Witness,
         command: tuple[str, ...],
         vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
+        fallback: wire.EngineParams | None = None,
     ) -> None:
         self.state: State = "unloaded"
         # Why it failed or had to be restarted, for operators.
@@ -76,11 +77,14 @@ class Supervisor:
         self.load_fraction: float | None = None
         self.deaths = 0
         self._model = model
-        self._params = params
+        self.params = params
         self._limits = limits
         self._witness = witness
         self._command = command
         self._vet = vet
+        self._fallback = fallback
+        # Whether it serves with those, since it could not be loaded with the others.
+        self.fell_back = False
         self._restarts = Restarts(first=limits.restart_pause)
         self._child: Child | None = None
         self._load: asyncio.Future[wire.Ready | wire.LoadFailed] | None = None
@@ -148,6 +152,16 @@ class Supervisor:
             unloadable, ended = await self._one_life()
             self.facts = self.load_fraction = None
             now = time.monotonic()
+            if self._fallback is not None:
+                logger.warning(
+                    "%s cannot be loaded as was asked (%s); then as before",
+                    self._model,
+                    unloadable.message if unloadable is not None else ended,
+                )
+                if unloadable is not None:
+                    self._witness.on_load_failure(unloadable.kind)
+                self.params, self._fallback, self.fell_back = self._fallback, None, True
+                continue
             if unloadable is not None:
                 self._refuse(unloadable, now)
                 return
@@ -170,7 +184,7 @@ class Supervisor:
         grace = self._limits.stop_grace
         try:
             await child.start(self._command)
-            child.send(wire.encode(wire.Load(self._params)))
+            child.send(wire.encode(wire.Load(self.params)))
             unloadable = await self._until_loaded(child)
             if unloadable is None:
                 await child.lost
@@ -212,6 +226,7 @@ class Supervisor:
         logger.info("%s is loaded, %.1f s", self._model, seconds)
         self.state = "ready"
         self.reason = None
+        self._fallback = None
         self.facts = report.facts
         self.load_fraction = None
         self._witness.on_ready(report.facts, seconds)

@@ -18,7 +18,10 @@ from service.errors import ModelLoadFailed, ModelUnavailable
 from service.events import Finished, FinishReason
 from service.fleet.host import EngineHost
 from service.fleet.residency import Residency, engine_params, limits_from
+from service.generation import LoadWishes
 from service.settings import Settings
+from service.stats import ModelLoadFailed as ModelLoadFailedEvent
+from service.stats import ModelUnloaded
 from tests.fleet.fakes import (
     FAKE,
     QUICK,
@@ -194,6 +197,47 @@ async def test_a_failed_model_takes_no_room_and_comes_back_with_a_better_file(
 
         await load(models.host(replace(card(path), size_bytes=2)))
         assert models.host(replace(card(path), size_bytes=2)) is not host
+
+
+async def test_a_longer_context_is_loaded_for_when_what_runs_has_finished(tmp_path: Path) -> None:
+    path = write_script(tmp_path, delay=0.01, tokens=20, n_ctx_train=16384)
+    async with residency() as models:
+        first = models.host(card(path))
+        running = await submitted(first)
+        second = models.host(card(path), LoadWishes(n_ctx=5000))
+        asked = await asyncio.gather(*(submitted(second) for _ in range(2)))
+
+        assert second is not first
+        assert models.host(card(path), LoadWishes(n_ctx=8192)) is second
+        assert (await read(running))[1][0].reason is FinishReason.STOP
+        facts = second.supervisor.facts
+        assert facts is not None
+        assert facts.n_ctx_seq == 8192
+        for stream in asked:
+            assert (await read(stream))[1][0].reason is FinishReason.STOP
+    assert lives(path) == 2
+
+
+async def test_a_context_that_there_is_no_memory_for_leaves_the_model_as_it_was(
+    tmp_path: Path,
+) -> None:
+    path = write_script(tmp_path, tokens=1, n_ctx_train=16384, no_memory_for=20000)
+    seen = Seen()
+    models = Residency(settings(), seen, command=FAKE, limits=QUICK)
+    try:
+        await load(models.host(card(path)))
+        wanting = models.host(card(path), LoadWishes(n_ctx=8192))
+        assert (await answer(wanting))[0] == "t0 "
+        assert wanting.supervisor.fell_back
+        assert wanting.supervisor.facts is not None
+        assert wanting.supervisor.facts.n_ctx_seq == 4096
+        # Nor is it tried with each request anew.
+        assert models.host(card(path), LoadWishes(n_ctx=8192)) is wanting
+        assert models.host(card(path), LoadWishes(n_ctx=12000)) is wanting
+    finally:
+        await models.close()
+    assert ModelLoadFailedEvent("fake:latest", "out_of_memory") in seen.models
+    assert ModelUnloaded("fake:latest", "reload") in seen.models
 
 
 async def test_closing_leaves_no_process(tmp_path: Path) -> None:
