@@ -73,8 +73,11 @@ class OllamaStore:
         self._parsed: dict[str, tuple[Identity, _Parsed]] = {}
         self._cards: dict[str, ModelCard] = {}
         self._unknown: set[str] = set()
+        # Of this scan: models share blobs, and a blob is come to more than once.
+        self._sound: dict[Layer, str] = {}
 
     def scan(self) -> list[ModelCard]:
+        self._sound = {}
         found = islice(_entries(str(self.root / "manifests"), self._allowed), MAX_MANIFESTS)
         cards = {path: self._card(path, parts, problem) for path, parts, problem in found}
         present = {path: card for path, card in cards.items() if card is not None}
@@ -191,6 +194,11 @@ class OllamaStore:
 
     def _blob(self, layer: Layer) -> str:
         """The path of what a layer names, which has the size that it says. Raises Damaged."""
+        if layer not in self._sound:
+            self._sound[layer] = self._checked(layer)
+        return self._sound[layer]
+
+    def _checked(self, layer: Layer) -> str:
         path = self._place(layer)
         try:
             real = os.path.realpath(path, strict=True)
@@ -211,8 +219,8 @@ class OllamaStore:
 
     def _place(self, layer: Layer) -> str:
         digest = layer.digest.replace(":", "-")
-        path = str(self.root / "blobs" / digest)
-        old = str(self.root / "blobs" / digest.replace("-", ":"))
+        path = f"{self.root}/blobs/{digest}"
+        old = f"{self.root}/blobs/{digest.replace('-', ':')}"
         return path if os.path.lexists(path) or not os.path.lexists(old) else old
 
     def _gguf(self, layer: Layer) -> File:
