@@ -83,7 +83,7 @@ def stop_type(end: Finished) -> str:
 
 
 def chosen(body: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """Only the fields named. A path goes into an object, and its last part is the new name."""
+    """Only the fields named. A path goes into an object, and is the name of what is found there."""
     if not paths:
         return body
     kept = {}
@@ -92,7 +92,7 @@ def chosen(body: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         for part in path.split("/"):
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
-            kept[path.rpartition("/")[2]] = value
+            kept[path] = value
     return kept
 
 

@@ -147,7 +147,7 @@ def test_only_the_fields_that_are_asked_for_are_sent() -> None:
     assert chosen(body, ()) == body
     assert chosen(body, ("content", "generation_settings/n_predict", "nothing/at/all")) == {
         "content": "a",
-        "n_predict": 5,
+        "generation_settings/n_predict": 5,
     }
 
 
