@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.catalog.gguf import GgufError
+from service.dialects import openai
 from service.dialects.dialect import Dialect
 from service.dialects.framing import encode_json
 from service.dialects.ollama_embed import embed, embeddings
@@ -123,4 +124,5 @@ at_root: Final = [
     *MANAGEMENT,
 ]
 
-DIALECT: Final = Dialect(API, [Route("/", root), *at_root], worded)
+# Ollama has OpenAI's paths too, in OpenAI's words: see `routing.WORDINGS`.
+DIALECT: Final = Dialect(API, [Route("/", root), *at_root, *openai.DIALECT.routes], worded)

@@ -44,6 +44,7 @@ NAMES: Final = tuple(dialect.name for dialect in DIALECTS)
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
+    (f"/{ollama.DIALECT.name}/v1/", openai.DIALECT.wording),
     *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
     ("/v1/messages", anthropic.DIALECT.wording),
     *[(path, tgi.DIALECT.wording) for path in tgi.ROOT_PATHS],

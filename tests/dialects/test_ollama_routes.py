@@ -494,6 +494,19 @@ def test_what_there_is_not_is_said_in_ollamas_shape(method: str, path: str, stat
         assert response.headers["allow"] == "POST"
 
 
+def test_openais_paths_are_below_its_prefix_too_and_speak_as_openai() -> None:
+    """As below Ollama itself: a client that is told `…/ollama/v1` is one of OpenAI."""
+    body = {"model": "nope", "messages": [{"role": "user", "content": "hi"}]}
+    with client() as http:
+        listed = http.get("/ollama/v1/models")
+        answered = http.post("/ollama/v1/chat/completions", json=body | {"model": "demo"})
+        unknown = http.post("/ollama/v1/chat/completions", json=body)
+
+    assert listed.json()["object"] == "list"
+    assert answered.json()["object"] == "chat.completion"
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+
+
 def test_an_empty_body_is_missed() -> None:
     with client() as http:
         response = http.post("/api/generate")
