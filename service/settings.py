@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +30,17 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+)
+
+from service import model_settings
+from service.model_settings import (
+    CacheType,
+    Device,
+    FlashAttention,
+    Layers,
+    ModelSettings,
+    Shares,
+    Splitting,
 )
 
 # Taken from the file format that installations have, by features that are still to come. Who sets
@@ -85,12 +96,22 @@ def listener(value: Any) -> Any:
     return {"dialect": dialect.strip(), "port": port, "host": host.strip("[]") or None}
 
 
+def mapping(value: Any) -> Any:
+    """From the environment or the command line it comes as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value) or {}
+    except yaml.YAMLError:
+        raise ValueError("must be a mapping of names, as YAML or JSON") from None
+
+
 Names = Annotated[tuple[str, ...], NoDecode, split_on(",")]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(one_or_many), split_on(os.pathsep)]
 Listeners = Annotated[
     tuple[Annotated[Listener, BeforeValidator(listener)], ...], NoDecode, split_on(",")
 ]
-Shares = Annotated[tuple[float, ...], NoDecode, split_on(",")]
+Models = Annotated[dict[str, ModelSettings], NoDecode, BeforeValidator(mapping)]
 
 
 class Settings(BaseSettings):
@@ -169,12 +190,44 @@ class Settings(BaseSettings):
     parallel_slots: int = Field(
         default=4, ge=1, le=256, description="Sequences that one model computes at the same time."
     )
-    gpu_layers: int | None = Field(
-        default=None, ge=0, description="Layers to place on GPUs. None: all of them."
+    gpu_layers: Layers = Field(
+        default=None,
+        description="Layers to place on GPUs, the output counted as one; `auto`, or none said: as "
+        "many as fit.",
     )
     tensor_split: Shares = Field(
         default=(),
         description="Share of the model for each GPU, as `0.5,0.3,0.2`. Empty: by free memory.",
+    )
+    main_gpu: Device = Field(
+        default=None,
+        description="The GPU of a model that is not split, counted from 0. `auto`: where it fits best.",
+    )
+    split_mode: Splitting = Field(
+        default=None,
+        description="Whether one GPU takes a model (`none`), or several by `layer` or by `row`. "
+        "`auto`: one where it fits, else by layer.",
+    )
+    cache_type_k: CacheType = Field(
+        default="f16", description="Type of cached keys: `q8_0` takes half the memory of `f16`."
+    )
+    cache_type_v: CacheType = Field(
+        default="f16", description="Type of cached values; a quantized one needs flash attention."
+    )
+    flash_attention: FlashAttention = Field(
+        default="auto", description="`on`, `off`, or `auto`: where the backend has it."
+    )
+    mmap: bool = Field(
+        default=True, description="Map the file's pages; false: read the weights into memory."
+    )
+    mlock: bool = Field(
+        default=False, description="Keep the weights from being swapped out or dropped."
+    )
+    models: Models = Field(
+        default={},
+        description="What single models have to themselves, by name: `context_size`, "
+        "`gpu_layers`, `tensor_split`, `main_gpu`, `split_mode`, `cache_type_k`, `cache_type_v`, "
+        "`flash_attention`, `mmap`, `mlock`, `threads`.",
     )
     threads: int | None = Field(
         default=None,
@@ -183,10 +236,10 @@ class Settings(BaseSettings):
         description="CPU threads for computing. None: the physical cores.",
     )
     batch_size: int = Field(
-        default=2048,
+        default=512,
         ge=32,
         le=65536,
-        description="Most tokens in one batch (`n_batch`); a step takes 512 of them at most.",
+        description="Most tokens computed in one step; memory to compute in grows with it.",
     )
     prefill_chunk: int | None = Field(
         default=None,
@@ -283,12 +336,14 @@ class Settings(BaseSettings):
                 f"host: {exposed[0]} can be reached from other machines and nothing checks who "
                 "asks: bind 127.0.0.1, or say insecure_no_auth"
             )
-        if any(share < 0 for share in self.tensor_split):
-            raise ValueError("tensor_split: a share cannot be negative")
-        if self.tensor_split and not sum(self.tensor_split) > 0:
-            raise ValueError("tensor_split: at least one share must be above 0")
-        if self.tensor_split and self.gpu_layers == 0:
-            raise ValueError("tensor_split: there is nothing to split with gpu_layers 0")
+        model_settings.check(self)
+        for name in self.models:
+            try:
+                self.for_model([name])
+            except ValidationError as error:
+                raise ValueError(f"models: {name}: {reason(error.errors()[0])}") from None
+        if self.parallel_slots > self.batch_size:
+            raise ValueError("batch_size: cannot be smaller than parallel_slots")
         if self.prefill_chunk is not None and self.prefill_chunk > self.batch_size:
             raise ValueError("prefill_chunk: cannot be larger than batch_size")
         if "*" in self.cors_origins:
@@ -299,6 +354,21 @@ class Settings(BaseSettings):
     def hosts(self) -> tuple[str, ...]:
         """All that is listened on, the first port's first."""
         return self.host, *(listener.host or self.host for listener in self.listeners)
+
+    def for_model(self, names: Iterable[str]) -> ModelSettings:
+        """How the model with these names is loaded; the first that `models` knows counts, and
+        `NAME` is `NAME:latest`."""
+        shared = ModelSettings(
+            context_size=self.default_context_size,
+            **{
+                key: getattr(self, key)
+                for key in ModelSettings.model_fields
+                if key != "context_size"
+            },
+        )
+        own = {tagged(name): settings for name, settings in self.models.items()}
+        found = next((own[key] for key in map(tagged, names) if key in own), ModelSettings())
+        return found.over(shared)
 
     @property
     def queue_limit(self) -> int:
@@ -328,11 +398,21 @@ def load(command_line: Mapping[str, Any]) -> Settings:
 
 
 def describe(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"][:1])
-    if error["type"] == "extra_forbidden":
-        return f"{key}: there is no such setting"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    key = ".".join(
+        str(part) for part in error["loc"][: 3 if error["loc"][:1] == ("models",) else 1]
+    )
+    message = reason(error)
     return f"{key}: {message}" if key else message
+
+
+def reason(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such setting"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def tagged(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -401,7 +481,7 @@ def table() -> str:
 
 
 def shown(value: Any) -> str:
-    if value in (None, ()):
+    if value in (None, (), {}):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -21,7 +21,7 @@ ORDER = """
     model_status preparation progress
     fleet control telemetry
     text catalog
-    generation events stats facts context errors settings
+    generation events stats facts context errors settings model_settings
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}

@@ -140,6 +140,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"tensor_split": "0,0"}, "tensor_split"),
         ({"tensor_split": "a,b"}, "tensor_split"),
         ({"tensor_split": "1,1", "gpu_layers": 0}, "tensor_split"),
+        ({"tensor_split": "1,1", "split_mode": "none"}, "tensor_split"),
+        ({"gpu_layers": "many"}, "gpu_layers"),
+        ({"gpu_layers": -1}, "gpu_layers"),
+        ({"cache_type_k": "q3_k"}, "cache_type_k"),
+        ({"cache_type_v": "q8_0", "flash_attention": "off"}, "cache_type_v"),
+        ({"flash_attention": "maybe"}, "flash_attention"),
+        ({"batch_size": 32, "parallel_slots": 64}, "batch_size"),
+        ({"models": "[1]"}, "models"),
+        ({"models": "{"}, "models"),
+        ({"models": {"a": {"colour": 1}}}, "models.a.colour"),
+        ({"models": {"a": {"gpu_layers": -1}}}, "models.a.gpu_layers"),
+        ({"models": {"a": {"cache_type_v": "q8_0"}}, "flash_attention": "off"}, "models"),
         ({"prefill_chunk": 4096, "batch_size": 512}, "prefill_chunk"),
         ({"cors_origins": "*"}, "cors_origins"),
         ({"queue_timeout": 0}, "queue_timeout"),
@@ -229,3 +241,26 @@ def test_every_dialect_can_have_a_port() -> None:
     words = get_args(Listener.model_fields["dialect"].annotation)
 
     assert words == NAMES
+
+
+def test_a_model_has_settings_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "gpu_layers: auto\nthreads: 4\ncache_type_k: q8_0\nmodels:\n"
+        "  big:\n    context_size: 8192\n    gpu_layers: 20\n    flash_attention: on\n"
+        "  user/small:Q4:\n    gpu_layers: auto\n    mmap: off\n    tensor_split: [1, 2]\n"
+    )
+    settings = load({"config": path})
+
+    big, small = settings.for_model(["big:latest"]), settings.for_model(["x", "user/small:Q4"])
+    assert (big.context_size, big.gpu_layers, big.flash_attention) == (8192, 20, "on")
+    assert (small.gpu_layers, small.mmap, small.tensor_split) == (None, False, (1.0, 2.0))
+    assert {big.threads, small.threads} == {4}
+    assert {big.cache_type_k, small.cache_type_k} == {"q8_0"}
+    assert settings.for_model(["other"]).gpu_layers is None
+
+
+def test_settings_of_models_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_MODELS", '{"demo": {"cache_type_k": "q4_0"}}')
+
+    assert load({}).for_model(["demo:latest"]).cache_type_k == "q4_0"

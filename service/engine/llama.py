@@ -20,7 +20,7 @@ import llama_cpp as llama
 import numpy as np
 import psutil
 
-from service.context import choose_context, choose_layout
+from service.context import choose_context, choose_layout, padded
 from service.engine import buffers
 from service.engine.batch import Batch
 from service.engine.llama_candidates import Candidates
@@ -299,7 +299,8 @@ class LlamaModel:
         available = len(os.sched_getaffinity(0))
         threads = params.threads or min(available, psutil.cpu_count(logical=False) or available)
         settings = llama.llama_context_default_params()
-        settings.n_ctx = n_ctx
+        # llama.cpp does the same, and bounds its batches by what it was before.
+        settings.n_ctx = padded(n_ctx)
         settings.n_batch = params.n_batch
         settings.n_ubatch = params.n_ubatch
         settings.n_seq_max = params.n_seq
@@ -425,8 +426,8 @@ class LlamaModel:
             flash_attention=buffers.flash_attention(params.flash_attention, _told),
             gpu_layers=layers if params.gpu_layers is None else min(params.gpu_layers, layers),
             tensor_split=params.tensor_split if offloads else (),
-            main_gpu=params.main_gpu if offloads else 0,
-            split_mode=params.split_mode,
+            main_gpu=(params.main_gpu or 0) if offloads else 0,
+            split_mode=params.split_mode or "layer",
             mmap=params.use_mmap,
             mlock=params.use_mlock,
             buffers=buffers.buffers(_told),
@@ -458,8 +459,8 @@ def _load_model(params: EngineParams, progress: Callable[[float], None]) -> Any:
 
     settings = llama.llama_model_default_params()
     settings.n_gpu_layers = -1 if params.gpu_layers is None else params.gpu_layers
-    settings.split_mode = _SPLIT[params.split_mode]
-    settings.main_gpu = params.main_gpu
+    settings.split_mode = _SPLIT[params.split_mode or "layer"]
+    settings.main_gpu = params.main_gpu or 0
     settings.progress_callback = report
     # The struct only borrows the array: it must outlive the call.
     shares = (ctypes.c_float * llama.llama_max_devices())(*params.tensor_split)
