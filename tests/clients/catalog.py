@@ -30,4 +30,12 @@ CLIENTS = (
     Client("anthropic", ANTHROPIC, always=True),
     Client("huggingface_hub", TGI, always=True),
     Client("text-generation", TGI, "text_generation", always=True),
+    Client("langchain-openai", OPENAI, "openai_3"),
+    Client("langchain-ollama", OLLAMA, "openai_3"),
+    Client("llm-ollama", OLLAMA, "openai_3"),
+    Client("pydantic-ai-slim", (*OPENAI, "/ollama/v1"), "openai_3"),
+    Client("instructor", OPENAI, "instructor"),
+    Client("litellm", (*OPENAI, *OLLAMA, "/anthropic"), "openai_2"),
+    Client("llama-index-llms-ollama", OLLAMA, "openai_2"),
+    Client("llama-index-llms-openai-like", OPENAI, "openai_2"),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from typing import Any
 
@@ -88,8 +87,6 @@ class Probes(probing.Probes):
         parts = self.tgi.generate_stream(COUNT, max_new_tokens=3000)
         next(parts)
         parts.close()
-        # It lets go of its connection no sooner than its last object is gone.
-        gc.collect()
 
 
 if __name__ == "__main__":
