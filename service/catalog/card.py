@@ -84,6 +84,8 @@ class ModelCard(Struct, frozen=True):
     sliding_window: int | None = None
     # Jinja, from the file itself.
     chat_template: str | None = None
+    # What its makers advise to sample with, in the names of SamplingParams.
+    sampling: dict[str, int | float] = field(default_factory=dict)
     # Ollama's, in Go's notation: shown, and not rendered.
     go_template: str | None = None
     # None where the file does not say: "mean", "cls", "last" or "rank" of models made to embed.

@@ -40,6 +40,21 @@ KEPT_STRING_BYTES: Final = 1024 * 1024
 KEPT_ARRAY: Final = MAX_BLOCKS
 KEPT_BYTES: Final = 8 * 1024 * 1024
 
+# The file's names, and SamplingParams'. An order of samplers may stand there too, as letters.
+SAMPLING: Final[Mapping[str, str]] = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "xtc_probability": "xtc_probability",
+    "xtc_threshold": "xtc_threshold",
+    "penalty_last_n": "repeat_last_n",
+    "penalty_repeat": "repeat_penalty",
+    "mirostat": "mirostat",
+    "mirostat_tau": "mirostat_tau",
+    "mirostat_eta": "mirostat_eta",
+}
+
 _WINDOW: Final = 256 * 1024
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
@@ -122,6 +137,18 @@ class Header:
     def number(self, key: str) -> int | None:
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    @property
+    def sampling(self) -> dict[str, int | float]:
+        """What the model's makers advise to sample with, in the names of SamplingParams."""
+        found = {
+            name: self.metadata.get(f"general.sampling.{key}") for key, name in SAMPLING.items()
+        }
+        return {
+            name: value
+            for name, value in found.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
 
     def of_architecture(self, key: str) -> int | None:
         return self.number(f"{self.architecture}.{key}")

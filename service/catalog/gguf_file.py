@@ -39,6 +39,7 @@ class GgufFile(Struct, frozen=True, omit_defaults=True):
     rope: RopeScaling | None = None
     sliding_window: int | None = None
     chat_template: str | None = None
+    sampling: dict[str, int | float] = {}
     pooling: Pooling | None = None
     can_generate: bool = True
     can_infill: bool = False
@@ -73,6 +74,7 @@ def _of(header: Header) -> GgufFile:
         rope=_rope(header),
         sliding_window=header.of_architecture("attention.sliding_window") or None,
         chat_template=header.text("tokenizer.chat_template"),
+        sampling=header.sampling,
         pooling=_pooling(header),
         can_generate=header.metadata.get(f"{header.architecture}.attention.causal") is not False,
         can_infill=_can_infill(header),

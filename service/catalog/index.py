@@ -27,7 +27,7 @@ from service.catalog.names import digest_in
 logger = logging.getLogger(__name__)
 
 # Another reader finds other things in the same file: to be counted up with each change of it.
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BYTES: Final = 256 * 1024 * 1024
 
 Identity = tuple[int, int, int]

@@ -80,7 +80,7 @@ def card_of(
 
 _SAME: Final = (
     "architecture", "quantization", "context_length", "embedding_length", "block_count", "rope",
-    "sliding_window", "chat_template", "pooling", "can_generate", "can_infill",
+    "sliding_window", "chat_template", "sampling", "pooling", "can_generate", "can_infill",
 )  # fmt: skip
 
 

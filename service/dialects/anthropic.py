@@ -20,6 +20,7 @@ from service.dialects.answers import collect
 from service.dialects.anthropic_encode import Envelope, MessageEvents, encode_message, worded
 from service.dialects.anthropic_request import HARMLESS, counted, parse_request, unheeded
 from service.dialects.dialect import Dialect
+from service.dialects.model_defaults import defaults_for
 from service.dialects.opening import Opening
 from service.dialects.respond import (
     State,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 async def messages(request: Request[State]) -> Response:
     fields = await read_fields(request, "anthropic")
-    wanted, options = parse_request(fields, **identity(request))
+    wanted, options = parse_request(
+        fields, **identity(request), defaults=defaults_for(request, fields)
+    )
     tell_ignored(request, fields, HARMLESS)
     generation = await admitted(request, wanted)
     able = request.state["runtime"].capabilities(generation.card)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -12,7 +13,7 @@ from service.dialects.anthropic_tools import parse_tools
 from service.dialects.fields import Fields
 from service.dialects.formats import schema
 from service.dialects.openai_chat_request import refuse_templates
-from service.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, parse_sampling
+from service.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, NONE, parse_sampling
 from service.generation import Chat, GenerationRequest, ResponseFormat, Thoughts
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
@@ -32,7 +33,13 @@ class Options:
 
 
 def parse_request(
-    fields: Fields, *, id: str, arrived: float, endpoint: str, timeout: float | None = None
+    fields: Fields,
+    *,
+    id: str,
+    arrived: float,
+    endpoint: str,
+    timeout: float | None = None,
+    defaults: Mapping[str, Any] = NONE,
 ) -> tuple[GenerationRequest, Options]:
     refuse_templates(fields)
     limit = fields.integer("max_tokens", low=1, high=2**31 - 1)
@@ -44,7 +51,8 @@ def parse_request(
     shape = parse_shape(fields)
     if shape.kind != "text" and chat.tool_choice.mode in ("required", "named"):
         raise fields.bad("tool_choice", "cannot be forced together with an output format")
-    sampling = parse_sampling(fields, max_tokens=limit, thoughts=parse_budget(fields))
+    given = {**defaults, "max_tokens": limit, "thoughts": parse_budget(fields)}
+    sampling = parse_sampling(fields, **given)
     request = GenerationRequest(
         id=id,
         model=fields.text("model", longest=512) or "",

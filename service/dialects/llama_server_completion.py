@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.dialects.answers import collect
+from service.dialects.fields import Fields
 from service.dialects.llama_server_encode import CompletionChunks, Envelope, encode_completion
 from service.dialects.llama_server_request import (
     HARMLESS,
@@ -21,6 +22,7 @@ from service.dialects.llama_server_request import (
     skip_idle,
 )
 from service.dialects.llama_server_shapes import NAME
+from service.dialects.model_defaults import defaults_for
 from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
     Answers,
@@ -41,10 +43,14 @@ if TYPE_CHECKING:
     from service.runtime import Generation
 
 
+def asked_of(request: Request[State], fields: Fields) -> dict[str, Any]:
+    return {**identity(request), "defaults": defaults_for(request, fields)}
+
+
 async def completion(request: Request[State]) -> Response:
     fields = await read_fields(request, NAME)
     prompts = parse_prompts(fields)
-    wanted, options = parse_completion(fields, prompts, **identity(request))
+    wanted, options = parse_completion(fields, prompts, **asked_of(request, fields))
     skip_idle(fields)
     tell_ignored(request, fields, HARMLESS)
     wanted = await biased(request, wanted, options)
@@ -55,7 +61,7 @@ async def completion(request: Request[State]) -> Response:
 async def infill(request: Request[State]) -> Response:
     fields = await read_fields(request, NAME)
     prefix, suffix, extra, begun = parse_infill(fields)
-    wanted, options = parse_completion(fields, (), **identity(request))
+    wanted, options = parse_completion(fields, (), **asked_of(request, fields))
     skip_idle(fields)
     tell_ignored(request, fields, HARMLESS)
     wanted = await biased(request, wanted, options)

@@ -14,6 +14,7 @@ from service.dialects.fields import Fields
 from service.dialects.llama_server_events import STATES, models_sse
 from service.dialects.llama_server_request import DEFAULTS
 from service.dialects.llama_server_shapes import encode_settings
+from service.dialects.model_defaults import model_defaults
 from service.dialects.respond import State, json, read_fields, unless_gone
 from service.errors import ModelUnavailable
 from service.generation import SamplingParams
@@ -37,7 +38,8 @@ async def props(request: Request[State]) -> Response:
 def encode_props(status: ModelStatus, sees: bool) -> dict[str, Any]:
     """What only a loaded model knows is absent where it is not loaded."""
     card, facts = status.card, status.facts
-    settings: dict[str, Any] = {"params": encode_settings(SamplingParams(**DEFAULTS))}
+    sampling = DEFAULTS | model_defaults(card)
+    settings: dict[str, Any] = {"params": encode_settings(SamplingParams(**sampling))}
     body: dict[str, Any] = {
         "default_generation_settings": settings,
         "model_alias": card.name,

@@ -6,13 +6,14 @@ so what is read here are parts, and `llama_server` puts them together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from service.dialects.fields import Fields, integer, kind, number
 from service.dialects.formats import parse_format
 from service.dialects.openai_completions_request import MAX_PROMPTS, ids
-from service.dialects.sampling import MAX_BIASES, MAX_TOP, parse_sampling
+from service.dialects.sampling import MAX_BIASES, MAX_TOP, NONE, parse_sampling
 from service.generation import GenerationRequest, Text
 
 # What llama-server samples with where nothing is said.
@@ -73,6 +74,7 @@ def parse_completion(
     arrived: float,
     endpoint: str,
     timeout: float | None = None,
+    defaults: Mapping[str, Any] = NONE,
 ) -> tuple[GenerationRequest, Options]:
     """The request has no prompt yet."""
     for key in REFUSED:
@@ -86,17 +88,21 @@ def parse_completion(
     stream = fields.flag("stream")
     if several and stream:
         raise fields.bad("stream", "several prompts cannot be streamed")
-    return_tokens = fields.flag("return_tokens")
+    # A stream tells them in any case.
+    return_tokens = fields.flag("return_tokens") or stream
     probabilities = fields.integer("n_probs", low=0, high=MAX_TOP)
     known = {key: value for key, value in fields.values.items() if key != "logit_bias"}
     read = Fields(known, fields.path)
     sampling = parse_sampling(
         read,
-        **DEFAULTS,
-        max_tokens=None if limit is None or limit < 0 else max(limit, 1),
-        logprobs=probabilities or None,
-        logit_bias=biases or None,
-        token_ids=return_tokens or None,
+        **DEFAULTS
+        | dict(defaults)
+        | {
+            "max_tokens": None if limit is None or limit < 0 else max(limit, 1),
+            "logprobs": probabilities or None,
+            "logit_bias": biases or None,
+            "token_ids": return_tokens or None,
+        },
     )
     shape = parse_format(read)
     fields.skip(set(known) - set(read.unread()))
@@ -129,7 +135,7 @@ def parse_prompts(fields: Fields) -> tuple[Prompt, ...]:
     if isinstance(value, str):
         return ((value,),)
     if isinstance(value, dict):
-        raise fields.bad("prompt", "only text is supported: this model has no projector")
+        return (parse_object(fields, "prompt", value),)
     if not isinstance(value, list) or not value:
         raise fields.bad("prompt", "must be a string, or an array of strings or of token ids")
     if any(isinstance(part, int) for part in value):
@@ -142,9 +148,21 @@ def parse_prompts(fields: Fields) -> tuple[Prompt, ...]:
 def parse_element(fields: Fields, key: str, value: Any) -> Prompt:
     if isinstance(value, str):
         return (value,)
+    if isinstance(value, dict):
+        return parse_object(fields, key, value)
     if not isinstance(value, list):
         raise fields.bad(key, f"must be a string or an array of token ids, not {kind(value)}")
     return parse_row(fields, key, value)
+
+
+def parse_object(fields: Fields, key: str, value: dict[str, Any]) -> Prompt:
+    """{"prompt_string": text}, beside which media could stand."""
+    if value.get("multimodal_data"):
+        raise fields.bad(key, "only text is supported: this model has no projector")
+    text = value.get("prompt_string")
+    if not isinstance(text, str):
+        raise fields.bad(f"{key}.prompt_string", f"must be a string, not {kind(text)}")
+    return (text,)
 
 
 def parse_row(fields: Fields, key: str, values: list[Any]) -> Prompt:

@@ -17,6 +17,7 @@ from service.catalog.card import ModelCard
 from service.dialects.begun import begun
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
+from service.dialects.model_defaults import defaults_for
 from service.dialects.ollama_context import Interpreted
 from service.dialects.ollama_encode import CHAT, GENERATE, Lines, Part, Shape, Voice, encode_whole
 from service.dialects.ollama_fitting import fitted
@@ -64,7 +65,7 @@ class Task:
 
 async def chat(request: Request[State]) -> Response:
     fields = await read_fields(request, API)
-    asked = parse_asked(fields)
+    asked = parse_asked(fields, defaults_for(request, fields))
     messages, tools = parse_messages(fields), parse_tools(fields)
     tell(request, fields, asked)
     card = known(request, asked.model)
@@ -100,7 +101,7 @@ def begun_by(last: Message) -> bool:
 
 async def generate(request: Request[State]) -> Response:
     fields = await read_fields(request, API)
-    asked, prompt = parse_asked(fields), parse_prompt(fields)
+    asked, prompt = parse_asked(fields, defaults_for(request, fields)), parse_prompt(fields)
     tell(request, fields, asked)
     card = known(request, asked.model, required=False)
     runtime = request.state["runtime"]

@@ -91,7 +91,7 @@ class Options:
 
 
 def parse_options(fields: Fields, **given: Any) -> Options:
-    """`given` are sampling parameters that stand outside of `options`."""
+    """`given` are sampling parameters that stand outside of `options`, and the model's own defaults."""
     options = fields.object("options")
     if options is None:
         return Options(SamplingParams(**{**DEFAULTS, **given}))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from service.dialects.fields import Fields, kind
 from service.dialects.formats import TEXT, schema
 from service.dialects.framing import encode_json
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_options import Options, parse_options
+from service.dialects.sampling import NONE
 from service.errors import InvalidRequest
 from service.generation import ResponseFormat
 
@@ -40,12 +41,12 @@ class Asked:
     ignored: tuple[str, ...] = ()
 
 
-def parse_asked(fields: Fields) -> Asked:
+def parse_asked(fields: Fields, defaults: Mapping[str, Any] = NONE) -> Asked:
     logprobs, ignored = parse_logprobs(fields)
     if fields.claim("shift"):
         # An answer ends where its context does; nothing is shifted out to make room.
         ignored = [*ignored, "shift"]
-    options = parse_options(fields, logprobs=logprobs)
+    options = parse_options(fields, **defaults, logprobs=logprobs)
     return Asked(
         model=parse_model(fields),
         stream=fields.flag("stream", True),

@@ -71,7 +71,8 @@ def encode_show(
         template = CHATML
     optional = {
         "license": license,
-        "parameters": parameters(card.parameters),
+        # What the model is sampled with here, where a request does not say.
+        "parameters": parameters(card.sampling | card.parameters),
         "template": template,
         "template_source": template and ("guessed" if card.template_guessed else "gguf"),
         "system": system,

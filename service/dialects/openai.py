@@ -22,6 +22,7 @@ from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.manner import OPENAI, Manner, identified
+from service.dialects.model_defaults import defaults_for
 from service.dialects.openai_chat_encode import encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import encode_completions
@@ -59,7 +60,11 @@ async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI)
     names = manner.reasoning_fields or request.state["settings"].reasoning_fields
     options = parse_options(fields, names)
     wanted = parse_chat(
-        fields, **identified(request, fields), dialect=manner.name, prefills=manner.prefills
+        fields,
+        **identified(request, fields),
+        dialect=manner.name,
+        prefills=manner.prefills,
+        defaults=defaults_for(request, fields),
     )
     progress = fields.flag("return_progress")
     tell_ignored(request, fields, HARMLESS)
@@ -95,6 +100,7 @@ async def complete(request: Request[State], fields: Fields, manner: Manner = OPE
         fields,
         default_max_tokens=settings.completions_default_max_tokens,
         dialect=manner.name,
+        defaults=defaults_for(request, fields),
         **identified(request, fields),
     )
     tell_ignored(request, fields, HARMLESS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from service.dialects.openai_extras import parse_extras
 from service.dialects.openai_messages import parse_messages
 from service.dialects.openai_tools import parse_tools
 from service.dialects.sampling import (
+    NONE,
     parse_sampling,
     parse_standing,
     parse_thoughts,
@@ -66,8 +68,10 @@ def parse_chat(
     timeout: float | None = None,
     dialect: str = "openai",
     prefills: bool = False,
+    defaults: Mapping[str, Any] = NONE,
 ) -> GenerationRequest:
-    """`prefills`: an assistant's message at the end is one to go on with, though nobody says so."""
+    """`prefills`: an assistant's message at the end is one to go on with, though nobody says so.
+    `defaults`: what the model is sampled with where nothing is said."""
     refuse_templates(fields)
     tools, choice = parse_tools(fields)
     # function_call has room for one.
@@ -89,7 +93,7 @@ def parse_chat(
         thinking, effort = extras.thinking, extras.effort
     limit = fields.integer("max_completion_tokens", low=1, high=2**31 - 1)
     older_limit = fields.integer("max_tokens", low=1, high=2**31 - 1)
-    given: dict[str, Any] = {**extras.sampling, "logprobs": logprobs, "token_ids": ids}
+    given: dict[str, Any] = {**defaults, **extras.sampling, "logprobs": logprobs, "token_ids": ids}
     given["thoughts"] = parse_thoughts(fields)
     if limit is not None or older_limit is not None:
         given["max_tokens"] = older_limit if limit is None else limit

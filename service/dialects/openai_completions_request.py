@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,13 @@ from service.dialects.fields import Fields, integer
 from service.dialects.formats import parse_format
 from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
 from service.dialects.openai_extras import parse_extras
-from service.dialects.sampling import MAX_TOP, parse_sampling, parse_standing, parse_truncation
+from service.dialects.sampling import (
+    MAX_TOP,
+    NONE,
+    parse_sampling,
+    parse_standing,
+    parse_truncation,
+)
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
 MAX_PROMPTS: Final = 1024
@@ -40,6 +46,7 @@ def parse_completions(
     default_max_tokens: int | None,
     timeout: float | None = None,
     dialect: str = "openai",
+    defaults: Mapping[str, Any] = NONE,
 ) -> tuple[list[GenerationRequest], CompletionOptions]:
     prompts = parse_prompts(fields)
     suffix = fields.text("suffix") or ""
@@ -55,7 +62,7 @@ def parse_completions(
     # The best are found by their log-probabilities, whether those are shown or not.
     needed = options.best_of > options.n
     extras = parse_extras(fields)
-    given: dict[str, Any] = {"max_tokens": default_max_tokens, **extras.sampling}
+    given: dict[str, Any] = {"max_tokens": default_max_tokens, **defaults, **extras.sampling}
     if limit is not None:
         given["max_tokens"] = max(limit, 1)
     sampling = parse_sampling(

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects.model_defaults import defaults_for
 from service.dialects.openai_extras import beyond, parse_extras, without_effect
 from service.dialects.opening import Opening
 from service.dialects.respond import (
@@ -42,7 +43,10 @@ from service.telemetry.http import exchange_of
 async def create(request: Request[State]) -> Response:
     fields = await read_fields(request, "openai")
     store = request.state["responses"]
-    wanted, asked = parse_response_request(fields, store.conversation, **identity(request))
+    defaults = defaults_for(request, fields)
+    wanted, asked = parse_response_request(
+        fields, store.conversation, **identity(request), defaults=defaults
+    )
     tell_ignored(request, fields, HARMLESS)
     exchange_of(request.scope).ignored += unheeded(fields)
     generation = await admitted(request, wanted)

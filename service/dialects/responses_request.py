@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from service.dialects.openai_extras import parse_extras, parse_think
 from service.dialects.openai_tools import MAX_TOOLS, choose, parse_function
 from service.dialects.responses_items import parse_input
 from service.dialects.sampling import (
+    NONE,
     parse_sampling,
     parse_standing,
     parse_thoughts,
@@ -56,6 +57,7 @@ def parse_response_request(
     arrived: float,
     endpoint: str,
     timeout: float | None = None,
+    defaults: Mapping[str, Any] = NONE,
 ) -> tuple[GenerationRequest, Asked]:
     for key, reason in REFUSED.items():
         if fields.get(key):
@@ -67,7 +69,7 @@ def parse_response_request(
         raise fields.bad("tool_choice", "cannot be forced together with a text format")
     limit = fields.integer("max_output_tokens", low=1, high=2**31 - 1)
     longest = {} if limit is None else {"max_tokens": limit}
-    given = {**extras.sampling, **longest, "thoughts": parse_thoughts(fields)}
+    given = {**defaults, **extras.sampling, **longest, "thoughts": parse_thoughts(fields)}
     sampling = parse_sampling(fields, **given, logprobs=parse_logprobs(fields))
     truncation = fields.choice("truncation", ("auto", "disabled")) or "disabled"
     reasoning = fields.object("reasoning") or Fields({}, "reasoning")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from service.dialects.fields import INT64, Fields, integer, number
 from service.errors import InvalidRequest
 from service.generation import SamplingParams, Thoughts, Truncation
 
+NONE: Final[Mapping[str, Any]] = {}
 MAX_STOPS: Final = 16
 MAX_STOP_LENGTH: Final = 256
 MAX_BIASES: Final = 1024

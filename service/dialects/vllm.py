@@ -20,6 +20,7 @@ from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json, sse
 from service.dialects.manner import Manner, identified
+from service.dialects.model_defaults import defaults_for
 from service.dialects.openai import chat, complete, envelope_of
 from service.dialects.openai_chat_encode import ChatChunks, encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
@@ -111,14 +112,14 @@ async def batch(request: Request[State]) -> Response:
     if (fields.integer("n") or 1) != 1:
         raise fields.bad("n", "must be 1: there is one choice for each conversation")
     options = parse_options(fields, "reasoning")
-    given = identified(request, fields)
+    given, defaults = identified(request, fields), defaults_for(request, fields)
     wanted = []
     for number, messages in enumerate(conversations):
         if not isinstance(messages, list):
             raise fields.bad(f"messages.{number}", "must be an array of messages")
         one = Fields({**fields.values, "messages": messages})
         id = f"{given['id']}-{number}" if number else given["id"]
-        wanted.append(parse_chat(one, **{**given, "id": id}, dialect="vllm"))
+        wanted.append(parse_chat(one, **{**given, "id": id}, dialect="vllm", defaults=defaults))
         fields.skip(one.values.keys() - set(one.unread()))
     tell_ignored(request, fields, HARMLESS)
     window = request.state["settings"].parallel_slots

@@ -255,3 +255,24 @@ def test_tensors_declared_by_the_builder_are_what_the_reader_finds(tmp_path: Pat
 
     assert header.tensor_count == 3
     assert header.main_type == "Q4_0"
+
+
+def test_advice_for_sampling_is_read_in_the_samplers_own_names(tmp_path: Path) -> None:
+    advice = {
+        "general.sampling.temp": 0.5,
+        "general.sampling.top_k": 20,
+        "general.sampling.penalty_repeat": 1.5,
+        "general.sampling.penalty_last_n": 32,
+        "general.sampling.min_p": "none",
+        "general.sampling.mirostat": True,
+        "general.sampling.sequence": "kpt",
+    }
+    path = tmp_path / "a.gguf"
+    path.write_bytes(gguf({**METADATA, **advice}))
+
+    assert read_header(path).sampling == {
+        "temperature": 0.5,
+        "top_k": 20,
+        "repeat_penalty": 1.5,
+        "repeat_last_n": 32,
+    }
