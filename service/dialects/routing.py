@@ -49,6 +49,7 @@ WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     ("/v1/messages", anthropic.DIALECT.wording),
     *[(path, tgi.DIALECT.wording) for path in tgi.ROOT_PATHS],
     *[(path, vllm.DIALECT.wording) for path in vllm.ROOT_PATHS],
+    *[(route.path, vllm.DIALECT.wording) for route in vllm.at_root],
     ("/api/chat/completions", openai.DIALECT.wording),
     ("/api/", ollama.DIALECT.wording),
     *[(path, llama_server.DIALECT.wording) for path in llama_server.ROOT_PATHS],

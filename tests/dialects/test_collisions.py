@@ -95,6 +95,16 @@ def test_what_nobody_could_read_is_worded_as_the_path_is(content: bytes) -> None
     assert (other.status_code, other.json()["error"]["code"]) == (405, 405)
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/v1/score", "/score", "/pooling"])
+def test_what_only_vllm_has_is_worded_by_vllm_whatever_fails(path: str) -> None:
+    with client() as http:
+        answers = [http.get(path), http.post(path, content=b"{")]
+
+    assert [answer.json()["error"]["code"] for answer in answers] == [
+        answer.status_code for answer in answers
+    ]
+
+
 def test_text_comes_back_under_every_name_that_a_client_looks_for() -> None:
     with client() as http:
         body = {"tokens": [104, 105], "model": "demo", "add_special_tokens": False}
