@@ -40,6 +40,7 @@ class Failure:
 LATE_STATUSES: Final = {
     "draining": 503,
     "queue_timeout": 503,
+    "unloaded": 503,
     "timeout": 504,
     "slow_reader": CLIENT_GONE,
     "cancelled": CLIENT_GONE,

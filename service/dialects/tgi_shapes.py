@@ -21,11 +21,13 @@ FINGERPRINT: Final = f"{TGI_VERSION}-native"
 KINDS: Final = {
     "queue_full": ("overloaded", 429),
     "engine_failed": ("generation", 424),
+    "engine_crashed": ("generation", 424),
     "model_load_failed": ("generation", 424),
     "cancelled": ("generation", 424),
     "slow_reader": ("generation", 424),
     "timeout": ("generation", 424),
     "draining": ("healthcheck", 503),
+    "unloaded": ("healthcheck", 503),
     "model_unavailable": ("healthcheck", 503),
     "queue_timeout": ("overloaded", 503),
     "model_not_found": ("model_not_found", 404),

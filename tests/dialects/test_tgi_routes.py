@@ -205,7 +205,7 @@ def test_each_failure_has_tgis_status_and_words(
 
 
 def test_an_answer_that_breaks_before_it_is_sent_is_a_424() -> None:
-    script: Script = [[end(reason=FinishReason.ERROR, error="it died", code="engine_failed")]]
+    script: Script = [[end(reason=FinishReason.ERROR, error="it died", code="engine_crashed")]]
     with client(FakeRuntime(script=script)) as http:
         response = http.post("/generate", json={"inputs": "hi"})
 
