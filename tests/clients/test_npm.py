@@ -68,8 +68,9 @@ def probes() -> Path:
     if not (INSTALLED / ".ready").exists():
         pytest.skip("make installs the clients of npm, as a part of the targets that test clients")
     link = INSTALLED / "probes"
-    link.unlink(missing_ok=True)
-    link.symlink_to(PROBES)
+    if not link.is_symlink() or link.readlink() != PROBES:
+        link.unlink(missing_ok=True)
+        link.symlink_to(PROBES)
     return link
 
 

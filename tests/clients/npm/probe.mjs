@@ -42,7 +42,7 @@ export const SUM_SCHEMA = {
 };
 
 const COLUMN_MS = 60_000;
-const WAIT_MS = 10_000;
+const WAIT_MS = 20_000;
 
 /** A column that the client has nothing for; `isSo(at)` holds as long as that is true. */
 export function absent(why, isSo) {
