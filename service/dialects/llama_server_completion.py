@@ -111,6 +111,7 @@ def envelope_of(
         model=wanted.model or generation.model,
         prompt=prompt,
         prompt_tokens=generation.prompt_tokens,
+        n_ctx=generation.facts.n_ctx_seq,
         sampling=wanted.sampling,
         index=index,
         stream=wanted.stream,

@@ -32,6 +32,8 @@ class Envelope:
     prompt: str
     prompt_tokens: int
     sampling: SamplingParams
+    # Of one sequence; 0 where it is not known.
+    n_ctx: int = 0
     cut_tokens: int = 0
     index: int = 0
     stream: bool = False
@@ -65,7 +67,7 @@ def encode_end(envelope: Envelope, end: Finished, text: str, options: Options) -
         | ({"seed": end.seed} if end.seed is not None else {}),
         "prompt": envelope.prompt,
         "has_new_line": "\n" in text,
-        "truncated": envelope.cut_tokens > 0,
+        "truncated": envelope.cut_tokens > 0 or ended_by_context(envelope, end),
         "stop_type": "limit" if options.prompt_only else kind,
         "stopping_word": end.stop if kind == "word" else "",
     }
@@ -74,6 +76,11 @@ def encode_end(envelope: Envelope, end: Finished, text: str, options: Options) -
     if (timings := encode_speed(end)) is not None:
         fields["timings"] = timings
     return fields
+
+
+def ended_by_context(envelope: Envelope, end: Finished) -> bool:
+    tokens = end.usage.prompt_tokens + end.usage.generation_tokens
+    return end.reason is FinishReason.LENGTH and 0 < envelope.n_ctx <= tokens
 
 
 def stop_type(end: Finished) -> str:

@@ -141,6 +141,15 @@ def test_a_prompt_that_is_only_computed_has_no_answer() -> None:
     assert [chunk["stop"] for chunk in chunks(*events, options=options)] == [True]
 
 
+def test_an_answer_that_the_context_ended_is_truncated() -> None:
+    full = Envelope("demo", "hi", 7, SamplingParams(), n_ctx=9)
+    long = end(reason=FinishReason.LENGTH, tokens=2)
+
+    assert whole(TextDelta(0, "a"), long, envelope=full)["truncated"]
+    assert not whole(TextDelta(0, "a"), long)["truncated"]
+    assert not whole(TextDelta(0, "a"), end(tokens=2), envelope=full)["truncated"]
+
+
 def test_only_the_fields_that_are_asked_for_are_sent() -> None:
     body = {"content": "a", "generation_settings": {"n_predict": 5}, "stop": True}
 
