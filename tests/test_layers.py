@@ -39,7 +39,7 @@ IMPORTERS = {
         "service.engine.llama_grammar",
         "service.engine.llama_sampler",
     },
-    "pynvml": {"exporters.nvml"},
+    "pynvml": {"exporters.nvml", "service.fleet.devices"},
 }
 
 

@@ -36,6 +36,8 @@ _SET: Final = {
     # Idle OpenMP threads spin. Two engines on the same cores each fell from 39 to 1 token a
     # second by it; with this count they did not, and a lone engine lost nothing measurable.
     "GOMP_SPINCOUNT": "1000",
+    # As NVML counts the GPUs, by whose numbers models are placed.
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     # Else an abort starts gdb on the dying process.
     "GGML_NO_BACKTRACE": "1",
     # The Python stack of a SIGSEGV or SIGABRT, on stderr.

@@ -28,7 +28,7 @@ from service.fleet.limits import Limits
 from service.fleet.places import Places
 from service.fleet.restarts import Again
 from service.fleet.stream import Ending, EngineStream, Reply
-from service.fleet.supervisor import Supervisor
+from service.fleet.supervisor import Place, Supervisor
 from service.fleet.vetting import Unloadable
 from service.fleet.watchdog import Watchdog
 from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
@@ -61,6 +61,7 @@ class EngineHost:
         command: tuple[str, ...] = ENGINE,
         vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
         fallback: wire.EngineParams | None = None,
+        place: Place | None = None,
         on_change: Callable[[EngineHost], None] = lambda host: None,
         want: Callable[[EngineHost], None] = lambda host: host.start(),
     ) -> None:
@@ -71,7 +72,7 @@ class EngineHost:
         self.load_seconds: float | None = None
         self.ready_since: float | None = None
         self.places = Places(params.n_seq + limits.queue)
-        self.supervisor = Supervisor(model, params, limits, self, command, vet, fallback)
+        self.supervisor = Supervisor(model, params, limits, self, command, vet, fallback, place)
         self._limits = limits
         self._observer = observer
         self._on_change = on_change

@@ -22,9 +22,11 @@ from service.engine.wire import EngineParams
 from service.errors import ModelUnavailable
 from service.events import FinishReason
 from service.fleet.child import ENGINE
+from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
 from service.fleet.keep_alive import KeepAlive
 from service.fleet.limits import Limits
+from service.fleet.placing import Devices, Placer
 from service.fleet.room import Come, Never, Resident, Wait, make_room, turn_seconds
 from service.fleet.stream import Ending
 from service.fleet.vetting import Vet
@@ -49,12 +51,14 @@ class Residency:
         command: tuple[str, ...] = ENGINE,
         limits: Limits | None = None,
         vet: Vet | None = None,
+        devices: Devices = gpus,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._command = command
         self._limits = limits or limits_from(settings)
         self._vet = vet
+        self._placer = Placer(devices)
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
         # What the engines that were loaded anew for it should have more of.
@@ -122,6 +126,7 @@ class Residency:
             command=self._command,
             vet=partial(self._vet, card) if self._vet is not None else None,
             fallback=fallback,
+            place=partial(self._placer, card),
             on_change=lambda host: self._on_change(key, host),
             want=lambda _: self._want(key),
         )
@@ -334,4 +339,5 @@ def engine_params(card: ModelCard, settings: Settings) -> EngineParams:
         use_mlock=own.mlock is True,
         kv_layout=settings.kv_cache,
         prefill_chunk=settings.prefill_chunk,
+        prefix_cache=settings.prefix_cache,
     )

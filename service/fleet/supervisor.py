@@ -43,6 +43,10 @@ _UNLOADABLE: Final = {
 }
 
 
+# Where the model goes, as things are at the moment.
+Place = Callable[[wire.EngineParams], Awaitable[wire.EngineParams | Unloadable]]
+
+
 class Witness(Protocol):
     """`on_death` comes at once; `on_restart` or `on_failure` when the process has been buried."""
 
@@ -69,6 +73,7 @@ class Supervisor:
         command: tuple[str, ...],
         vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
         fallback: wire.EngineParams | None = None,
+        place: Place | None = None,
     ) -> None:
         self.state: State = "unloaded"
         # Why it failed or had to be restarted, for operators.
@@ -83,6 +88,7 @@ class Supervisor:
         self._command = command
         self._vet = vet
         self._fallback = fallback
+        self._place = place
         # Whether it serves with those, since it could not be loaded with the others.
         self.fell_back = False
         self._restarts = Restarts(first=limits.restart_pause)
@@ -179,12 +185,18 @@ class Supervisor:
 
     async def _one_life(self) -> tuple[Unloadable | None, str]:
         """From birth to burial: what kept it from loading, if it said so, and how it ended."""
+        params = self.params
+        if self._place is not None:
+            placed = await self._place(params)
+            if isinstance(placed, Unloadable):
+                return placed, "there was no place for it"
+            params = placed
         child = self._child = Child(self._model, self._on_report)
         unloadable: Unloadable | None = None
         grace = self._limits.stop_grace
         try:
             await child.start(self._command)
-            child.send(wire.encode(wire.Load(self.params)))
+            child.send(wire.encode(wire.Load(params)))
             unloadable = await self._until_loaded(child)
             if unloadable is None:
                 await child.lost

@@ -48,6 +48,7 @@ def test_an_engine_gets_what_it_needs_of_the_environment_and_no_more() -> None:
         "CUDA_VISIBLE_DEVICES": "1",
         "OMP_NUM_THREADS": "3",
         "GOMP_SPINCOUNT": "7",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "GGML_NO_BACKTRACE": "1",
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",

@@ -1,0 +1,97 @@
+"""From an engine's parameters to wishes, and from a placement back to parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import psutil
+from msgspec.structs import replace
+
+from service.catalog.card import ModelCard
+from service.catalog.gguf import GgufError
+from service.engine.wire import EngineParams
+from service.fleet.memory import ModelMemory, cell_bytes
+from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, gib, place
+from service.fleet.vetting import Unloadable
+
+logger = logging.getLogger(__name__)
+
+# Rows of logits beside those of running sequences: for prompts whose likelihoods are wanted.
+ROWS_FOR_PROMPTS: Final = 32
+
+Devices = Callable[[], Sequence[Gpu]]
+
+
+def wishes_of(params: EngineParams) -> Wishes:
+    """`auto` flash attention counts as on: where a backend lacks it, more is needed."""
+    return Wishes(
+        context=params.n_ctx,
+        slots=params.n_seq,
+        kv_layout=params.kv_layout,
+        gpu_layers=params.gpu_layers,
+        tensor_split=params.tensor_split,
+        main_gpu=params.main_gpu,
+        split_mode=params.split_mode,
+        type_k=params.cache_type_k,
+        type_v=params.cache_type_v,
+        flash_attention=params.flash_attention != "off",
+        n_ubatch=min(params.n_batch, params.n_ubatch),
+        n_outputs=params.n_seq + ROWS_FOR_PROMPTS,
+    )
+
+
+def placed(params: EngineParams, placement: Placement, model: ModelMemory) -> EngineParams:
+    """Without GPUs, what nobody chose is left to the engine."""
+    params = replace(params, cell_bytes=cell_bytes(model, params.cache_type_k, params.cache_type_v))
+    if not placement.gpus:
+        return params
+    return replace(
+        params,
+        n_ctx=placement.shape.n_ctx,
+        gpu_layers=placement.gpu_layers,
+        tensor_split=placement.tensor_split,
+        main_gpu=placement.main_gpu,
+        split_mode=placement.split_mode,
+    )
+
+
+class Placer:
+    """`devices` is asked before each load: what is free has changed since the last."""
+
+    def __init__(self, devices: Devices) -> None:
+        self._devices = devices
+
+    async def __call__(self, card: ModelCard, params: EngineParams) -> EngineParams | Unloadable:
+        """A model whose header says too little is loaded as the settings say."""
+        return await asyncio.to_thread(self._place, card, params)
+
+    def _place(self, card: ModelCard, params: EngineParams) -> EngineParams | Unloadable:
+        try:
+            model = read_memory(card.shards or (card.path,))
+        except (GgufError, Unmeasurable, OSError) as error:
+            logger.debug("%s cannot be placed: %s", card.name, error)
+            return params
+        free = psutil.virtual_memory().available
+        try:
+            placement = place(model, self._devices(), free, wishes_of(params))
+        except PlacementError as error:
+            return Unloadable("out_of_memory", str(error))
+        _tell(card.name, placement)
+        return placed(params, placement, model)
+
+
+def _tell(name: str, placement: Placement) -> None:
+    for gpu, share in zip(placement.gpus, placement.shares, strict=True):
+        if share.total:
+            logger.info(
+                "%s: %d layers on GPU %d, %s of %s free",
+                name,
+                len(share.layers) + share.output,
+                gpu.index,
+                gib(share.total),
+                gib(gpu.free),
+            )

@@ -1,0 +1,125 @@
+"""Models are placed before each load, by what is free then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from service.catalog import demo
+from service.engine.scheduler import output_rows
+from service.engine.wire import EngineParams
+from service.errors import ModelLoadFailed
+from service.fleet.devices import gpus, visible
+from service.fleet.placement import Gpu
+from service.fleet.placing import Placer, wishes_of
+from service.fleet.residency import Residency
+from service.fleet.vetting import Unloadable
+from service.settings import Settings
+from tests.fleet.fakes import FAKE, QUICK, Seen, card, enter, lives, write_script
+from tests.fleet.model_headers import SHAPES, write
+
+GIB = 1 << 30
+
+
+def cards(*gibibytes: float) -> tuple[Gpu, ...]:
+    sizes = [int(size * GIB) for size in gibibytes]
+    return tuple(Gpu(i, f"GPU-{i}aa", "card", s, s, 0) for i, s in enumerate(sizes))
+
+
+def a_7b(tmp_path: Path) -> Path:
+    return write(tmp_path / "model.gguf", SHAPES["7B"])
+
+
+async def test_a_model_goes_where_there_is_room_at_the_moment(tmp_path: Path) -> None:
+    path = a_7b(tmp_path)
+    free = [cards(3, 24), cards(24, 3)]
+    place = Placer(lambda: free.pop(0))
+    params = EngineParams(str(path))
+
+    first, second = [await place(card(path), params) for _ in range(2)]
+    assert isinstance(first, EngineParams)
+    assert isinstance(second, EngineParams)
+    assert (first.main_gpu, second.main_gpu) == (1, 0)
+    assert first.gpu_layers == 33
+    assert first.n_ctx is not None
+
+
+async def test_a_model_is_split_over_what_is_free(tmp_path: Path) -> None:
+    path = write(tmp_path / "model.gguf", SHAPES["70B"])
+    params = await Placer(lambda: cards(24, 24))(card(path), EngineParams(str(path)))
+
+    assert isinstance(params, EngineParams)
+    assert (params.split_mode, params.gpu_layers) == ("layer", 81)
+    assert sum(params.tensor_split) == 81
+
+
+async def test_without_gpus_the_engine_chooses(tmp_path: Path) -> None:
+    path = a_7b(tmp_path)
+    asked = EngineParams(str(path), cache_type_k="q8_0")
+
+    assert await Placer(tuple)(card(path), asked) == replace(
+        asked, cell_bytes=32 * (8 * 128 * 34 // 32 + 8 * 128 * 2)
+    )
+
+
+async def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    path = a_7b(tmp_path)
+    params = EngineParams(str(path), tensor_split=(1.0, 0.0))
+    refused = await Placer(lambda: cards(2, 24))(card(path), params)
+
+    assert isinstance(refused, Unloadable)
+    assert "GPU 0 would need" in refused.message
+
+
+async def test_a_header_that_says_too_little_is_left_to_llama_cpp(tmp_path: Path) -> None:
+    path = write_script(tmp_path)
+    params = EngineParams(str(path))
+
+    assert await Placer(lambda: cards(8))(card(path), params) == params
+
+
+async def test_no_engine_is_started_for_a_model_without_a_place(tmp_path: Path) -> None:
+    path = a_7b(tmp_path)
+    settings = Settings(tensor_split=(1.0, 1.0))
+    models = Residency(settings, Seen(), command=FAKE, limits=QUICK, devices=lambda: cards(1, 1))
+    try:
+        host = models.host(card(path))
+        with pytest.raises(ModelLoadFailed, match="not enough memory"):
+            await host.loaded(enter(host))
+        assert lives(path) == 0
+        assert "GPU 0 would need" in (host.supervisor.reason or "")
+    finally:
+        await models.close()
+
+
+def test_rows_of_logits_are_counted_as_the_engine_asks_for_them() -> None:
+    params = EngineParams(str(demo.PATH), n_seq=5)
+
+    assert wishes_of(params).n_outputs == output_rows(5)
+
+
+# -- which GPUs there are
+
+
+@pytest.mark.parametrize(
+    ("said", "indices"),
+    [
+        (None, [0, 1, 2]),
+        ("", []),
+        ("2,0", [2, 0]),
+        ("GPU-1", [1]),
+        ("1,-1,2", [1]),
+        ("9", []),
+        (" 1 , 2 ", [1, 2]),
+    ],
+)
+def test_gpus_are_counted_as_cuda_is_told_to(said: str | None, indices: list[int]) -> None:
+    assert [gpu.index for gpu in visible(cards(1, 2, 3), said)] == indices
+
+
+def test_a_gpu_that_llama_cpp_was_not_built_for_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.fleet.devices.built_for_gpus", lambda: False)
+
+    assert gpus() == ()
