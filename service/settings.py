@@ -246,6 +246,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Most prompt tokens in a step while answers are running. None: paced by time.",
     )
+    prefix_cache: bool = Field(
+        default=True,
+        description="Keep what was computed of prompts and answers for requests that begin the same. "
+        "Off: nobody can tell by timing what others asked, and every prompt is computed whole.",
+    )
     kv_cache: Literal["auto", "split", "unified"] = Field(
         default="auto", description="Layout of the KV cache: one for each sequence, or one shared."
     )

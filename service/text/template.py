@@ -24,6 +24,7 @@ from service.text.reasoning import NONE, ReasoningFormat, reasoning_format
 from service.text.sandbox import Exhausted, Limits, Sandbox, limited
 from service.text.tool_calls import tool_format
 from service.text.tool_format import ToolFormat
+from service.text.tool_words import in_words, needs_words
 from service.text.turns import Manners, manners_of, tool_shapes, turns, with_tools
 
 # What a model without a template most likely was trained on.
@@ -97,6 +98,7 @@ class ChatTemplate:
         self._now = now
         # Firefunction's word for tools, which it takes as JSON text.
         self._functions = {"functions": "[]"} if "functools[" in self.source else {}
+        self._in_words = needs_words(self.source)
         self._broken = ""
         self._names: frozenset[str] = frozenset()
         self._template = self._compiled()
@@ -104,7 +106,7 @@ class ChatTemplate:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            tools="tools" in self._names,
+            tools="tools" in self._names or self._in_words,
             thinking=self.reasoning.thinks,
             thinking_switch="enable_thinking" in self._names,
             system=self._manners.system,
@@ -135,6 +137,8 @@ class ChatTemplate:
         messages = turns(chat.messages, self._manners)
         if tools and self._manners.tools_in_system:
             messages = with_tools(messages, tools)
+        if tools and self._in_words:
+            messages = in_words(messages, tools)
         variables = self._variables(chat) | (self._no_tools if not tools else {"tools": tools})
         if self._functions:
             variables["functions"] = json.dumps([tool["function"] for tool in tools], indent=4)

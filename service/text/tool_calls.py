@@ -8,10 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from service.text.formats_literal import LITERAL
-from service.text.formats_named import NAMED
+from service.text.formats_named import DEEPSEEK_V31, NAMED
 from service.text.formats_objects import OBJECTS
 from service.text.formats_tagged import TAGGED
 from service.text.tool_format import ToolFormat
+from service.text.tool_words import needs_words
 
 # The first that fits counts, so the more particular ones come first.
 FORMATS = (*NAMED, *TAGGED, *LITERAL, *OBJECTS)
@@ -19,7 +20,10 @@ FORMATS = (*NAMED, *TAGGED, *LITERAL, *OBJECTS)
 
 @lru_cache(maxsize=256)
 def tool_format(template_source: str) -> ToolFormat | None:
-    """The syntax of a model with this chat template; None if it shows the model no tools."""
+    """The syntax of a model with this chat template; None if it shows the model no tools,
+    and nobody knows how to tell it of them."""
+    if needs_words(template_source):
+        return DEEPSEEK_V31
     if "tools" not in template_source:
         return None
     for known in FORMATS:

@@ -45,3 +45,10 @@ def test_a_step_takes_as_many_tokens_as_a_batch_has(tmp_path: Path) -> None:
     params = engine_params(card(write_script(tmp_path)), Settings(batch_size=1024))
 
     assert (params.n_batch, params.n_ubatch) == (1024, 1024)
+
+
+def test_prefixes_are_kept_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
+    known = card(write_script(tmp_path))
+
+    assert engine_params(known, Settings()).prefix_cache
+    assert not engine_params(known, Settings(prefix_cache=False)).prefix_cache

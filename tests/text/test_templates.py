@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from service.errors import InvalidRequest
-from service.generation import Chat, Message, Tool, ToolCall
+from service.generation import Chat, Message, Tool, ToolCall, ToolChoice
 from service.text.calls import Calls
 from service.text.template import ChatTemplate
 from service.text.tool_calls import FORMATS, tool_format
@@ -32,7 +33,7 @@ TABLE: dict[str, tuple[str | None, str, bool]] = {
     "Qwen-Qwen3-0.6B": ("hermes", "think", False),
     "Qwen3-Coder": ("qwen-coder", "none", False),
     "Qwen3.5-4B": ("qwen-coder", "think", True),
-    "deepseek-ai-DeepSeek-V3.1": (None, "think", False),
+    "deepseek-ai-DeepSeek-V3.1": ("deepseek-v3.1", "think", False),
     "deepseek-ai-DeepSeek-V3.2": ("deepseek-v3.2", "think", False),
     "ibm-granite-granite-3.3-2B-Instruct": ("granite", "granite", False),
     "ibm-granite-granite-4.0": ("hermes", "none", False),
@@ -181,3 +182,19 @@ def test_what_a_template_refuses_is_the_requests_fault() -> None:
     with pytest.raises(InvalidRequest, match="roles") as caught:
         template("mistralai-Mistral-Nemo-Instruct-2407").render(Chat((HI, HI)))
     assert caught.value.param == "messages"
+
+
+def test_a_template_without_a_word_for_tools_has_them_in_its_system_message() -> None:
+    """As DeepSeek-V3.1's model card has it."""
+    found = template("deepseek-ai-DeepSeek-V3.1")
+    prompt = found.render(Chat((Message("system", "Be brief."), HI), (CLOCK,)))
+    alone = found.render(Chat((HI,), (CLOCK,)))
+    schema = CLOCK.parameters or {"type": "object", "properties": {}}
+
+    assert found.capabilities.tools
+    assert prompt.removeprefix("<s>").startswith(
+        "Be brief.\n\n## Tools\nYou have access to the following tools:\n\n### clock\n"
+        f"Description: {CLOCK.description}\n\nParameters: {json.dumps(schema)}\n\nIMPORTANT: ALWAYS"
+    )
+    assert alone.removeprefix("<s>").startswith("## Tools\n")
+    assert "## Tools" not in found.render(Chat((HI,), (CLOCK,), ToolChoice("none")))
