@@ -14,7 +14,7 @@ from service.dialects.fields import Fields, kind
 from service.dialects.framing import encode_json
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_names import NOT_PULLED, known
-from service.dialects.ollama_options import Options, parse_options, unmet
+from service.dialects.ollama_options import Options, parse_options, unmet, wishes_of
 from service.dialects.ollama_request import parse_model
 from service.dialects.ollama_shapes import API, JSON, encode_cut, nanoseconds
 from service.dialects.respond import State, identity, read_fields, tell_ignored, unless_gone
@@ -45,6 +45,7 @@ async def embed(request: Request[State]) -> Response:
         dimensions=dimensions or None,
         truncation=beginning() if cut else None,
         keep_alive=keep_alive,
+        load=wishes_of(options.loading),
         **identity(request),
     )
     found = await embedded(request, wanted, options)
@@ -77,6 +78,7 @@ async def embeddings(request: Request[State]) -> Response:
         normalize=False,
         truncation=beginning(),
         keep_alive=keep_alive,
+        load=wishes_of(options.loading),
         **identity(request),
     )
     found = await embedded(request, wanted, options)
@@ -110,9 +112,9 @@ def parse_input(fields: Fields) -> list[str]:
 async def embedded(
     request: Request[State], wanted: EmbeddingRequest, options: Options
 ) -> Embeddings:
-    runtime, settings = request.state["runtime"], request.state["settings"]
+    runtime = request.state["runtime"]
     found = await unless_gone(request.receive, runtime.embed(wanted))
-    unused = unmet(options.loading, found.facts, settings)
+    unused = unmet(options.loading, found.facts)
     exchange_of(request.scope).ignored += unused
     return found
 

@@ -23,7 +23,7 @@ from service.dialects.ollama_encode import CHAT, GENERATE, Lines, Part, Shape, V
 from service.dialects.ollama_fitting import fitted
 from service.dialects.ollama_messages import parse_messages, parse_tools
 from service.dialects.ollama_names import known
-from service.dialects.ollama_options import unmet
+from service.dialects.ollama_options import unmet, wishes_of
 from service.dialects.ollama_prompt import Prompt, parse_prompt
 from service.dialects.ollama_request import Asked, parse_asked
 from service.dialects.ollama_shapes import API, JSON, Journey, now
@@ -172,11 +172,12 @@ async def answer(request: Request[State], asked: Asked, task: Task) -> Response:
         response_format=asked.format,
         stream=asked.stream,
         keep_alive=asked.keep_alive,
+        load=wishes_of(asked.options.loading),
         **identity(request),
     )
     as_ollama = settings.ollama_truncate == "ollama"
     generation, cut = await fitted(wanted, asked, as_ollama, lambda each: admitted(request, each))
-    unused = unmet(asked.options.loading, generation.facts, settings)
+    unused = unmet(asked.options.loading, generation.facts)
     exchange_of(request.scope).ignored += unused
     voice = Voice(
         asked.model,
@@ -223,11 +224,11 @@ def thinking_of(
 
 
 async def loaded(request: Request[State], asked: Asked, shape: Shape) -> Response:
-    runtime, settings = request.state["runtime"], request.state["settings"]
-    loading = runtime.load(asked.model, asked.keep_alive)
+    wishes = wishes_of(asked.options.loading)
+    loading = request.state["runtime"].load(asked.model, asked.keep_alive, wishes)
     status = await unless_gone(request.receive, loading)
     if status.facts is not None:
-        unused = unmet(asked.options.loading, status.facts, settings)
+        unused = unmet(asked.options.loading, status.facts)
         exchange_of(request.scope).ignored += unused
     return empty(asked, shape, done=True, done_reason="load")
 

@@ -6,6 +6,7 @@ number, as Go reads it. A name that nobody knows is reported, not refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,13 +14,14 @@ from typing import Any, Final
 from service.dialects.fields import Fields
 from service.errors import InvalidRequest
 from service.facts import ModelFacts
-from service.generation import SamplingParams
-from service.settings import Settings
+from service.generation import LoadWishes, SamplingParams
 
 MAX_STOPS: Final = 64
 MAX_STOP_LENGTH: Final = 256
 FLOAT32: Final = 3.4028234663852886e38
 INT32: Final = 2**31 - 1
+# As of the setting.
+MAX_BATCH: Final = 65536
 
 # What Ollama samples with where nothing is said.
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -182,37 +184,59 @@ def stops(options: Fields) -> tuple[str, ...]:
     return tuple(stop for stop in value if stop)
 
 
-def unmet(loading: Mapping[str, Any], facts: ModelFacts, settings: Settings) -> list[str]:
+def wishes_of(loading: Mapping[str, Any]) -> LoadWishes:
+    """What the server is asked for; a number that leaves the choice to it asks for nothing."""
+    layers = loading.get("num_gpu", loading.get("num_gpu_layers"))
+    # More threads than processors only take them from each other.
+    threads = positive(loading.get("num_thread"), most=os.cpu_count() or 1)
+    return LoadWishes(
+        n_ctx=positive(loading.get("num_ctx"), most=INT32),
+        n_batch=positive(loading.get("num_batch"), most=MAX_BATCH),
+        threads=threads,
+        gpu_layers=layers if layers is not None and 0 <= layers <= INT32 else None,
+        main_gpu=loading.get("main_gpu") or None,
+        tensor_split=shares(loading.get("tensor_split")) or None,
+        use_mmap=loading.get("use_mmap"),
+        use_mlock=loading.get("use_mlock"),
+    )
+
+
+def positive(value: int | None, *, most: int) -> int | None:
+    return value if value is not None and 0 < value <= most else None
+
+
+def unmet(loading: Mapping[str, Any], facts: ModelFacts) -> list[str]:
     """The names of those that the model is not loaded with: a larger context than was asked for
     does, and so does any number of threads or layers that was left to the server."""
-    layers = settings.gpu_layers
     met: Mapping[str, Callable[[Any], bool]] = {
         "num_ctx": lambda value: value <= facts.n_ctx_seq,
         "num_batch": lambda value: value == facts.n_batch,
-        "num_gpu": lambda value: value < 0 or has_layers(value, layers, facts),
-        "num_gpu_layers": lambda value: value < 0 or has_layers(value, layers, facts),
-        "main_gpu": lambda value: value == 0,
+        "num_gpu": lambda value: value < 0 or has_layers(value, facts),
+        "num_gpu_layers": lambda value: value < 0 or has_layers(value, facts),
+        "main_gpu": lambda value: value == facts.main_gpu,
         "num_thread": lambda value: value in (0, facts.threads),
-        "use_mmap": lambda value: value is True,
-        "use_mlock": lambda value: not value,
-        "tensor_split": lambda value: shares(value) == settings.tensor_split,
+        "use_mmap": lambda value: value is facts.mmap,
+        "use_mlock": lambda value: value is facts.mlock,
+        "tensor_split": lambda value: shares(value) == facts.tensor_split,
     }
-    return [f"options.{key}" for key, value in loading.items() if not met[key](value)]
+    return [
+        f"options.{key}"
+        for key, value in loading.items()
+        if value is not None and not met[key](value)
+    ]
 
 
-def has_layers(wanted: int, placed: int | None, facts: ModelFacts) -> bool:
-    """`placed`: layers on GPUs by the settings, None for all; the output layer counts as one."""
-    if not facts.gpu_offload or placed == 0:
-        return wanted == 0
-    if placed is None or placed > facts.n_layer:
-        return wanted > facts.n_layer
-    return wanted == placed
+def has_layers(wanted: int, facts: ModelFacts) -> bool:
+    """Any number that is more than there are means all; the output layer counts as one."""
+    return min(wanted, facts.n_layer + 1) == facts.gpu_layers
 
 
 def shares(value: Any) -> tuple[float, ...] | None:
     """A tensor split, as a list or as text with commas; None for anything else."""
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        return tuple(float(part) for part in parts)
+        split = tuple(float(part) for part in parts)
     except (TypeError, ValueError):
         return None
+    sound = all(0 <= share < FLOAT32 for share in split) and (not split or sum(split) > 0)
+    return split if sound else None

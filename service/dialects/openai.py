@@ -137,8 +137,7 @@ async def complete(request: Request[State], fields: Fields, manner: Manner = OPE
 def tell_extras(
     request: Request[State], fields: Fields, generation: Generation, wanted: GenerationRequest
 ) -> None:
-    settings = request.state["settings"]
-    names = without_effect(parse_extras(fields), generation.facts, settings)
+    names = without_effect(parse_extras(fields), generation.facts)
     able = request.state["runtime"].capabilities(generation.card)
     names += [name for name in beyond(wanted.input, able) if name in fields]
     exchange_of(request.scope).ignored += names

@@ -123,6 +123,7 @@ def parse_chat(
         timeout=timeout,
         truncation=parse_truncation(fields),
         keep_alive=extras.keep_alive,
+        load=extras.load,
         **parse_standing(fields),
     )
 

@@ -90,6 +90,7 @@ def parse_completions(
             timeout=timeout,
             truncation=parse_truncation(fields),
             keep_alive=extras.keep_alive,
+            load=extras.load,
             **parse_standing(fields),
         )
         for number, prompt in enumerate(prompts)

@@ -1,7 +1,7 @@
 """What clients of Ollama and llama-server add to OpenAI's requests, read under their names. Pure.
 
-OpenAI's own names come first where both are there. What a model would have to be loaded anew for
-is compared with how it is loaded, and reported where it differs.
+OpenAI's own names come first where both are there. What a model should be loaded with is compared
+with how it is loaded, and reported where it differs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from typing import Any, Final
 
 from service.dialects.fields import Fields
 from service.dialects.ollama_durations import parse_keep_alive
-from service.dialects.ollama_options import LOADING, floats, integers, stops, typed, unmet
+from service.dialects.ollama_options import (
+    LOADING,
+    floats,
+    integers,
+    stops,
+    typed,
+    unmet,
+    wishes_of,
+)
 from service.dialects.sampling import BUDGETS
 from service.facts import ModelFacts
-from service.generation import Chat
-from service.settings import Settings
+from service.generation import Chat, LoadWishes
 
 LEVELS: Final = ("low", "medium", "high", "max")
 
@@ -33,6 +40,10 @@ class Extras:
     keep_alive: float | None = None
     thinking: bool | None = None
     effort: str | None = None
+
+    @property
+    def load(self) -> LoadWishes:
+        return wishes_of({**self.loading, **({"num_ctx": self.num_ctx} if self.num_ctx else {})})
 
 
 def parse_extras(fields: Fields) -> Extras:
@@ -86,8 +97,8 @@ def beyond(input: object, able: frozenset[str]) -> list[str]:
     return names
 
 
-def without_effect(extras: Extras, facts: ModelFacts, settings: Settings) -> list[str]:
+def without_effect(extras: Extras, facts: ModelFacts) -> list[str]:
     """A context of at least the size that was asked for has its effect."""
     small = extras.num_ctx is not None and extras.num_ctx > facts.n_ctx_seq
     own = ["num_ctx"] if small else []
-    return [*own, *extras.ignored, *unmet(extras.loading, facts, settings)]
+    return [*own, *extras.ignored, *unmet(extras.loading, facts)]

@@ -50,7 +50,7 @@ async def create(request: Request[State]) -> Response:
     tell_ignored(request, fields, HARMLESS)
     exchange_of(request.scope).ignored += unheeded(fields)
     generation = await admitted(request, wanted)
-    idle = without_effect(parse_extras(fields), generation.facts, request.state["settings"])
+    idle = without_effect(parse_extras(fields), generation.facts)
     able = request.state["runtime"].capabilities(generation.card)
     idle += [name for name in beyond(wanted.input, able) if name in fields]
     exchange_of(request.scope).ignored += idle

@@ -86,6 +86,7 @@ def parse_response_request(
         timeout=timeout,
         drop_messages=truncation == "auto",
         keep_alive=extras.keep_alive,
+        load=extras.load,
         **parse_standing(fields),
     )
     summary = reasoning.choice("summary", ("auto", "concise", "detailed", "none"))

@@ -16,7 +16,15 @@ from service.catalog.catalog import RootState
 from service.errors import Draining, InvalidRequest, ModelNotFound, ServiceError
 from service.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from service.facts import ModelFacts
-from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
+from service.fleet.residency import AS_IT_IS
+from service.generation import (
+    Chat,
+    EmbeddingRequest,
+    GenerationRequest,
+    Infill,
+    LoadWishes,
+    Text,
+)
 from service.runtime import Embeddings, ModelStatus, Progress, Runtime, Tokenized
 from service.settings import Settings
 from service.stats import Observer, RequestStats
@@ -98,6 +106,7 @@ class FakeRuntime:
     # (model, keep_alive) of each load, and models unloaded.
     loads: list[tuple[str, float | None]] = field(default_factory=list)
     unloads: list[str] = field(default_factory=list)
+    wishes: list[LoadWishes] = field(default_factory=list)
     # What is known of requests, and what was asked of them.
     known: dict[str, Progress] = field(default_factory=dict)
     dismissed: set[str] = field(default_factory=set)
@@ -201,8 +210,11 @@ class FakeRuntime:
         self._refuse(model)
         return self._text(chat)
 
-    async def load(self, model: str, keep_alive: float | None = None) -> ModelStatus:
+    async def load(
+        self, model: str, keep_alive: float | None = None, wishes: LoadWishes = AS_IT_IS
+    ) -> ModelStatus:
         self._refuse(model)
+        self.wishes.append(wishes)
         self.loads.append((model, keep_alive))
         return self.models()[0]
 

@@ -16,10 +16,10 @@ from service.dialects.ollama_options import (
     Options,
     parse_options,
     unmet,
+    wishes_of,
 )
 from service.errors import InvalidRequest
-from service.generation import SamplingParams
-from service.settings import Settings
+from service.generation import LoadWishes, SamplingParams
 from tests.dialects.fakes import FACTS
 
 DEFAULTS = SamplingParams(temperature=0.8, top_k=40, top_p=0.9)
@@ -156,22 +156,43 @@ def test_an_obsolete_option_is_reported_only_where_it_would_change_something(key
     ],
 )
 def test_what_the_model_is_loaded_with_counts_as_met(options: dict[str, Any], met: bool) -> None:
-    ignored = unmet(parse(**options).loading, FACTS, Settings())
+    ignored = unmet(parse(**options).loading, FACTS)
 
     assert ignored == ([] if met else [f"options.{next(iter(options))}"])
 
 
 @pytest.mark.parametrize(
     ("wanted", "placed", "met"),
-    [(99, None, True), (5, None, True), (4, None, False), (0, None, False), (0, 0, True),
-     (3, 3, True), (4, 3, False), (99, 999, True)],
+    [(99, 5, True), (5, 5, True), (4, 5, False), (0, 5, False), (0, 0, True), (3, 3, True),
+     (4, 3, False), (-1, 3, True)],
 )  # fmt: skip
-def test_layers_on_gpus_are_compared_with_the_settings(
-    wanted: int, placed: int | None, met: bool
+def test_layers_on_gpus_are_compared_with_those_in_force(
+    wanted: int, placed: int, met: bool
 ) -> None:
-    facts = replace(FACTS, gpu_offload=True)
+    facts = replace(FACTS, gpu_offload=True, gpu_layers=placed)
 
-    assert (unmet({"num_gpu": wanted}, facts, Settings(gpu_layers=placed)) == []) is met
+    assert (unmet({"num_gpu": wanted}, facts) == []) is met
+
+
+@pytest.mark.parametrize(
+    ("options", "wishes"),
+    [
+        ({}, LoadWishes()),
+        ({"num_ctx": 8192}, LoadWishes(n_ctx=8192)),
+        ({"num_ctx": 0, "num_batch": -1, "num_thread": 0, "num_gpu": -1}, LoadWishes()),
+        ({"num_ctx": 2**62, "num_batch": 10**9, "num_thread": 10**6}, LoadWishes()),
+        ({"num_gpu": 0, "main_gpu": 1}, LoadWishes(gpu_layers=0, main_gpu=1)),
+        ({"num_gpu_layers": 7}, LoadWishes(gpu_layers=7)),
+        ({"num_thread": 1, "num_batch": 64}, LoadWishes(threads=1, n_batch=64)),
+        ({"use_mmap": False, "use_mlock": True}, LoadWishes(use_mmap=False, use_mlock=True)),
+        ({"tensor_split": "1,3"}, LoadWishes(tensor_split=(1.0, 3.0))),
+        ({"tensor_split": [-1, 2]}, LoadWishes()),
+        ({"tensor_split": [0, 0]}, LoadWishes()),
+        ({"tensor_split": {"a": 1}}, LoadWishes()),
+    ],
+)
+def test_what_can_be_wished_for_is(options: dict[str, Any], wishes: LoadWishes) -> None:
+    assert wishes_of(parse(**options).loading) == wishes
 
 
 JSON = st.recursive(
@@ -191,6 +212,6 @@ def test_any_value_is_taken_or_refused_by_its_name(options: dict[str, Any]) -> N
         refused = error.param
     if refused is None:
         assert 0 <= parsed.sampling.temperature <= 1000
-        assert set(unmet(parsed.loading, FACTS, Settings())) <= {f"options.{k}" for k in options}
+        assert set(unmet(parsed.loading, FACTS)) <= {f"options.{k}" for k in options}
     else:
         assert refused.removeprefix("options.") in options

@@ -10,7 +10,7 @@ from service.app import create_app
 from service.dialects.fields import Fields
 from service.dialects.openai_extras import Extras, parse_extras, without_effect
 from service.errors import InvalidRequest
-from service.generation import Chat, SamplingParams
+from service.generation import Chat, LoadWishes, SamplingParams
 from service.settings import Settings
 from tests.dialects.fakes import FACTS, FakeRuntime
 
@@ -93,18 +93,23 @@ def test_what_cannot_be_read_is_refused_by_name(wire: dict[str, Any], param: str
 
 def test_how_the_model_is_loaded_is_reported_where_it_differs() -> None:
     body = {**CHAT, "num_ctx": FACTS.n_ctx_seq, "options": {"num_batch": 7, "frobnicate": 1}}
-    with client(FakeRuntime()) as http:
+    runtime = FakeRuntime()
+    with client(runtime) as http:
         response = http.post("/v1/chat/completions", json=body)
         larger = http.post("/v1/chat/completions", json={**CHAT, "num_ctx": 10**6})
 
     assert response.headers["x-ignored-params"] == "options.frobnicate, options.num_batch"
     assert larger.headers["x-ignored-params"] == "num_ctx"
+    assert [request.load for request in runtime.requests] == [
+        LoadWishes(n_ctx=FACTS.n_ctx_seq, n_batch=7),
+        LoadWishes(n_ctx=10**6),
+    ]
 
 
 def test_a_parameter_of_the_wrong_place_is_known() -> None:
     with pytest.raises(InvalidRequest):
         parse_extras(Fields({"think": 1}))
-    assert without_effect(Extras(ignored=("a",)), FACTS, Settings()) == ["a"]
+    assert without_effect(Extras(ignored=("a",)), FACTS) == ["a"]
 
 
 def test_what_a_model_has_no_words_for_is_reported() -> None:
