@@ -16,7 +16,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-import requests
+import httpx
 
 from bench.paths import ROOT
 from tools.llama_server_tests.standins import BUILT_IN, STANDINS, Standin, made
@@ -176,13 +176,13 @@ class Running:
             time.sleep(0.05)
 
     def ready(self) -> bool:
-        with contextlib.suppress(requests.ConnectionError):
-            return requests.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=10).ok
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=10).is_success
         return False
 
     def post(self, path: str, body: dict[str, Any]) -> None:
         url = f"http://127.0.0.1:{self.port}{PREFIX}{path}"
-        requests.post(url, json=body, timeout=REQUEST_SECONDS).raise_for_status()
+        httpx.post(url, json=body, timeout=REQUEST_SECONDS).raise_for_status()
 
     def stop(self) -> None:
         if self.process is not None:
