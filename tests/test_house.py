@@ -27,6 +27,7 @@ def wanted() -> dict[str, list[str]]:
         "bench": ROOT / "bench/requirements.in",
         "demo_model": ROOT / "tools/demo_model/requirements.in",
         "minilm": ROOT / "tests/embeddings/model.in",
+        "llama_server_tests": ROOT / "tools/llama_server_tests/requirements.in",
         "minilm_reference": ROOT / "tests/embeddings/reference.in",
         **{f"clients/{path.stem}": path for path in ROOT.glob("tests/clients/environments/*.in")},
     }
