@@ -30,8 +30,9 @@ GREETING = "Hello"
 WEATHER = "What is the weather in Paris?"
 # Held to `PERSON`, it answers {"name": "Ann", "age": 30}.
 ANN = "Answer in JSON: the name is Ann and the age is 30."
-# Asked greedily it goes on until the context is full.
+# Asked greedily it goes on until the context is full; the second as text, not as a question.
 COUNT = "Count from 1 to 999."
+NUMBERS = "1, 2, 3,"
 TEXTS = ["one", "two three", "one"]
 # More tokens than the demo model has room for.
 TOO_LONG = "many words " * 5000
@@ -150,6 +151,7 @@ def main(probes: type[Probes], arguments: Sequence[str] = sys.argv[1:]) -> None:
             result, why = asked(getattr(at, column), mount, column)
             line = Outcome(probes.client, version(probes.client), path, column, result, why)
             lines.write(json.dumps(vars(line)) + "\n")
+            lines.flush()  # or the interpreter may end without
 
 
 def asked(probe: Callable[[], None], mount: Mount, column: str) -> tuple[Result, str]:

@@ -9,7 +9,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, ValidationError
 
 from tests.clients import probing
-from tests.clients.probing import ANN, COUNT, FUNCTION, GREETING, SUM, WEATHER
+from tests.clients.probing import ANN, FUNCTION, GREETING, NUMBERS, SUM, WEATHER
 
 
 class Probes(probing.Probes):
@@ -27,7 +27,7 @@ class Probes(probing.Probes):
         return self.hub.chat_completion(messages, temperature=0, max_tokens=300, **more)
 
     def plain(self) -> None:
-        text = self.hub.text_generation("1, 2, 3,", max_new_tokens=12, details=True)
+        text = self.hub.text_generation(NUMBERS, max_new_tokens=12, details=True)
         answer = self.chat(GREETING)
 
         assert text.generated_text.startswith(" 4, 5")
@@ -41,10 +41,8 @@ class Probes(probing.Probes):
         assert self.hub.health_check()
 
     def stream(self) -> None:
-        whole = self.hub.text_generation("1, 2, 3,", max_new_tokens=12)
-        events = [
-            *self.hub.text_generation("1, 2, 3,", max_new_tokens=12, details=True, stream=True)
-        ]
+        whole = self.hub.text_generation(NUMBERS, max_new_tokens=12)
+        events = [*self.hub.text_generation(NUMBERS, max_new_tokens=12, details=True, stream=True)]
         chunks = [chunk for chunk in self.chat(GREETING, stream=True) if chunk.choices]
 
         assert "".join(event.token.text for event in events) == whole
@@ -97,7 +95,7 @@ class Probes(probing.Probes):
         assert "top_p" in str(refused)
 
     def abort(self) -> None:
-        parts = self.hub.text_generation(COUNT, max_new_tokens=3000, stream=True)
+        parts = self.hub.text_generation(NUMBERS, max_new_tokens=3000, stream=True)
         next(iter(parts))
         parts.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import ollama
 
 from tests.clients import probing
-from tests.clients.probing import ANN, COUNT, FUNCTION, GREETING, MODEL, SUM, WEATHER
+from tests.clients.probing import ANN, FUNCTION, GREETING, MODEL, NUMBERS, SUM, WEATHER
 
 
 class Probes(probing.Probes):
@@ -90,7 +90,7 @@ class Probes(probing.Probes):
 
     def abort(self) -> None:
         options = {"temperature": 0, "num_predict": 3000}
-        parts = self.ollama.generate(MODEL, COUNT, raw=True, stream=True, options=options)
+        parts = self.ollama.generate(MODEL, NUMBERS, raw=True, stream=True, options=options)
         next(parts)
         parts.close()
 

@@ -10,7 +10,7 @@ from text_generation.errors import ValidationError
 from text_generation.types import Grammar, GrammarType, Message, Tool
 
 from tests.clients import probing
-from tests.clients.probing import ANN, COUNT, FUNCTION, GREETING, WEATHER
+from tests.clients.probing import ANN, FUNCTION, GREETING, NUMBERS, WEATHER
 
 
 class Probes(probing.Probes):
@@ -25,21 +25,21 @@ class Probes(probing.Probes):
         return self.tgi.chat(messages, temperature=0, max_tokens=300, **more)
 
     def plain(self) -> None:
-        text = self.tgi.generate("1, 2, 3,", max_new_tokens=12, decoder_input_details=True)
+        text = self.tgi.generate(NUMBERS, max_new_tokens=12, decoder_input_details=True)
         answer = self.chat(GREETING)
 
         assert text.generated_text.startswith(" 4, 5")
         assert text.details.finish_reason == "length"
         assert text.details.generated_tokens == len(text.details.tokens) == 12
         assert "".join(token.text for token in text.details.tokens) == text.generated_text
-        assert "".join(token.text for token in text.details.prefill) == "1, 2, 3,"
+        assert "".join(token.text for token in text.details.prefill) == NUMBERS
         assert answer.choices[0].message.role == "assistant"
         assert "help" in answer.choices[0].message.content
         assert answer.usage["completion_tokens"] > 5
 
     def stream(self) -> None:
-        whole = self.tgi.generate("1, 2, 3,", max_new_tokens=12)
-        events = [*self.tgi.generate_stream("1, 2, 3,", max_new_tokens=12)]
+        whole = self.tgi.generate(NUMBERS, max_new_tokens=12)
+        events = [*self.tgi.generate_stream(NUMBERS, max_new_tokens=12)]
 
         assert len(events) == 12
         assert "".join(event.token.text for event in events) == whole.generated_text
@@ -84,7 +84,7 @@ class Probes(probing.Probes):
         assert str(streamed) == str(long)
 
     def abort(self) -> None:
-        parts = self.tgi.generate_stream(COUNT, max_new_tokens=3000)
+        parts = self.tgi.generate_stream(NUMBERS, max_new_tokens=3000)
         next(parts)
         parts.close()
 
