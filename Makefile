@@ -42,6 +42,13 @@ test-clients: $(VENV)/.ready $(VENV)/.test $(EVERY) $(CLIENTS)/npm/.ready ## Set
 	@EVERY_CLIENT=1 $(BIN)/python -m pytest $(or $(ARGS),tests/clients); status=$$?; \
 	$(BIN)/python -m tests.clients.table; exit $$status
 
+fuzz: $(VENV)/.ready $(VENV)/.test ## Send each dialect 5000 generated requests (ARGS="--dialect tgi --seed 1")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+golden: $(VENV)/.ready $(VENV)/.test ## Write tests/dialects/golden anew: every byte that the dialects send
+	@rm -rf tests/dialects/golden
+	@$(BIN)/python -m pytest -q tests/dialects/test_golden.py --regenerate-golden
+
 test-llama-server: $(VENV)/.ready $(VENV)/.test $(VENV)/.llama_server_tests ## Run llama.cpp's own tests of its server against this one
 	@$(BIN)/python -m tools.llama_server_tests $(ARGS)
 

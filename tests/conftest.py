@@ -14,6 +14,12 @@ settings.register_profile("patient", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("patient")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden", action="store_true", help="write tests/dialects/golden/ anew"
+    )
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
