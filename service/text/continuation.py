@@ -64,4 +64,6 @@ def joined(prompt: str, raw: str, form: ReasoningFormat) -> str:
         raw = raw.removeprefix(form.opener)
         # The prompt's own line break after the mark, and the text's, are the same one.
         raw = raw[1:] if prompt.endswith("\n") and raw.startswith("\n") else raw
-    return prompt + raw
+    # What stands between the head of a message and the mark, where anything does.
+    gap = form.resume.removeprefix(form.resume.rstrip())
+    return prompt + gap + raw

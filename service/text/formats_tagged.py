@@ -113,6 +113,13 @@ def _invoke(
 
 
 MINIMAX_M2 = _invoke("minimax-m2", ("<minimax:tool_call>",), "", "minimax:tool_call")
+# Each call is a message of its own, whose header says to whom it goes: see `harmony`.
+MUSE = replace(
+    _invoke("muse", ("<atem:function_calls>",), "atem:", "atem:function_calls"),
+    heading="to={name}<|message|>",
+    separator=None,
+    controls=(),
+)
 _TYPED = '" string="{text}">'
 DEEPSEEK_V32 = _invoke(
     "deepseek-v3.2",
@@ -157,5 +164,5 @@ KIMI_K3 = ToolFormat(
     controls=("<|open|>", "<|close|>", _SEP),
 )
 TAGGED = (
-    HUNYUAN, GLM, SEED, QWEN_CODER, MINIMAX_M2, DEEPSEEK_V32, DEEPSEEK_V4, MINICPM, KIMI_K3,
+    HUNYUAN, GLM, SEED, QWEN_CODER, MINIMAX_M2, MUSE, DEEPSEEK_V32, DEEPSEEK_V4, MINICPM, KIMI_K3,
 )  # fmt: skip

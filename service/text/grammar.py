@@ -67,7 +67,7 @@ def _from_its_beginning(
             why = "there is no tool to call" if tools else "the model knows no syntax for calls"
             raise InvalidRequest(f"A tool call cannot be forced: {why}", param="tool_choice")
         rules = GbnfRules("tools")
-        calls = _calls(offered, tools, chat.parallel_tool_calls, rules)
+        calls = _headed(offered, tools, chat.parallel_tool_calls, rules)
         return _after_thoughts(rules, _resuming(calls, form), form, inside)
     free_to_call = offered if tools else ()
     if response_format.kind == "grammar":
@@ -77,7 +77,7 @@ def _from_its_beginning(
         bodies = [_sequence(_literal(form.heading), _answer(response_format, rules))]
         if chat and tools and free_to_call:
             rules.param = "tools"
-            bodies.append(_calls(free_to_call, tools, chat.parallel_tool_calls, rules))
+            bodies.append(_headed(free_to_call, tools, chat.parallel_tool_calls, rules))
         body = rules.rule("answer", " | ".join(bodies))
         return _after_thoughts(rules, _resuming(body, form), form, inside)
     if chat and tools and free_to_call and _worth_holding(chat, free_to_call):
@@ -152,6 +152,10 @@ def _triggered(
     rules = GbnfRules("tools")
     text = rules.text(_calls(offered, tools, parallel, rules))
     return Grammar(text, triggers=tools.triggers, after=form.closer if inside else None)
+
+
+def _headed(offered: tuple[Tool, ...], tools: ToolFormat, parallel: bool, rules: GbnfRules) -> str:
+    return _sequence(marks(tools.heading), _calls(offered, tools, parallel, rules))
 
 
 def _calls(offered: tuple[Tool, ...], tools: ToolFormat, parallel: bool, rules: GbnfRules) -> str:

@@ -9,7 +9,12 @@ to a recipient is a tool call, which is passed on in one spelling for the tool p
 
     <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{…}<|call|>
 
-Source: OpenAI's "harmony response format", and the chat template of gpt-oss.
+Muse Glimmer writes the same without channels: a message to itself is thought, one to the user is
+answer, and one to a tool has the call in tags of its own.
+
+    to=self<|message|>…<|eom|><|start|>assistant to=user<|message|>…<|eot|>
+
+Source: OpenAI's "harmony response format", and the chat templates of gpt-oss and Muse Glimmer.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from service.text.markers import partial
 
 _MESSAGE = "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
+_MUSE_ENDS = ("<|eom|>", "<|eot|>", "<|start|>")
 _STARTS = ("<|start|>", "<|channel|>", "<|message|>", "to=")
 _RECIPIENT = re.compile(r"\bto=(\S+?)(?=[\s<]|$)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([a-z]+)")
@@ -36,6 +42,8 @@ _LONGEST_HEADER = 256
 class HarmonyParser:
     """Sorts whole messages by their headers; with `inside` the prompt ended in an analysis, with
     `begun` in an answer."""
+
+    ends: tuple[str, ...] = _ENDS
 
     def __init__(self, inside: bool = False, *, begun: bool = False) -> None:
         self._held = ""
@@ -92,15 +100,24 @@ class HarmonyParser:
         return ""
 
     def _body(self) -> tuple[str, bool]:
-        ends = [(at, end) for end in _ENDS if (at := self._held.find(end)) >= 0]
+        ends = [(at, end) for end in self.ends if (at := self._held.find(end)) >= 0]
         if not ends:
-            safe = min(partial(self._held, end) for end in _ENDS)
+            safe = min(partial(self._held, end) for end in self.ends)
             body, self._held = self._held[:safe], self._held[safe:]
             return body, False
         at, end = min(ends)
         body, self._held = self._held[:at] + self._closer, self._held[at + len(end) :]
         self._in_header, self._closer = True, ""
         return body, True
+
+
+class MuseParser(HarmonyParser):
+    ends = _MUSE_ENDS
+
+    def _open(self, header: str) -> str:
+        recipient = _RECIPIENT.search(header)
+        self._kind = "reasoning" if recipient and recipient[1] == "self" else "content"
+        return ""
 
 
 def _begins_header(text: str) -> bool:

@@ -2,8 +2,8 @@
 
 A model that thinks writes its thoughts first, between two tags, and the answer after them; which
 tags is read off its chat template, in `FORMATS`. An opening tag counts only before any other
-text: a `<think>` in the middle of an answer is part of the answer. gpt-oss alone writes messages
-on channels instead of tags: see `harmony`.
+text: a `<think>` in the middle of an answer is part of the answer. gpt-oss and Muse Glimmer write
+messages with headers instead of tags: see `harmony`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from service.text.harmony import HarmonyParser
+from service.text.harmony import HarmonyParser, MuseParser
 from service.text.markers import partial
 
 Kind = Literal["reasoning", "content"]
@@ -63,11 +63,21 @@ HARMONY = ReasoningFormat(
     heading="<|channel|>final<|message|>",
     sign="<|channel|>analysis<|message|>",
 )
+MUSE = ReasoningFormat(
+    "muse",
+    "to=self<|message|>",
+    "<|eom|>",
+    ("<|start|>", "<|message|>", "<|eom|>"),
+    resume="<|start|>assistant ",
+    heading="to=user<|message|>",
+    sign="to=self<|message|>",
+)
 _RESPONSES = (
     "<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>",
 )  # fmt: skip
 FORMATS = (
     HARMONY,
+    MUSE,
     ReasoningFormat("magistral", "[THINK]", "[/THINK]", ("[THINK]", "[/THINK]")),
     ReasoningFormat("seed", "<seed:think>", "</seed:think>"),
     ReasoningFormat(
@@ -147,6 +157,10 @@ def reasoning_format(template_source: str) -> ReasoningFormat:
     return next((known for known in FORMATS if known.spoken_by(template_source)), NONE)
 
 
+# Whose answers are messages with headers.
+_OF_MESSAGES: dict[str, type[HarmonyParser]] = {HARMONY.name: HarmonyParser, MUSE.name: MuseParser}
+
+
 class Splitter(Protocol):
     """`inside` says whether the text fed so far ended within thoughts."""
 
@@ -161,8 +175,8 @@ class Splitter(Protocol):
 def splitter(form: ReasoningFormat, inside: bool = False, *, begun: bool = False) -> Splitter:
     """The parser of `form`, for an answer whose prompt ended `inside` thoughts or not; or after
     the answer itself had `begun`."""
-    if form.name == HARMONY.name:
-        return HarmonyParser(inside, begun=begun)
+    if form.name in _OF_MESSAGES:
+        return _OF_MESSAGES[form.name](inside, begun=begun)
     return ReasoningParser(form, inside, begun=begun)
 
 

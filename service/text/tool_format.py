@@ -22,7 +22,9 @@ class ToolFormat(Struct, frozen=True):
 
     A call is `head`, the tool's name, `middle`, the arguments, `tail`; all the calls of an answer
     are `opener`, calls with `separator` between them (None: there can be only one), `closer`. In
-    `opener`, `head` and `middle`, `{n}` is any number, `{lf}` a line break that may be missing. `arguments` writes a tool's as GBNF.
+    `opener`, `head` and `middle`, `{n}` is any number, `{lf}` a line break that may be missing.
+    `heading` stands before all that, and is the thoughts' parser's to read; in it `{name}` is any
+    name. `arguments` writes a tool's as GBNF.
     Chat templates of such models contain all `signs`, one of `any_of` if there are any, and
     nothing of `unless`.
     `trigger` is a regular expression (ECMAScript) whose first group matches where calls begin in
@@ -42,6 +44,7 @@ class ToolFormat(Struct, frozen=True):
     arguments: Callable[[Tool, GbnfRules], str] = json_arguments
     spelled: Callable[[str], str] = str
     trigger: str = ""
+    heading: str = ""
     opener: str = ""
     separator: str | None = None
     closer: str = ""

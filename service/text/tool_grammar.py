@@ -21,12 +21,13 @@ Arguments = Callable[[Tool, GbnfRules], str]
 _ANY_KEY = "[A-Za-z0-9_-]{1,64}"
 
 
-_LOOSE = {"{n}": "[0-9]{1,4}", "{lf}": '"\\n"?'}
+_LOOSE = {"{n}": "[0-9]{1,4}", "{lf}": '"\\n"?', "{name}": "[A-Za-z0-9_.-]{1,64}"}
 
 
 def marks(text: str) -> str:
-    """`text` as GBNF, in which `{n}` is any number, `{lf}` a line break that may be missing."""
-    parts = re.split(r"(\{(?:n|lf)\})", text)
+    """`text` as GBNF, in which `{n}` is any number, `{lf}` a line break that may be missing, and
+    `{name}` any name."""
+    parts = re.split(r"(\{(?:n|lf|name)\})", text)
     return " ".join(_LOOSE.get(part) or literal(part) for part in parts if part)
 
 

@@ -86,3 +86,11 @@ def test_calls_and_their_answers_are_complete(last: Message) -> None:
 def test_a_template_that_does_not_show_the_message_refuses() -> None:
     with pytest.raises(InvalidRequest, match="does not show"):
         continued(ChatTemplate("{{ messages[0].content }}"), Message("assistant", "It is "))
+
+
+def test_thoughts_of_messages_with_headers_follow_the_head_after_a_space() -> None:
+    head = "<|start|>assistant"
+    source = "{{ messages[0].content }}{% if add_generation_prompt %}" + head + "{% endif %}"
+    found = ChatTemplate(source + "{# to=self<|message|> #}")
+
+    assert continued(found, Message("assistant", "", "Hm")).endswith(head + " to=self<|message|>Hm")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from service.generation import Chat, Grammar, ResponseFormat, Tool, ToolChoice
 from service.text.calls import Calls
 from service.text.formats_objects import HERMES, LLAMA, MISTRAL
 from service.text.grammar import grammar_of
+from service.text.reasoning import FORMATS as REASONING
 from service.text.reasoning import HARMONY as CHANNELS
 from service.text.reasoning import THINK
 from service.text.tool_calls import FORMATS
@@ -27,6 +29,14 @@ WEATHER = Tool("weather", parameters=CITY)
 CLOCK = Tool("clock")
 TEXT = ResponseFormat()
 REQUIRED = ToolChoice("required")
+
+
+def named_format(name: str) -> ToolFormat:
+    return next(form for form in FORMATS if form.name == name)
+
+
+def headed(form: ToolFormat, call: tuple[str, dict[str, Any]]) -> str:
+    return form.heading.replace("{name}", call[0]) + written(form, call)
 
 
 def held(grammar: Grammar | None) -> Matcher:
@@ -51,12 +61,12 @@ def test_free_text_is_not_held() -> None:
 def test_a_required_call_is_a_call_in_the_models_own_syntax(form: ToolFormat) -> None:
     grammar = held(grammar_of(TEXT, chat(WEATHER, CLOCK, choice=REQUIRED), tools=form))
 
-    assert grammar.accepts(written(form, ("weather", {"city": "Bern"})))
-    assert grammar.accepts(written(form, ("clock", {})))
-    assert grammar.accepts(written(form, ("weather", {"city": "Bern", "days": 2})))
+    assert grammar.accepts(headed(form, ("weather", {"city": "Bern"})))
+    assert grammar.accepts(headed(form, ("clock", {})))
+    assert grammar.accepts(headed(form, ("weather", {"city": "Bern", "days": 2})))
     few = {"city": "Bern", "days": "few"}
     for wrong in (("weather", {}), ("weather", few), ("clock", {"a": 1}), ("other", {})):
-        assert not grammar.accepts(written(form, wrong))
+        assert not grammar.accepts(headed(form, wrong))
     assert not grammar.accepts("")
     assert not grammar.begins("I ")
 
@@ -183,7 +193,7 @@ def test_llama_cpp_takes_them_all() -> None:
         grammar = grammar_of(TEXT, chat(WEATHER, CLOCK, choice=REQUIRED), tools=form, form=THINK)
         assert grammar is not None
         calls = [("weather", {"city": "Zürich"}), ("weather", {"city": "x", "days": "few"})]
-        cases += [(grammar.text, "root", "\n" + written(form, call)) for call in calls]
+        cases += [(grammar.text, "root", "\n" + headed(form, call)) for call in calls]
 
     assert llama.verdicts(cases) == [True, False] * len(FORMATS)
 
@@ -195,3 +205,14 @@ def test_what_was_begun_of_an_answer_is_part_of_its_form_and_has_its_thoughts_be
     assert (grammar.begun, grammar.after, grammar.opener) == ('{"a": ', None, None)
     assert held(grammar).accepts('{"a": 1}')
     assert grammar_of(TEXT, begun="It is ") is None
+
+
+def test_a_forced_call_of_muse_is_a_message_to_its_tool() -> None:
+    form = named_format("muse")
+    thoughts = next(each for each in REASONING if each.name == "muse")
+    grammar = grammar_of(TEXT, chat(CLOCK, choice=REQUIRED), tools=form, form=thoughts)
+    call = written(form, ("clock", {}))
+
+    assert held(grammar).accepts(f" to=clock<|message|>{call}")
+    assert held(grammar).accepts(f"<|start|>assistant to=clock<|message|>{call}")
+    assert not held(grammar).accepts(call)

@@ -192,3 +192,19 @@ def test_nothing_is_lost_but_tags_and_the_white_space_after_them(text: str) -> N
 @pytest.mark.parametrize("form", [THINK, HARMONY, NONE])
 def test_an_answer_that_was_begun_goes_on_without_any_head(form: ReasoningFormat) -> None:
     assert run(splitter(form, begun=True), " 5", " is <think>") == [("content", " 5 is <think>")]
+
+
+MESSAGES = " to=self<|message|>Hm.<|eom|><|start|>assistant to=user<|message|>4<|eot|>"
+
+
+@pytest.mark.parametrize("pieces", [[MESSAGES], [*MESSAGES]])
+def test_muse_tells_thoughts_and_answers_apart_by_whom_they_go_to(pieces: list[str]) -> None:
+    assert run(splitter(named("muse")), *pieces) == [("reasoning", "Hm."), ("content", "4")]
+
+
+def test_a_call_of_muse_is_left_to_the_parser_of_calls() -> None:
+    call = "<atem:function_calls>\n</atem:function_calls>"
+    text = f" to=self<|message|>Hm.<|eom|><|start|>assistant to=weather<|message|>{call}<|eom|>"
+
+    assert run(splitter(named("muse")), *text) == [("reasoning", "Hm."), ("content", call)]
+    assert run(splitter(named("muse"), begun=True), " is 4<|eot|>") == [("content", " is 4")]

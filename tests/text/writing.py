@@ -56,6 +56,7 @@ PARAMETERS: dict[str, Callable[[str, Any], str]] = {
         f"<arg_value:opensource>{plain(value)}</arg_value:opensource>\n"
     ),
     "minimax-m2": lambda key, value: f'<parameter name="{key}">{plain(value)}</parameter>\n',
+    "muse": lambda key, value: f'<atem:parameter name="{key}">{plain(value)}</atem:parameter>\n',
     "deepseek-v3.2": dsml,
     "deepseek-v4": dsml,
     "minicpm": lambda key, value: f'<param name="{key}">{plain(value)}</param>',
