@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from service import plan
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.dialects.routing import ListenerDialect
 from service.http_protocol import HttpProtocol
@@ -41,6 +42,9 @@ KEEP_ALIVE_SECONDS: Final = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["plan"]:
+        return plan.main(arguments[1:])
     given = vars(parser().parse_args(arguments))
     given.pop("command")
     if given.pop("debug", False):
@@ -61,7 +65,13 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="serve")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["serve"],
+        default="serve",
+        help="serve, or `plan MODEL`: see `plan --help`",
+    )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--debug", action="store_true", help="The same as --log-level DEBUG.")
     for key, field in Settings.model_fields.items():

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     __main__
     cli
+    plan
     app
     dialects admin host_guard http_protocol
     runtime

@@ -323,7 +323,7 @@ class _Placing:
     ) -> None:
         shares, _ = self._needs(shape, counts, mode, split)
         over = [
-            f"GPU {gpu.index} would need {gib(need.total)}, and has {gib(gpu.usable)}"
+            f"GPU {gpu.index} would need {readable(need.total)}, and has {readable(gpu.usable)}"
             for need, gpu in zip(shares, self.gpus, strict=True)
             if need.total > gpu.usable
         ]
@@ -366,8 +366,8 @@ class _Placing:
         if self.host_memory is not None and needed > self.host_memory:
             raise PlacementError(
                 "context_size",
-                f"{shape.n_ctx} tokens take {gib(needed)} beside the weights, and "
-                f"{gib(self.host_memory)} of the host's memory are free",
+                f"{shape.n_ctx} tokens take {readable(needed)} beside the weights, and "
+                f"{readable(self.host_memory)} of the host's memory are free",
             )
 
     def _limit(self, shape: ContextShape, layers: int) -> Limit:
@@ -401,11 +401,11 @@ class _Placing:
             )
         if self.host_memory is not None and host.total > self.host_memory:
             found.append(
-                f"the host would need {gib(host.total)} and has {gib(self.host_memory)}: weights "
+                f"the host would need {readable(host.total)} and has {readable(self.host_memory)}: weights "
                 "are read from the disk again and again"
             )
         return found
 
 
-def gib(size: int) -> str:
-    return f"{size / _GIB:.2f} GiB"
+def readable(size: int) -> str:
+    return f"{size / _GIB:.2f} GiB" if abs(size) >= _GIB else f"{size / (1 << 20):.1f} MiB"

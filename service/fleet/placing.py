@@ -15,7 +15,7 @@ from service.catalog.gguf import GgufError
 from service.engine.wire import EngineParams
 from service.fleet.memory import ModelMemory, cell_bytes
 from service.fleet.model_layers import Unmeasurable, read_memory
-from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, gib, place
+from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, place, readable
 from service.fleet.vetting import Unloadable
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,6 @@ def _tell(name: str, placement: Placement) -> None:
                 name,
                 len(share.layers) + share.output,
                 gpu.index,
-                gib(share.total),
-                gib(gpu.free),
+                readable(share.total),
+                readable(gpu.free),
             )
