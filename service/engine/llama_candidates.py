@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import llama_cpp as llama
 import numpy as np
-import numpy.typing as npt
 
 from service.engine.llama_grammar import TOKEN_DATA, PrefixTable
 from service.engine.model import Ids
 
 BANNED: Final = -math.inf
 _BLOCK = 256
+# How many of the likeliest tokens are asked about beyond those that are needed.
+_MORE = 64
 
 
 class Candidates:
@@ -63,14 +64,45 @@ class Candidates:
         if tokens:
             self._data["logit"][tokens] = BANNED
 
-    def hold(self, grammar: Any, prefixes: PrefixTable, array: Any) -> npt.NDArray[np.bool_]:
-        """Bans what `grammar` does; which tokens nothing has ruled out since `fill`."""
+    def fill_held(
+        self,
+        context: Any,
+        row: int,
+        grammar: Any,
+        prefixes: PrefixTable,
+        *,
+        enough: int | None,
+        also: Ids,
+        banned: list[int],
+    ) -> Any:
+        """Only what `grammar` allows and `banned` does not name: an array that may be empty.
+
+        enough: how many of the likeliest of these decide; None: all of them. also: see `fill_best`.
+        """
         allowed = prefixes.allowed(grammar)
-        if allowed is None:
+        if allowed is not None:
+            return self._fill_only(context, row, np.sort(allowed), banned)
+        if enough is not None and not banned:
+            # Nearly everything is allowed: then enough of the first few hundred are.
+            array = self.fill_best(context, row, enough + _MORE, also)
             llama.llama_sampler_apply(grammar, ctypes.byref(array))
-            return np.asarray(self._data["logit"] > BANNED)
-        possible = np.zeros(self._n_vocab, bool)
-        possible[allowed] = True
-        possible &= self._data["logit"] > BANNED
-        self._data["logit"][~possible] = BANNED
-        return possible
+            if self._possible(array.size) >= enough:
+                return array
+        array = self.fill(context, row)
+        self.ban(banned)
+        llama.llama_sampler_apply(grammar, ctypes.byref(array))
+        array.size *= self._possible(array.size) > 0
+        return array
+
+    def _fill_only(self, context: Any, row: int, ids: Ids, banned: list[int]) -> Any:
+        logits = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, row), (self._n_vocab,))
+        kept = logits[ids] > BANNED
+        if banned:
+            kept &= ~np.isin(ids, banned)
+        ids = ids[kept]
+        self._data["id"][: len(ids)] = ids
+        self._data["logit"][: len(ids)] = logits[ids]
+        return llama.llama_token_data_array(self._pointer, len(ids), -1, False)
+
+    def _possible(self, size: int) -> int:
+        return int(np.count_nonzero(self._data["logit"][:size] > BANNED))

@@ -10,7 +10,7 @@ vocabulary begins with a space), a copy of the grammar goes one byte ahead, and 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp as llama
 import numpy as np
@@ -25,6 +25,14 @@ _FEW = 1024
 _MANY_BYTES = 40
 _FURTHEST = 4
 _NO_BYTE = 256
+
+
+class Branches(NamedTuple):
+    """Tokens by their next byte, and those that are asked about themselves: they end here, or
+    their next byte is no token."""
+
+    by_byte: dict[int, Ids]
+    others: Ids
 
 
 class PrefixTable:
@@ -42,36 +50,54 @@ class PrefixTable:
             np.array([p[depth] if len(p) > depth else _NO_BYTE for p in pieces], np.int16)
             for depth in range(_FURTHEST)
         ]
+        # By the bytes before: a prefix that was asked about once is asked about again.
+        self._branches: dict[bytes, Branches] = {}
 
     def allowed(self, grammar: Any) -> Ids | None:
         """The tokens that `grammar` allows now, None where it is quicker to ask about them all."""
-        return self._allowed(grammar, grammar, self._all, 0)
+        return self._allowed(grammar, grammar, self._all, b"")
 
-    def _allowed(self, grammar: Any, ahead: Any, tokens: Ids, depth: int) -> Ids | None:
-        """Those of `tokens` that are allowed. `ahead` is where their first `depth` bytes lead."""
-        opened = _indices(ahead, self._byte_tokens)
+    def _allowed(self, grammar: Any, ahead: Any, tokens: Ids, prefix: bytes) -> Ids | None:
+        """Those of `tokens` that are allowed. All begin with `prefix`, which leads to `ahead`."""
+        opened = allowed_among(ahead, self._byte_tokens)
         if len(opened) > _MANY_BYTES:
             return None
-        codes = self._at[depth][tokens]
-        # Tokens that end here, and those whose next byte is no token, are asked about themselves.
-        some = [tokens[~self._is_token[codes]]]
+        branches = self._branches.get(prefix)
+        if branches is None:
+            branches = self._branches[prefix] = self._divided(tokens, len(prefix))
+        some = [branches.others]
         found: list[Ids] = []
-        for byte, byte_token in zip(self._bytes[opened], self._byte_tokens[opened], strict=True):
-            below = tokens[codes == byte]
-            if len(below) <= _FEW or depth + 1 == _FURTHEST:
+        bytes_opened = self._bytes[opened].tolist()
+        for byte, byte_token in zip(bytes_opened, self._byte_tokens[opened], strict=True):
+            below = branches.by_byte.get(byte)
+            if below is None:
+                continue
+            if len(below) <= _FEW or len(prefix) + 1 == _FURTHEST:
                 some.append(below)
                 continue
             further = llama.llama_sampler_clone(ahead)
             try:
                 llama.llama_sampler_accept(further, byte_token)
-                deeper = self._allowed(grammar, further, below, depth + 1)
+                deeper = self._allowed(grammar, further, below, prefix + bytes((byte,)))
             finally:
                 llama.llama_sampler_free(further)
             if deeper is None:
                 return None
             found.append(deeper)
         rest = np.concatenate(some)
-        return np.concatenate([rest[_indices(grammar, rest)], *found])
+        return np.concatenate([rest[allowed_among(grammar, rest)], *found])
+
+    def _divided(self, tokens: Ids, depth: int) -> Branches:
+        codes = self._at[depth][tokens]
+        ordered = np.argsort(codes, kind="stable")
+        bytes_found, starts = np.unique(codes[ordered], return_index=True)
+        groups = np.split(tokens[ordered], starts[1:])
+        pairs = list(zip(bytes_found.tolist(), groups, strict=True))
+        others = [group for byte, group in pairs if not self._is_token[byte]]
+        return Branches(
+            {byte: group for byte, group in pairs if self._is_token[byte]},
+            np.concatenate([np.empty(0, np.int32), *others]),
+        )
 
 
 def _pieces(vocab: Any) -> list[bytes]:
@@ -85,7 +111,7 @@ def _pieces(vocab: Any) -> list[bytes]:
     return out
 
 
-def _indices(grammar: Any, tokens: Ids) -> npt.NDArray[np.intp]:
+def allowed_among(grammar: Any, tokens: Ids) -> npt.NDArray[np.intp]:
     """Where in `tokens` those are that `grammar` allows."""
     data = np.ones(len(tokens), TOKEN_DATA)
     data["id"] = tokens

@@ -174,16 +174,31 @@ class LlamaSampler:
     def _bound(self, row: int, token: int) -> int:
         """The token, or the one that the grammar allows instead; the grammar is told of it."""
         if not self._allows(token):
-            array = self._all(row)
-            assert self._prefixes is not None
-            possible = self._candidates.hold(self._grammar, self._prefixes, array)
-            token = self._apply_chain(array) if possible.any() else self._end_token
-            if not possible[token]:
+            held = self._held(row)
+            if held is None:
                 # Complete, or at a dead end, and biases rule out what is left: the answer ends.
                 return self._end_token
+            token = held
         if token not in self._end_tokens:
             llama.llama_sampler_accept(self._grammar, token)
         return token
+
+    def _held(self, row: int) -> int | None:
+        """What the chain takes of all that the grammar allows; None where nothing is left."""
+        assert self._prefixes is not None
+        array = self._candidates.fill_held(
+            self._context,
+            row,
+            self._grammar,
+            self._prefixes,
+            enough=self._enough,
+            also=self._biased,
+            banned=self._bad_words.banned,
+        )
+        if not array.size:
+            return None
+        token = self._apply_chain(array)
+        return token if array.data[array.selected].logit > BANNED else None
 
     def _allows(self, token: int) -> bool:
         single = llama.llama_token_data(token, 1.0, 0.0)

@@ -10,6 +10,7 @@ import llama_cpp as llama
 import numpy as np
 import pytest
 
+from service.engine.llama_candidates import Candidates
 from service.engine.llama_grammar import TOKEN_DATA, PrefixTable
 from service.text.json_schema import schema_grammar
 from tests.engine.child import DEMO
@@ -66,3 +67,36 @@ def test_prefixes_tell_the_same(vocab: Any, name: str, few: int, monkeypatch: An
             llama.llama_sampler_accept(grammar, int(random.choice(going_on)))
         llama.llama_sampler_free(grammar)
         assert told or name == "anything"
+
+
+@pytest.mark.parametrize("name", GRAMMARS)
+@pytest.mark.parametrize("enough", [None, 3])
+@pytest.mark.parametrize("banned", [[], [40, 41, 300]])
+def test_what_is_chosen_from_are_the_likeliest_that_are_allowed(
+    vocab: Any, name: str, enough: int | None, banned: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_vocab = llama.llama_vocab_n_tokens(vocab)
+    random = np.random.default_rng(5)
+    logits = np.zeros(n_vocab, np.float32)
+    pointer = logits.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    monkeypatch.setattr(llama, "llama_get_logits_ith", lambda context, row: pointer)
+    table, candidates = PrefixTable(vocab), Candidates(n_vocab)
+    monkeypatch.setattr("service.engine.llama_candidates._MORE", 1)
+    also = np.array([7, 8], np.int32)
+    grammar = llama.llama_sampler_init_grammar(vocab, GRAMMARS[name].encode(), b"root")
+    for _ in range(12):
+        logits[:] = random.normal(0, 2, n_vocab)
+        allowed = set(asked_about_all(grammar, n_vocab))
+        array = candidates.fill_held(
+            None, 0, grammar, table, enough=enough, also=also, banned=banned
+        )
+        found = {array.data[at].id for at in range(array.size) if array.data[at].logit > -np.inf}
+        possible = sorted(allowed - set(banned), key=lambda token: -logits[token])
+        assert found <= set(possible)
+        assert set(possible[:enough]) <= found
+        assert bool(array.size) == bool(possible)
+        going_on = [t for t in allowed if not llama.llama_vocab_is_eog(vocab, t)]
+        if not going_on:
+            break
+        llama.llama_sampler_accept(grammar, int(random.choice(going_on)))
+    llama.llama_sampler_free(grammar)
