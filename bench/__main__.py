@@ -25,7 +25,7 @@ from bench.servers import LLAMA_SERVER, Setup, llama_server, model_names, ours
 from bench.shapes import SHAPES, model
 from bench.table import as_json, markdown
 
-OF_OURS = ("two_engines", "overhead", "in_flight")
+OF_OURS = (*of_ours.WITH_MODEL, *of_ours.WITHOUT)
 # Poisson arrivals have no bar, so they are measured only where someone asks for them.
 USUAL = (*(name for name in OVER_HTTP if name != "poisson"), *OF_OURS)
 
@@ -90,7 +90,10 @@ class Session:
         await self.hold(over_http(self.wanted, entrants))
 
     async def everything(self) -> None:
-        for name in self.chosen.model or ("0.5B", "1.1B"):
+        models = self.chosen.model or ("0.5B", "1.1B")
+        if all(workload in of_ours.WITHOUT for workload in self.wanted):
+            models = ()
+        for name in models:
             path = model(name)
             if any(workload in OVER_HTTP for workload in self.wanted):
                 await self.against_llama_server(name, path)
@@ -98,9 +101,10 @@ class Session:
                 if workload in self.wanted:
                     async with contests(self.setup, name, path) as some:
                         await self.hold(some)
-        if "in_flight" in self.wanted:
-            async with of_ours.in_flight(self.setup) as some:
-                await self.hold(some)
+        for workload, contests_of in of_ours.WITHOUT.items():
+            if workload in self.wanted:
+                async with contests_of(self.setup) as some:
+                    await self.hold(some)
 
     async def against_llama_server(self, name: str, path: Path) -> None:
         programs = reference.programs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -14,11 +15,12 @@ import psutil
 
 from bench.client import Answer, Target
 from bench.contest import Bar, Contest
+from bench.dialects import dialects
 from bench.exposition import mean, quantile, scrape
 from bench.load import Figures, closed_loop, figures
 from bench.paths import MODELS
 from bench.servers import OURS, Server, Setup, ours
-from bench.workloads import Closed, Distinct
+from bench.workloads import Closed, Distinct, Held
 
 IN_FLIGHT = 500
 MIB = 1024 * 1024
@@ -88,6 +90,37 @@ async def overhead_per_step(target: Target, round_number: int) -> Figures:
 
 
 @asynccontextmanager
+async def grammar(setup: Setup, name: str, model: Path) -> AsyncIterator[list[Contest]]:
+    """What it costs to hold answers to a schema. The models say words, and no JSON of their own
+    accord: so nearly every token outside of a text is one that the grammar refuses first."""
+    async with ours(setup, model.parent) as server:
+        yield [
+            Contest(
+                f"{name}, {clients} answers held to a schema of 20 fields",
+                {
+                    side: partial(step_time, server.target, Held(clients, side == "free"))
+                    for side in ("free", "held")
+                },
+                ("held",),
+                (Bar("ms per step", at_most=1.3, against="free"),),
+                "free",
+            )
+            for clients in (1, 8)
+        ]
+
+
+async def step_time(target: Target, workload: Held, round_number: int) -> Figures:
+    """A stream gets a token of each step: so its rate tells what a step takes, sampling and all."""
+    plan = workload.plan(f"grammar {round_number}")
+    answers = await closed_loop(target, plan, workload.clients)
+    seconds = statistics.median(
+        (answer.frames[-1] - answer.frames[0]) / (answer.completion_tokens - 1)
+        for answer in answers
+    )
+    return {"ms per step": 1000 * seconds} | figures(answers)
+
+
+@asynccontextmanager
 async def in_flight(setup: Setup) -> AsyncIterator[list[Contest]]:
     """On the bundled demo model: it is so small that the service itself has most of the work."""
     settings = {"LLM_QUEUE_SIZE": str(2 * IN_FLIGHT), "LLM_QUEUE_TIMEOUT": "600"}
@@ -135,4 +168,10 @@ async def peak_rss(
 WITH_MODEL: dict[str, Callable[[Setup, str, Path], AbstractAsyncContextManager[list[Contest]]]] = {
     "two_engines": two_engines,
     "overhead": overhead,
+    "grammar": grammar,
+}
+# On the demo model, or its chat template alone.
+WITHOUT: dict[str, Callable[[Setup], AbstractAsyncContextManager[list[Contest]]]] = {
+    "in_flight": in_flight,
+    "dialects": dialects,
 }

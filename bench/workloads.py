@@ -36,6 +36,8 @@ class Request:
     prompt: tuple[Message, ...] | str
     max_tokens: int
     seed: int
+    # What the answer is held to: then it ends where that is complete.
+    schema: dict[str, Any] | None = None
 
     @property
     def route(self) -> str:
@@ -43,6 +45,10 @@ class Request:
 
     def body(self, model: str) -> dict[str, Any]:
         key = "prompt" if isinstance(self.prompt, str) else "messages"
+        held: dict[str, Any] = {"ignore_eos": True}
+        if self.schema is not None:
+            schema = {"name": "answer", "strict": True, "schema": self.schema}
+            held = {"response_format": {"type": "json_schema", "json_schema": schema}}
         return {
             "model": model,
             key: self.prompt,
@@ -50,7 +56,7 @@ class Request:
             "seed": self.seed,
             "stream": True,
             "stream_options": {"include_usage": True},
-            "ignore_eos": True,
+            **held,
             **SAMPLING,
         }
 
@@ -95,6 +101,43 @@ class Distinct:
             Request((user(source, self.prompt_words),), self.max_tokens, number)
             for number in range(self.requests)
         ]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Short prompts, and answers that are a JSON object of twenty fields, or as long and free."""
+
+    clients: int
+    free: bool
+    requests: int = 8
+    max_tokens: int = 256
+
+    def plan(self, seed: object) -> list[Request]:
+        source = random.Random(f"held {seed}")
+        schema = None if self.free else twenty_fields()
+        return [
+            Request((user(source, 16),), self.max_tokens, number, schema)
+            for number in range(self.requests)
+        ]
+
+
+def twenty_fields() -> dict[str, Any]:
+    """Names, numbers, choices and lists, as a form has them; texts short, so that it gets to all."""
+    kinds: list[dict[str, Any]] = [
+        {"type": "string", "maxLength": 24},
+        {"type": "integer", "minimum": 0, "maximum": 9999},
+        {"enum": ["open", "waiting", "closed", "not known"]},
+        {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 3},
+        {"type": "boolean"},
+    ]
+    names = [word for word in WORDS if len(word) > 4][:20]
+    fields = {name: kinds[number % len(kinds)] for number, name in enumerate(names)}
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": names,
+        "additionalProperties": False,
+    }
 
 
 @dataclass(frozen=True)
