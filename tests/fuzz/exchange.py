@@ -16,7 +16,7 @@ import h11
 from tests.fuzz.requests import Request
 
 # Far beyond what the longest answer takes: a request that is not over by then never will be.
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
 
 Ending = Literal["complete", "left", "hung", "broken", "refused"]
 

@@ -35,7 +35,8 @@ SHARED: Final = {
 @dataclass(frozen=True)
 class Request:
     """`wordings`: dialects that may word what is wrong with it. `malformed`: its HTTP is, so that
-    no dialect ever sees it. `hang_up`: when the client leaves, and after how many bytes."""
+    no dialect ever sees it. `astray`: it may have left its endpoint. `free`: the client says itself
+    which keys it wants to see. `hang_up`: when the client leaves, and after how many bytes."""
 
     endpoint: Endpoint
     method: str
@@ -45,6 +46,7 @@ class Request:
     wordings: frozenset[str]
     malformed: bool = False
     astray: bool = False
+    free: bool = False
     hang_up: tuple[Literal["body", "sent", "answer"], int] | None = None
 
     def raw(self) -> bytes:
@@ -80,6 +82,7 @@ def request(dialect: str, seed: int, number: int) -> Request:
         ),
         body,
         SHARED.get(endpoint.path, frozenset({endpoint.wording})),
+        free=b"response_fields" in body,
     )
     if random.random() < 0.12:
         made = bent(random, made)
