@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.probing import COLUMNS, Outcome, asked, told
+from tests.clients.probing import COLUMNS, Absent, Mount, Outcome, asked, told
 from tests.clients.table import page
 
 DATE = datetime.date(2026, 1, 2)
@@ -62,8 +62,15 @@ def test_a_failure_is_told_in_one_short_line() -> None:
     assert len(told(caught.value)) <= 600
 
 
-def test_whatever_a_probe_raises_is_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    mount: Any = type("Mount", (), {"cancelled": lambda self: 0.0})()
+def test_whatever_a_probe_raises_is_its_outcome() -> None:
+    mount = Mount("http://127.0.0.1:1", "/v1")
+
+    def cannot() -> None:
+        raise Absent("no such call")
 
     assert asked(lambda: None, mount, "plain") == ("ok", "")
-    assert asked(lambda: [][0], mount, "plain")[0] == "failed"
+    assert asked(cannot, mount, "plain") == ("absent", "no such call")
+    assert asked(lambda: [][0], mount, "plain") == (
+        "failed",
+        "IndexError: list index out of range []",
+    )
