@@ -206,7 +206,7 @@ LOOSE: Final[Mapping[str, Make]] = {
     "grammar": gbnf,
     "json_schema": schema,
     "options": options,
-    "num_ctx": one(1, 256, 512),
+    "num_ctx": one(1, 128, 256),
     "think": one(True, False, "low", "nonsense"),
     "format": one("json", "", {"type": "object"}, "xml"),
     "keep_alive": one(300, "5m", "-1", -1, "1h30m", "x"),
@@ -266,8 +266,8 @@ OPTIONS: Final[Mapping[str, Make]] = {
     },
     "stop": one(["a"], [], ["\n\n"]),
     "num_keep": one(-1, 0, 4, 2**31 - 1),
-    # A longer context is loaded for who asks, and then answers without a limit are long.
-    "num_ctx": one(0, 64, 256, 512, -1),
+    # For more than there is, the model would be loaded anew, with room for very long answers.
+    "num_ctx": one(0, 64, 128, 256, -1),
     "num_batch": one(1, 512),
     "num_gpu": one(-1, 0, 99),
     "num_thread": one(0, 4),
