@@ -1,8 +1,8 @@
 """python -m tools.llama_server_tests [--reference] [pytest's arguments, tests as test_file.py::name]
 
 Takes llama.cpp's server tests from the source that the service pins, and runs them against it.
---reference runs them against llama-server itself, which is built first if need be: with the same
-models and the same table, what is called another model's fault has to be one there too.
+--reference runs them against llama-server itself, which is built first if need be, with the same
+models: to compare with. What it does not pass either says nothing of this service.
 """
 
 from __future__ import annotations
