@@ -38,7 +38,7 @@ def make(shape: Shape) -> None:
     sys.stderr.write(f"bench: making {shape.path.name}\n")
     shape.path.parent.mkdir(parents=True, exist_ok=True)
     write(shape, reference.source(reference.pinned()) / "models", plain)
-    command = ("-m", "bench.quantize", str(plain), str(part), shape.quantization)
+    command = ("-m", "service.engine.quantize", str(plain), str(part), shape.quantization)
     subprocess.run((sys.executable, *command), check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
     plain.unlink()
     part.rename(shape.path)

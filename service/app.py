@@ -34,11 +34,15 @@ from service.dialects.failures import ErrorPages, Failure, GenerationFailed
 from service.dialects.responses_store import ResponseStore
 from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
+from service.fleet.quantizing import quantize
 from service.fleet.vetting import Vetting
 from service.host_guard import HostGuard
+from service.registries import Registries
 from service.runtime import Runtime
 from service.settings import Settings
 from service.stats import Observer
+from service.store.library import Library
+from service.store.own_store import OwnStore
 from service.telemetry.exposition import add_collectors
 from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
@@ -81,10 +85,13 @@ def catalog_of(settings: Settings) -> Catalog:
         environment=os.environ,
         home=Path.home(),
     )
+    places = roots if settings.model_dir else [Root(MODEL_DIR.absolute(), named=False), *roots]
     return Catalog(
-        roots if settings.model_dir else [Root(MODEL_DIR.absolute(), named=False), *roots],
+        # What was asked for through this server goes before what was found.
+        [Root(settings.store.absolute(), "ollama", named=False), *places],
         index=Index(settings.state_dir / "model-index.json"),
         architectures=Architectures(installed()),
+        aliases=settings.aliases,
     )
 
 
@@ -95,6 +102,12 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
     mirror = StateCollector()
     add_collectors(registry, mirror, VERSION)
     runtime = make_runtime(settings, recorder)
+    library = Library(
+        OwnStore(settings.store),
+        Registries.parse(settings.pull_from),
+        lambda: runtime.refresh(),
+        quantize,
+    )
     pages = ErrorPages(routing.WORDINGS, recorder)
 
     def misdirected(scope: Scope) -> Response:
@@ -114,6 +127,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         gc.freeze()
         yield {
             "runtime": runtime,
+            "library": library,
             "settings": settings,
             "turnstile": Turnstile(),
             "responses": ResponseStore(),
@@ -123,6 +137,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         }
         lag.cancel()
         await asyncio.wait({starting, lag})
+        await library.close()
         await runtime.close()
 
     middleware = [

@@ -3,6 +3,7 @@
     ServiceError
     ├── InvalidRequest        400   the request says something that cannot be done
     │   └── ContextOverflow   400   the prompt alone does not fit the context
+    ├── Forbidden             403   the operator has not switched it on
     ├── ModelNotFound         404
     ├── Overloaded            429   the model's queue is full
     ├── Draining              503   the service is shutting down
@@ -10,7 +11,9 @@
     ├── ModelUnusable         422   the model's files are no model for this server; nothing was loaded
     ├── ModelLoadFailed       500   the model cannot be loaded; trying again will not help
     ├── EngineFailed          500   the engine died or the generation broke
-    └── OutOfTime             504   it took longer than the client, or the operator, gives it
+    ├── RegistryFailed        502   a registry did not answer, or not as registries do
+    ├── OutOfTime             504   it took longer than the client, or the operator, gives it
+    └── StoreFailed           507   the disk did not take it; the store is as it was
 
 After the first byte the same failures travel as `Finished(reason=ERROR)`. The class carries the
 status that the OpenAI dialect uses; the other dialects map `code` to their own.
@@ -54,6 +57,11 @@ class ContextOverflow(InvalidRequest):
             f"{wanted} in the completion). Please reduce the length of the messages or completion.",
             param="messages",
         )
+
+
+class Forbidden(ServiceError):
+    status = 403
+    code = "forbidden"
 
 
 class ModelNotFound(ServiceError):
@@ -102,3 +110,13 @@ class EngineFailed(ServiceError):
 class OutOfTime(ServiceError):
     status = 504
     code = "timeout"
+
+
+class RegistryFailed(ServiceError):
+    status = 502
+    code = "registry_failed"
+
+
+class StoreFailed(ServiceError):
+    status = 507
+    code = "store_failed"

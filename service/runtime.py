@@ -151,6 +151,10 @@ class Runtime:
         """Where models are looked for, and what stood in the way."""
         return self._catalog.roots()
 
+    async def refresh(self) -> None:
+        """Looks at the disk now: what this process has changed there is seen at once."""
+        await asyncio.to_thread(self._catalog.refresh)
+
     def _state(self, card: ModelCard) -> str:
         host = self._residency.find(card)
         return host.supervisor.state if host else "unloaded"

@@ -42,6 +42,7 @@ from service.model_settings import (
     Shares,
     Splitting,
 )
+from service.registries import Registries
 
 # Taken from the file format that installations have, by features that are still to come. Who sets
 # one is told so at start.
@@ -112,6 +113,7 @@ Listeners = Annotated[
     tuple[Annotated[Listener, BeforeValidator(listener)], ...], NoDecode, split_on(",")
 ]
 Models = Annotated[dict[str, ModelSettings], NoDecode, BeforeValidator(mapping)]
+Aliases = Annotated[dict[str, str], NoDecode, BeforeValidator(mapping)]
 
 
 class Settings(BaseSettings):
@@ -164,6 +166,22 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         default=None,
         description="The model that a request without one gets. None: the only one loaded, else the only one found.",
+    )
+    aliases: Aliases = Field(
+        default={},
+        description="Further names for models, as `gpt-4o: qwen2.5:7b`. A model that has the name "
+        "itself goes before.",
+    )
+    store_dir: Path | None = Field(
+        default=None,
+        description="Where models are kept that are pulled, made or copied through this server, in "
+        "the layout of Ollama's store. None: `store` in `state_dir`.",
+    )
+    pull_from: Names = Field(
+        default=(),
+        description="Registries that models may be pulled from and pushed to: `registry.ollama.ai`, "
+        "`*.example.com`, `http://host:port`, and an address where it is not public. Those that a "
+        "registry redirects to count as well. Empty: none, and no outbound request is ever made.",
     )
     enable_model_inspection: bool = Field(
         default=True,
@@ -351,9 +369,17 @@ class Settings(BaseSettings):
             raise ValueError("batch_size: cannot be smaller than parallel_slots")
         if self.prefill_chunk is not None and self.prefill_chunk > self.batch_size:
             raise ValueError("prefill_chunk: cannot be larger than batch_size")
+        try:
+            Registries.parse(self.pull_from)
+        except ValueError as error:
+            raise ValueError(f"pull_from: {error}") from None
         if "*" in self.cors_origins:
             raise ValueError("cors_origins: name each origin; `*` is not one")
         return self
+
+    @property
+    def store(self) -> Path:
+        return self.store_dir or self.state_dir / "store"
 
     @property
     def hosts(self) -> tuple[str, ...]:

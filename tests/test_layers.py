@@ -20,9 +20,9 @@ ORDER = """
     runtime
     health
     model_status preparation progress
-    fleet control telemetry
+    fleet store control telemetry
     text catalog
-    generation events stats facts context errors settings model_settings
+    generation events stats facts context errors settings model_settings registries
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}
@@ -39,6 +39,7 @@ IMPORTERS = {
         "service.engine.llama_embedding",
         "service.engine.llama_grammar",
         "service.engine.llama_sampler",
+        "service.engine.quantize",
     },
     "pynvml": {"exporters.nvml", "service.fleet.devices"},
 }

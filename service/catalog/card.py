@@ -132,3 +132,12 @@ class ModelCard(Struct, frozen=True):
         """All that a load would read."""
         extra = (self.projector, *self.adapters, self.draft)
         return (*(self.shards or (self.path,)), *(path for path in extra if path))
+
+
+def human(count: int) -> str:
+    """3212749888 → 3.2B, as Ollama rounds."""
+    for unit, size, digits in (("B", 10**9, 1), ("M", 10**6, 2), ("K", 10**3, 0)):
+        if count >= size:
+            exact = count % size == 0
+            return f"{count / size:.{0 if exact else digits}f}{unit}"
+    return str(count)

@@ -82,7 +82,9 @@ class Catalog:
         demo: Shelf | None = None,
         index: Index | None = None,
         architectures: Architectures | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
+        self._aliases = aliases or {}
         self._index = index or Index()
         self._architectures = architectures or Architectures()
         self._roots = [root if isinstance(root, Root) else Root(root.absolute()) for root in roots]
@@ -100,12 +102,15 @@ class Catalog:
             cards = [card for _, cards in found for card in cards] + self._demo.scan()
             self._index.forget_unused()
             self._index.save()
-            snapshot, left_out = _index(cards)
+            snapshot, left_out = _index(cards, self._aliases)
             self._snapshot = replace(snapshot, roots=tuple(state for state, _ in found))
             for state, _ in found:
                 self._tell(state)
             for card in left_out:
                 self._tell_once(f"{card.path} is left out: its name {card.name} is taken")
+            for alias, model in self._aliases.items():
+                if normal(model) not in snapshot.names:
+                    self._tell_once(f"the alias {alias} means {model}, which there is not")
 
     def verify(
         self, card: ModelCard, stopped: Callable[[], bool] = lambda: False
@@ -208,9 +213,12 @@ def normal(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
-def _index(cards: Iterable[ModelCard]) -> tuple[_Snapshot, list[ModelCard]]:
+def _index(
+    cards: Iterable[ModelCard], aliases: Mapping[str, str]
+) -> tuple[_Snapshot, list[ModelCard]]:
     """And the cards that no name was left for. Canonical names first, so that no alias takes a
-    name that is a model's own; those that can be used before those that cannot."""
+    name that is a model's own; those that can be used before those that cannot. The operator's
+    `aliases` come last, and mean models, not one another."""
     kept: list[ModelCard] = []
     left_out: list[ModelCard] = []
     names: dict[str, ModelCard] = {}
@@ -226,4 +234,14 @@ def _index(cards: Iterable[ModelCard]) -> tuple[_Snapshot, list[ModelCard]]:
     for card in kept:
         for alias in card.aliases:
             names.setdefault(normal(alias), card)
+    further: dict[str, list[str]] = {}
+    for alias, model in aliases.items():
+        if normal(alias) not in names and (meant := names.get(normal(model))) is not None:
+            further.setdefault(meant.name, []).append(alias)
+    # A card says all names that mean it.
+    for index, card in enumerate(kept):
+        if more := further.get(card.name):
+            kept[index] = told = msgspec.structs.replace(card, aliases=(*card.aliases, *more))
+            names = {name: told if known is card else known for name, known in names.items()}
+            names |= {normal(alias): told for alias in more}
     return _Snapshot(tuple(kept), names, {card.path: card for card in kept}), left_out

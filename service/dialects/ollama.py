@@ -1,7 +1,7 @@
 """The Ollama dialect: /api/chat, /api/generate, /api/embed, and what tells of models.
 
-Its prompts and answers are in `ollama_generation`. What changes the models on disk is not served
-yet, and says so.
+Its prompts and answers are in `ollama_generation`, what changes the models on disk in
+`ollama_management`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.catalog.gguf import GgufError
-from service.dialects import openai
+from service.dialects import ollama_management, openai
 from service.dialects.dialect import Dialect
 from service.dialects.framing import encode_json
 from service.dialects.ollama_embed import embed, embeddings
@@ -87,10 +87,6 @@ async def status(request: Request[State]) -> Response:
     return json({"cloud": {"disabled": True, "source": "config"}})
 
 
-async def not_supported(request: Request[State]) -> Response:
-    raise HTTPException(501, f"{request.scope['route'].path} is not supported by this server")
-
-
 async def unauthorized(request: Request[State]) -> Response:
     raise HTTPException(401, "unauthorized")
 
@@ -99,14 +95,8 @@ def json(body: object) -> Response:
     return Response(encode_json(body), media_type=JSON)
 
 
-MANAGEMENT: Final = [
-    Route("/api/pull", not_supported, methods=["POST"]),
-    Route("/api/push", not_supported, methods=["POST"]),
-    Route("/api/create", not_supported, methods=["POST"]),
-    Route("/api/copy", not_supported, methods=["POST"]),
-    Route("/api/delete", not_supported, methods=["DELETE"]),
-    Route("/api/blobs/{digest}", not_supported, methods=["HEAD", "POST"]),
-    # The account at ollama.com, which nobody has here.
+ACCOUNT: Final = [
+    # At ollama.com, which nobody has here.
     Route("/api/me", unauthorized, methods=["POST"]),
     Route("/api/signout", unauthorized, methods=["POST"]),
 ]
@@ -121,7 +111,8 @@ at_root: Final = [
     Route("/api/show", show, methods=["POST"]),
     Route("/api/version", version),
     Route("/api/status", status),
-    *MANAGEMENT,
+    *ollama_management.routes,
+    *ACCOUNT,
 ]
 
 # Ollama has OpenAI's paths too, in OpenAI's words: see `routing.WORDINGS`.

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from service.catalog.card import UNSUITABLE, ModelCard, Reason
+from service.catalog.card import UNSUITABLE, ModelCard, Reason, human
 from service.dialects.framing import encode_json
 from service.dialects.ollama_shapes import SECOND, rfc3339
 
@@ -101,15 +101,6 @@ def details_of(card: ModelCard) -> dict[str, Any]:
     }
     lengths = {"context_length": card.context_length, "embedding_length": card.embedding_length}
     return details | {key: length for key, length in lengths.items() if length is not None}
-
-
-def human(count: int) -> str:
-    """3212749888 → 3.2B, as Ollama rounds."""
-    for unit, size, digits in (("B", 10**9, 1), ("M", 10**6, 2), ("K", 10**3, 0)):
-        if count >= size:
-            exact = count % size == 0
-            return f"{count / size:.{0 if exact else digits}f}{unit}"
-    return str(count)
 
 
 def digest_of(card: ModelCard) -> str:

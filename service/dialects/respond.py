@@ -28,6 +28,7 @@ from service.errors import ServiceError
 from service.events import Event, Finished, Timings
 from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
 from service.settings import Settings
+from service.store.library import Library
 from service.telemetry.http import Exchange, exchange_of
 from service.telemetry.recorder import Recorder
 
@@ -46,6 +47,7 @@ class State(TypedDict):
     """What the dialects find in `request.state`; the lifespan puts it there."""
 
     runtime: Runtime
+    library: Library
     settings: Settings
     turnstile: Turnstile
     responses: ResponseStore

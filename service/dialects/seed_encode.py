@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from service.dialects.ollama_listing import encode_tag, human, modified
+from service.catalog.card import human
+from service.dialects.ollama_listing import encode_tag, modified
 
 if TYPE_CHECKING:
     from service.runtime import ModelStatus, Progress

@@ -129,6 +129,8 @@ class FakeRuntime:
 
     async def close(self) -> None: ...
 
+    async def refresh(self) -> None: ...
+
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
         self.draining = True
         with contextlib.suppress(TimeoutError):

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from service.catalog.card import ModelCard
+from service.catalog.card import ModelCard, human
 from service.catalog.demo import PATH
 from service.catalog.directory import Directory
 from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, read_header
 from service.catalog.ollama_store import OllamaStore
-from service.dialects.ollama_listing import digest_of, encode_ps, encode_tags, human
+from service.dialects.ollama_listing import digest_of, encode_ps, encode_tags
 from service.dialects.ollama_show import Contents, encode_show, read_contents
 from service.facts import ModelFacts
 from service.runtime import ModelStatus

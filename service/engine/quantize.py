@@ -1,4 +1,4 @@
-"""`python -m bench.quantize IN.gguf OUT.gguf FTYPE`: llama.cpp's own quantization, no other.
+"""`python -m service.engine.quantize IN.gguf OUT.gguf TYPE`: llama.cpp's own quantization, no other.
 
 A process of its own, since llama.cpp aborts where it cannot go on.
 """
