@@ -401,7 +401,10 @@ def memory(ask: Ask) -> Memory | None:
 
 
 def processes(ask: Ask) -> tuple[ProcessMemory, ...] | None:
-    found = ask(pynvml.nvmlDeviceGetComputeRunningProcesses)
+    """By name and version: the function without one raises no NVMLError where a driver lacks it."""
+    found = ask(pynvml.nvmlDeviceGetComputeRunningProcesses_v3)
+    if found is None:
+        found = ask(pynvml.nvmlDeviceGetComputeRunningProcesses_v2)
     if found is None:
         return None
     return tuple(ProcessMemory(process.pid, process.usedGpuMemory) for process in found)

@@ -335,6 +335,9 @@ int nvmlDeviceGetMigMode(void *device, u32 *current, u32 *pending) { ENTER_CARD;
 /* ---- processes */
 
 struct process { u32 pid; u64 bytes; u32 gpu_instance, compute_instance; };
+#ifdef OLD_DRIVER
+#define nvmlDeviceGetComputeRunningProcesses_v3 nvmlDeviceGetComputeRunningProcesses_v2
+#endif
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, u32 *count, struct process *processes) {
     char text[1024] = "", *rest = text;
     struct process there[64];
