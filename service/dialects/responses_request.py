@@ -101,7 +101,7 @@ def parse_response_request(
         "temperature": sampling.temperature,
         "text": fields.get("text") or {"format": {"type": "text"}},
         "tool_choice": fields.get("tool_choice") or "auto",
-        "tools": fields.list("tools") or [],
+        "tools": [repeated(tool) for tool in fields.list("tools") or ()],
         "top_logprobs": sampling.logprobs or 0,
         "top_p": sampling.top_p,
         "truncation": truncation,
@@ -109,6 +109,15 @@ def parse_response_request(
     }
     wanted = summary not in (None, "none")
     return request, Asked(echo, conversation, fields.flag("store", True), wanted)
+
+
+def repeated(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool as it was given, with the keys that the official clients' types insist on."""
+    if tool.get("type") != "function":
+        return tool
+    nested = tool.get("function")
+    flat = {"type": "function", **nested} if isinstance(nested, dict) else tool
+    return {**flat, **{key: flat.get(key) for key in ("description", "parameters", "strict")}}
 
 
 def parse_response_chat(fields: Fields, history: History) -> tuple[Chat, tuple[Message, ...]]:

@@ -159,7 +159,7 @@ ASKED: Final = [
         "tgi",
         "/generate",
         GENERATE,
-        {"inputs": "hi", "parameters": {**GENERATE["parameters"], **DETAILS}},
+        {"inputs": "hi", "parameters": {"max_new_tokens": 4, **DETAILS}},
         {
             "inputs": "hi",
             "parameters": {"max_new_tokens": 4, "best_of": 2, "do_sample": True, "details": True},

@@ -215,6 +215,25 @@ def test_the_rest_of_the_parameters_arrive_and_are_repeated() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"type": "function", "name": "f"},
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "function", "name": "f", "strict": None},
+    ],
+)
+def test_functions_are_repeated_with_every_key_that_clients_insist_on(
+    given: dict[str, Any],
+) -> None:
+    _, asked = parse(tools=[given, {"type": "web_search"}])
+
+    assert asked.echo["tools"] == [
+        {"type": "function", "name": "f", "description": None, "parameters": None, "strict": None},
+        {"type": "web_search"},
+    ]
+
+
 def test_what_is_read_without_effect_is_known() -> None:
     fields = Fields(
         {
