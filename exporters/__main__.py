@@ -23,13 +23,12 @@ from prometheus_client import (
 )
 
 from exporters.collector import Guards
-from exporters.monitors import Monitors, is_engine
+from exporters.monitors import NAMES, Monitors, is_engine
 from exporters.sampler import INTERVAL_SECONDS
 
 logger = logging.getLogger("exporters")
 
 PORT: Final = 9836
-NAMES: Final = ("gpu", "host", "disk")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

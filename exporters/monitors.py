@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -16,9 +16,11 @@ from exporters.host import HostCollector
 from exporters.readings import GpusReading, HostReading
 from exporters.sampler import INTERVAL_SECONDS
 
+NAMES: Final = ("gpu", "host", "disk")
+
 
 class Monitors:
-    """`without` names collectors to leave out: gpu, host, disk. `stores`: directories of models."""
+    """Implements `readings.Latest`. `without` names collectors to leave out: gpu, host, disk. `stores`: directories of models."""
 
     def __init__(
         self,
@@ -50,12 +52,11 @@ class Monitors:
 
     @property
     def gpus(self) -> GpusReading | None:
-        """None where nothing is known at this moment; `gpu_failure` says why."""
         return self.gpu.sampler.fresh
 
     @property
     def gpu_failure(self) -> str | None:
-        return self.gpu.sampler.failure
+        return self.gpu.sampler.failure if "gpu" in self.collectors else "GPUs are not read"
 
     @property
     def machine(self) -> HostReading | None:

@@ -7,7 +7,7 @@ driver or a kernel does not tell is None, or missing from its mapping; it is nev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -123,3 +123,16 @@ class StoreReading(Struct, frozen=True):
     path: str
     size: int
     free: int
+
+
+class Latest(Protocol):
+    """What was read last, by whoever reads it. None: nothing is known at this moment."""
+
+    @property
+    def gpus(self) -> GpusReading | None: ...
+    @property
+    def gpu_failure(self) -> str | None:
+        """Why there is none, in words."""
+
+    @property
+    def machine(self) -> HostReading | None: ...

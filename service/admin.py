@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from exporters.readings import Latest
 from service.catalog.catalog import RootState
 from service.health import health_body
 from service.runtime import ModelStatus, Runtime
@@ -26,6 +27,7 @@ class State(TypedDict):
     runtime: Runtime
     recorder: Recorder
     mirror: StateCollector
+    monitors: Latest
     settings: Settings
     version: str
 
@@ -121,7 +123,8 @@ async def exposed(request: Request[State], source: Source) -> Response:
             if model.state != "unloaded":
                 recorder.expect(model.card.name)
         latest, used = dict(recorder.latest_steps), dict(recorder.last_used)
-        return Snapshot(runtime.ready, models, latest, used, recorder.apis)
+        gpus = request.state["monitors"].gpus
+        return Snapshot(runtime.ready, models, latest, used, recorder.apis, gpus)
 
     request.state["mirror"].take(snapshot)
     accept = request.headers.get("accept", "")

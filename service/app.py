@@ -23,6 +23,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Scope
 
+from exporters.collector import Guards
+from exporters.monitors import NAMES, Monitors
 from service import admin
 from service.catalog.architectures import Architectures, installed
 from service.catalog.catalog import Catalog
@@ -43,7 +45,7 @@ from service.settings import Settings
 from service.stats import Observer
 from service.store.library import Library
 from service.store.own_store import OwnStore
-from service.telemetry.exposition import add_collectors
+from service.telemetry.exposition import add_build_info, own_collectors
 from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
@@ -78,7 +80,7 @@ def default_runtime(settings: Settings, observer: Observer) -> Runtime:
     return Runtime(catalog, settings, observer, vet=vet)
 
 
-def catalog_of(settings: Settings) -> Catalog:
+def places_of(settings: Settings) -> list[Root]:
     roots = roots_of(
         settings.model_dir,
         discover=settings.discover_models,
@@ -86,9 +88,13 @@ def catalog_of(settings: Settings) -> Catalog:
         home=Path.home(),
     )
     places = roots if settings.model_dir else [Root(MODEL_DIR.absolute(), named=False), *roots]
+    # What was asked for through this server goes before what was found.
+    return [Root(settings.store.absolute(), "ollama", named=False), *places]
+
+
+def catalog_of(settings: Settings) -> Catalog:
     return Catalog(
-        # What was asked for through this server goes before what was found.
-        [Root(settings.store.absolute(), "ollama", named=False), *places],
+        places_of(settings),
         index=Index(settings.state_dir / "model-index.json"),
         architectures=Architectures(installed()),
         aliases=settings.aliases,
@@ -100,7 +106,14 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
     apis = [dialect.name for dialect in routing.DIALECTS]
     recorder = Recorder(registry, apis, time.time)
     mirror = StateCollector()
-    add_collectors(registry, mirror, VERSION)
+    monitors = Monitors(
+        mirror.is_engine,
+        [root.path for root in places_of(settings)],
+        settings.expected_gpus,
+        without=() if settings.exporters else NAMES,
+    )
+    registry.register(Guards({**own_collectors(mirror), **monitors.collectors}))
+    add_build_info(registry, VERSION)
     runtime = make_runtime(settings, recorder)
     library = Library(
         OwnStore(settings.store),
@@ -125,16 +138,18 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         # What was imported stays: no collection needs to look at it again, while streams wait.
         gc.collect()
         gc.freeze()
-        yield {
-            "runtime": runtime,
-            "library": library,
-            "settings": settings,
-            "turnstile": Turnstile(),
-            "responses": ResponseStore(),
-            "recorder": recorder,
-            "mirror": mirror,
-            "version": VERSION,
-        }
+        with monitors.running():
+            yield {
+                "runtime": runtime,
+                "library": library,
+                "settings": settings,
+                "turnstile": Turnstile(),
+                "responses": ResponseStore(),
+                "recorder": recorder,
+                "mirror": mirror,
+                "monitors": monitors,
+                "version": VERSION,
+            }
         lag.cancel()
         await asyncio.wait({starting, lag})
         await library.close()

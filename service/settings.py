@@ -305,6 +305,16 @@ class Settings(BaseSettings):
     )
 
     # What it tells of itself
+    exporters: bool = Field(
+        default=True,
+        description="Read GPUs, host and the models' disks every two seconds, and show them in "
+        "/metrics. Off: where `python -m exporters` or other programs do that.",
+    )
+    expected_gpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs that there should be, to tell when one is missing. None: as many as were seen.",
+    )
     vllm_metric_names: bool = Field(
         default=False,
         description="Show vLLM's metric names in /metrics too; they are always at "

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from exporters.readings import Latest
 from service.dialects.body import ClientGone, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
@@ -52,6 +53,7 @@ class State(TypedDict):
     turnstile: Turnstile
     responses: ResponseStore
     recorder: Recorder
+    monitors: Latest
 
 
 class Answers(Protocol):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 from prometheus_client import (
@@ -15,53 +14,25 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service.telemetry.mirror import StateCollector
 
-logger = logging.getLogger(__name__)
 
-
-class Guards(Collector):
-    """Collectors that may fail: a failure is a sample, and never breaks the scrape of the rest."""
-
-    def __init__(self, collectors: Mapping[str, Collector]) -> None:
-        self.collectors = collectors
-
-    def collect(self) -> Iterator[Metric]:
-        success = GaugeMetricFamily(
-            "llm_exporter_collector_success",
-            "1 where the collector could be read for this scrape.",
-            labels=("collector",),
-        )
-        for name, collector in self.collectors.items():
-            try:
-                families = list(collector.collect())
-            except Exception:
-                logger.exception("The metrics collector %s failed", name)
-                success.add_metric((name,), 0)
-            else:
-                success.add_metric((name,), 1)
-                yield from families
-        yield success
-
-
-def add_collectors(registry: CollectorRegistry, state: StateCollector, version: str) -> None:
+def own_collectors(state: StateCollector) -> dict[str, Collector]:
     # Each of these registers itself somewhere when it is made: not where they would be unguarded.
     elsewhere = CollectorRegistry()
-    registry.register(
-        Guards(
-            {
-                "state": state,
-                "process": ProcessCollector(registry=elsewhere),
-                "gc": GCCollector(registry=elsewhere),
-                "platform": PlatformCollector(registry=elsewhere),
-            }
-        )
-    )
+    return {
+        "state": state,
+        "process": ProcessCollector(registry=elsewhere),
+        "gc": GCCollector(registry=elsewhere),
+        "platform": PlatformCollector(registry=elsewhere),
+    }
+
+
+def add_build_info(registry: CollectorRegistry, version: str) -> None:
     build = Info("llm_build", "What this service was built from.", registry=registry)
     build.info({"version": version, "python": platform.python_version()})
 

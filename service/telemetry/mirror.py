@@ -20,6 +20,7 @@ from service.telemetry.snapshot import (
     by_api,
     context_tokens,
     discovered,
+    gpu_memory,
     of_engines,
     of_facts,
     of_models,
@@ -142,6 +143,12 @@ MIRRORS: Final = (
         context_tokens,
     ),
     Mirror(
+        "llm_model_memory_bytes",
+        "GPU memory of the model's engine, all of it, as the driver tells it.",
+        ("model", "device"),
+        gpu_memory,
+    ),
+    Mirror(
         "llm_model_layers",
         "Layers of a loaded model.",
         ("model",),
@@ -177,6 +184,10 @@ class StateCollector(Collector):
         except Exception:
             self._snapshot = None
             logger.exception("The state of the models could not be read")
+
+    def is_engine(self, pid: int) -> bool:
+        """Whether it was the process of an engine when the snapshot was taken."""
+        return self._snapshot is not None and any(m.pid == pid for m in self._snapshot.models)
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._snapshot

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from exporters.readings import GpusReading
 from service.catalog.card import ModelCard
 from service.stats import StepStats
 
@@ -46,6 +47,8 @@ class Status(Protocol):
     def by_api(self) -> Mapping[str, tuple[int, int]]: ...
     @property
     def queue_capacity(self) -> int: ...
+    @property
+    def pid(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Snapshot:
     steps: Mapping[str, StepStats] = field(default_factory=dict)
     last_used: Mapping[str, float] = field(default_factory=dict)
     apis: Sequence[str] = ()
+    gpus: GpusReading | None = None
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -110,6 +114,15 @@ def context_tokens(snapshot: Snapshot) -> Samples:
         if facts is not None:
             yield (status.card.name, "configured"), facts.n_ctx
             yield (status.card.name, "reported"), facts.n_ctx_seq
+
+
+def gpu_memory(snapshot: Snapshot) -> Samples:
+    """By the process of each model's engine; of another container the driver knows other ids."""
+    for gpu in snapshot.gpus.gpus if snapshot.gpus else ():
+        used = {process.pid: process.bytes for process in gpu.processes or ()}
+        for status in snapshot.models:
+            if status.pid is not None and (size := used.get(status.pid)) is not None:
+                yield (status.card.name, f"gpu{gpu.index}"), size
 
 
 def discovered(snapshot: Snapshot) -> Samples:
