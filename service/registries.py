@@ -71,10 +71,10 @@ class Registries:
 
     def scheme_of(self, host: str) -> Scheme | None:
         """How `host` or `host:port` of a model's name is spoken to; None: not at all."""
-        name, _, port = host.partition(":")
-        number = int(port) if port.isdecimal() and len(port) <= 5 else 443
-        if port and not port.isdecimal():
+        name, colon, port = host.partition(":")
+        if colon and not (port.isascii() and port.isdecimal() and len(port) <= 5):
             return None
+        number = int(port or 443)
         schemes: tuple[Scheme, ...] = ("https", "http") if port else ("https",)
         return next((s for s in schemes if self.allow(s, name, number)), None)
 

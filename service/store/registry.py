@@ -208,13 +208,23 @@ class Download:
         self._size = size
 
     async def pieces(self, length: int) -> AsyncIterator[bytes]:
-        """Raises RegistryFailed where there are more bytes than the manifest says."""
-        arrived = self.start
-        async for piece in self._response.aiter_bytes(length):
-            arrived += len(piece)
-            if arrived > self._size:
-                raise RegistryFailed("the registry sends more bytes than the manifest says")
-            yield piece
+        """Of at least so many bytes but for the last. Raises RegistryFailed where there are more
+        bytes than the manifest says, and TransportError."""
+        arrived, gathered = self.start, bytearray()
+        try:
+            async for piece in self._response.aiter_bytes():
+                arrived += len(piece)
+                if arrived > self._size:
+                    raise RegistryFailed("the registry sends more bytes than the manifest says")
+                gathered += piece
+                if len(gathered) >= length:
+                    yield bytes(gathered)
+                    gathered.clear()
+        except httpx.TransportError:
+            # What came before the connection broke need not come again.
+            yield bytes(gathered)
+            raise
+        yield bytes(gathered)
 
 
 def allowed(registries: Registries, name: Name) -> str:
