@@ -21,16 +21,27 @@ PAGE = ROOT / "docs/clients.md"
 ABOVE = """\
 # Clients
 
-Each of these clients was run, unchanged, against the service with its demo model; nobody filled in this
-table. `make test-clients` runs them all and writes this page from what they said ({date}).
-`make test` runs those of the first few columns of `tests/clients/catalog.py` that are marked so.
+Each of these clients was run, unchanged, against the service with its demo model. `make test-clients` runs
+them all and writes this page from what they said; `make test` runs those of them that are marked `always`
+in `tests/clients/`. The versions are those of {date}.
 
-**Yes** stands for an answer that was looked at, at every path named under "at": its text, ids and token
-counts; the name and arguments of a call; JSON held to a schema; a thought apart from its answer; vectors
-of length one that are alike where the texts are; the client's own exception with the server's status and
-words; and, for "abort", that a client that leaves a stream is counted as cancelled and its slot is free.
-A dash has its reason below.
+**Yes** is an answer that was looked at, at every path under "at": text, ids and token counts; the name and
+the arguments of a call; JSON that was held to a schema; a thought apart from its answer; vectors of length
+one, alike where the texts are; the client's own exception with the server's status and words; and after
+"abort", where a client leaves a stream, one more cancelled request in `/metrics` and a free slot. A dash is
+what the client itself cannot do, for the reason below.
 
+"""
+BELOW = """
+## Worth knowing
+
+- `langchain-openai`: give `OpenAIEmbeddings` the option `check_embedding_ctx_length=False`, or it sends
+  the ids of a tokenizer that is OpenAI's and not the model's.
+- `langchain-openai` looks for the code of a prompt that is too long in a place where OpenAI's client no
+  longer puts it, so the exception is a `BadRequestError` and not LangChain's `ContextOverflowError`.
+- `instructor`: only its async client gives the parts of a stream as they come.
+- `text-generation` cannot stream chats: it trips over the `[DONE]` that ends them, TGI's own as well.
+- `litellm` needs the package `mcp` for tools, and does not ask for it.
 """
 
 
@@ -54,7 +65,7 @@ def page(outcomes: Iterable[Outcome], date: datetime.date) -> str:
         rows.append((client, own[0].version, " ".join(f"`{m}`" for m in mounts), *cells))
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     below = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
-    return ABOVE.format(date=date) + table + ("\n" + below if below else "")
+    return ABOVE.format(date=date) + table + ("\n" + below if below else "") + BELOW
 
 
 def cell(outcomes: Sequence[Outcome], mounts: int, notes: list[str]) -> str:

@@ -9,7 +9,7 @@ import pydantic
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from tests.clients import probing
-from tests.clients.probing import ANN, COUNT, FUNCTION, GREETING, MODEL, WEATHER
+from tests.clients.probing import ANN, COUNT, FUNCTION, GREETING, MODEL, SUM, WEATHER
 
 
 class Person(pydantic.BaseModel):
@@ -65,9 +65,19 @@ class Probes(probing.Probes):
         assert self.chat().with_structured_output(Person).invoke(ANN) == Person(name="Ann", age=30)
 
     def reasoning(self) -> None:
-        raise probing.Absent(
-            "it drops the fields in which servers other than OpenAI's send a chat's thoughts"
-        )
+        if self.mount.path.startswith("/vllm"):
+            assert "2 + 0 = 2" not in str(self.chat().invoke(SUM))
+            raise probing.Absent(
+                "of a chat it drops the fields in which servers other than OpenAI's send thoughts; "
+                "it reads those of a response (`use_responses_api=True`), which /vllm does not serve"
+            )
+        thought = {"effort": "low", "summary": "auto"}
+        answer = self.chat(use_responses_api=True, reasoning=thought).invoke(SUM)
+
+        first, text = answer.content_blocks
+        assert (first["type"], text["type"]) == ("reasoning", "text")
+        assert "2 + 0 = 2" in first["reasoning"]
+        assert text["text"] == "12 + 30 = 42."
 
     def embeddings(self) -> None:
         # Else it sends the ids of a tokenizer that is OpenAI's and not the model's.

@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pydantic
+from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
@@ -13,7 +14,7 @@ from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 
 from tests.clients import probing
-from tests.clients.probing import ANN, COUNT, GREETING, MODEL, WEATHER
+from tests.clients.probing import ANN, COUNT, GREETING, MODEL, SUM, WEATHER
 
 
 class Person(pydantic.BaseModel):
@@ -67,9 +68,11 @@ class Probes(probing.Probes):
         assert isinstance(called.structured_predict(Person, PromptTemplate(ANN)), Person)
 
     def reasoning(self) -> None:
-        raise probing.Absent(
-            "it drops the fields in which servers other than OpenAI's send a chat's thoughts"
-        )
+        message = self.llm().chat([ChatMessage(SUM)]).message
+
+        (thought,) = [block for block in message.blocks if isinstance(block, ThinkingBlock)]
+        assert "2 + 0 = 2" in thought.content
+        assert message.content == "12 + 30 = 42."
 
     def embeddings(self) -> None:
         given: Any = {"api_base": self.mount.base, "api_key": "unused"}
