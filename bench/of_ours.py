@@ -20,6 +20,7 @@ from bench.exposition import mean, quantile, scrape
 from bench.load import Figures, closed_loop, figures
 from bench.paths import MODELS
 from bench.servers import OURS, Server, Setup, ours
+from bench.turns import turns
 from bench.workloads import Closed, Distinct, Held
 
 IN_FLIGHT = 500
@@ -174,4 +175,5 @@ WITH_MODEL: dict[str, Callable[[Setup, str, Path], AbstractAsyncContextManager[l
 WITHOUT: dict[str, Callable[[Setup], AbstractAsyncContextManager[list[Contest]]]] = {
     "in_flight": in_flight,
     "dialects": dialects,
+    "turns": turns,
 }
