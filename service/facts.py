@@ -24,6 +24,15 @@ class Buffer(Struct, frozen=True):
     bytes: int
 
 
+class AdapterFacts(Struct, frozen=True):
+    """A LoRA adapter that is loaded. `task` and `prompt_prefix`: what its file says that it is for,
+    and that prompts should begin with; empty where it does not say."""
+
+    name: str
+    task: str = ""
+    prompt_prefix: str = ""
+
+
 class ModelFacts(Struct, frozen=True):
     """What the loaded model and its context say of themselves; all of it is read, none assumed.
 
@@ -38,6 +47,7 @@ class ModelFacts(Struct, frozen=True):
     infill: the control tokens' text around prefix and suffix, and before the middle.
     rerank_template: the sentence with {query} and {document} that a model of pairs was trained on,
     where its file has it; scores_are_probabilities: false where its scores are logits.
+    adapters: in the order of their numbers.
     """
 
     architecture: str
@@ -81,3 +91,4 @@ class ModelFacts(Struct, frozen=True):
     mmap: bool = True
     mlock: bool = False
     buffers: tuple[Buffer, ...] = ()
+    adapters: tuple[AdapterFacts, ...] = ()

@@ -11,6 +11,9 @@ from msgspec import Struct
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+# Adapters that are applied: (number in the model's list, scale), by number, none of scale 0.
+Selection = tuple[tuple[int, float], ...]
+
 
 class ToolCall(Struct, frozen=True):
     """A call that a model made. `arguments` is JSON text, as the model wrote it."""
@@ -212,6 +215,14 @@ class LoadWishes(Struct, frozen=True):
     use_mlock: bool | None = None
 
 
+class AdapterChoice(Struct, frozen=True):
+    """`adapter`: its name, or its number in the model's list. scale None: its own, or 1 where that
+    is 0."""
+
+    adapter: str | int
+    scale: float | None = None
+
+
 class GenerationRequest(Struct, frozen=True):
     """One request as the dialects hand it on. `arrived` is in monotonic seconds.
 
@@ -225,6 +236,8 @@ class GenerationRequest(Struct, frozen=True):
     cache_salt: prompts share what was computed of them only among requests with the same one.
     priority: where requests wait, lower ones are taken first.
     load: what of it is not met, the dialect reports.
+    traceparent: of the HTTP request's span, as W3C Trace Context writes it, where it is traced.
+    adapters: these and no others; None: what the model, or the name that it was asked for by, has.
     """
 
     id: str
@@ -244,6 +257,8 @@ class GenerationRequest(Struct, frozen=True):
     cache_salt: str = ""
     priority: int = 0
     load: LoadWishes = LoadWishes()
+    traceparent: str | None = None
+    adapters: tuple[AdapterChoice, ...] | None = None
 
 
 class EmbeddingRequest(Struct, frozen=True):
@@ -265,3 +280,4 @@ class EmbeddingRequest(Struct, frozen=True):
     truncation: Truncation | None = None
     keep_alive: float | None = None
     load: LoadWishes = LoadWishes()
+    traceparent: str | None = None

@@ -35,12 +35,15 @@ IMPORTERS = {
     # It can abort the process that it is loaded into.
     "llama_cpp": {
         "service.engine.llama",
+        "service.engine.llama_adapters",
         "service.engine.llama_candidates",
         "service.engine.llama_embedding",
         "service.engine.llama_grammar",
         "service.engine.llama_sampler",
         "service.engine.quantize",
     },
+    # It is there only where it was asked for.
+    "opentelemetry": {"service.telemetry.spans", "service.telemetry.span_queue"},
     "pynvml": {"exporters.nvml", "service.fleet.devices"},
 }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from service.generation import Selection
+
 
 class Batch:
     """Rows 0 to `size`: token, position in its sequence, slot, and whether logits are wanted."""
@@ -20,9 +22,12 @@ class Batch:
         self.slots = np.zeros(capacity, np.int32)
         self.outputs = np.zeros(capacity, np.int8)
         self.size = 0
+        # They hold for all rows.
+        self.adapters: Selection = ()
 
-    def clear(self) -> None:
+    def clear(self, adapters: Selection = ()) -> None:
         self.size = 0
+        self.adapters = adapters
 
     def add_token(self, token: int, position: int, slot: int) -> int:
         """One row whose logits are wanted: a decode. Returns its number."""

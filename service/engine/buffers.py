@@ -15,9 +15,10 @@ from typing import Final
 
 from service.facts import Buffer, BufferKind
 
-_SIZE: Final = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
+_SIZE: Final = re.compile(r"(\S+) +(model|LoRA|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 _KINDS: Final[dict[str, BufferKind]] = {
     "model": "weights",
+    "LoRA": "weights",
     "KV": "cells",
     "RS": "states",
     "compute": "compute",

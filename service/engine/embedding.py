@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.engine.model import Ids
 from service.events import Embedding, Finished, FinishReason, Timings, Usage
+from service.generation import Selection
 
 Vector = NDArray[np.float32]
 
@@ -28,6 +29,7 @@ class EmbeddingJob:
     normalize: bool
     dimensions: int | None
     queued: float
+    adapters: Selection = ()
     scheduled: float | None = None
     first: float | None = None
     last: float | None = None
@@ -81,13 +83,14 @@ class EmbeddingQueue:
         return found
 
     def next_batch(self) -> list[tuple[EmbeddingJob, int]]:
-        """The next inputs, of several jobs where they fit together. A job leaves with its last."""
+        """The next inputs, of several jobs where they fit together and want the same adapters. A job
+        leaves with its last."""
         batch: list[tuple[EmbeddingJob, int]] = []
         tokens = 0
         while self._jobs and len(batch) < self._most_inputs:
             job = self._jobs[0]
             tokens += len(job.inputs[job.begun])
-            if batch and tokens > self._most_tokens:
+            if batch and (tokens > self._most_tokens or job.adapters != batch[0][0].adapters):
                 break
             batch.append((job, job.begun))
             job.begun += 1

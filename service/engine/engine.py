@@ -206,7 +206,7 @@ class Engine:
         self._python.pause()
         before = self._clock()
         try:
-            vectors = self.model.embed(inputs)
+            vectors = self.model.embed(inputs, batch[0][0].adapters)
         except RuntimeError as error:
             self._python.start()
             for job in {id(job): job for job, _ in batch}.values():
@@ -227,7 +227,7 @@ class Engine:
 
     def _fill(self, plan: Plan) -> list[int]:
         batch = self._batch
-        batch.clear()
+        batch.clear(plan.adapters)
         first_rows = []
         for sequence, length, samples in plan.rows:
             start = sequence.n_past

@@ -22,7 +22,7 @@ from service.engine.wire import (
     Tokenize,
     Tokenized,
 )
-from service.generation import Text, Tokens, Truncation
+from service.generation import Selection, Text, Tokens, Truncation
 
 Prepared = tuple[Admitted, list[Sequence] | EmbeddingJob]
 
@@ -45,6 +45,7 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
         prompt, cut = _fitted(model, submit.prompt, submit.truncation, facts.n_ctx_seq - 1)
         if not len(prompt):
             raise InvalidPrompt("the prompt is empty", "prompt")
+        adapters = _selection(model, submit.adapters)
         _check_ids(model, list(sampling.logit_bias), "logit_bias")
         _check_ids(model, sampling.allowed_token_ids, "allowed_token_ids")
         forbidden = {token for token, bias in sampling.logit_bias.items() if bias == -math.inf}
@@ -64,6 +65,7 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
                 now,
                 salt=submit.cache_salt,
                 priority=submit.priority,
+                adapters=adapters,
             )
             for index in range(submit.n)
         ]
@@ -84,12 +86,13 @@ def prepare_embedding(model: Model, embed: Embed, now: float) -> Prepared | Refu
             raise InvalidPrompt("an input has no tokens", "input")
         if (embed.dimensions or 0) > model.facts.n_embd:
             raise InvalidPrompt(f"the model's vectors have {model.facts.n_embd}", "dimensions")
+        adapters = _selection(model, embed.adapters)
     except InvalidPrompt as error:
         return Refused(embed.id, str(error), error.param)
     except _TooLong as error:
         return Refused(embed.id, "an input is too long", overflow=(error.tokens, longest))
     inputs = [ids for ids, _ in fitted]
-    job = EmbeddingJob(embed.id, inputs, embed.normalize, embed.dimensions, now)
+    job = EmbeddingJob(embed.id, inputs, embed.normalize, embed.dimensions, now, adapters)
     return Admitted(embed.id, job.tokens, sum(cut for _, cut in fitted)), job
 
 
@@ -178,6 +181,14 @@ def _ids(model: Model, prompt: Text | Tokens) -> Ids:
         return model.tokenize(prompt.prompt, add_special=prompt.add_special_tokens)
     _check_ids(model, prompt.ids, "prompt")
     return np.asarray(prompt.ids, np.int32)
+
+
+def _selection(model: Model, adapters: Selection) -> Selection:
+    """In the one form that equal ones have."""
+    numbers = range(len(model.facts.adapters))
+    if any(number not in numbers or not math.isfinite(scale) for number, scale in adapters):
+        raise InvalidPrompt(f"the model has {len(numbers)} of them", "adapters")
+    return tuple(sorted((number, scale) for number, scale in dict(adapters).items() if scale))
 
 
 def _check_ids(model: Model, ids: tuple[int, ...] | list[int], param: str) -> None:

@@ -23,6 +23,7 @@ import psutil
 from service.context import choose_context, choose_layout, padded
 from service.engine import buffers
 from service.engine.batch import Batch
+from service.engine.llama_adapters import Adapters, BadAdapter
 from service.engine.llama_candidates import Candidates
 from service.engine.llama_embedding import (
     MOST_INPUTS,
@@ -39,7 +40,7 @@ from service.engine.whole_distribution import WholeDistribution
 from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs
 from service.facts import POOLINGS, ModelFacts, Pooling
-from service.generation import Grammar, SamplingParams
+from service.generation import Grammar, SamplingParams, Selection
 
 CACHE_TYPES = {
     "f32": llama.GGML_TYPE_F32,
@@ -112,6 +113,8 @@ class LlamaModel:
         self._model = _load_model(params, progress)
         self._vocab = llama.llama_model_get_vocab(self._model)
         self._n_vocab = llama.llama_vocab_n_tokens(self._vocab)
+        self._adapters = self._load_adapters(params)
+        self._applied: Selection = ()
         self._context, self._threads, layout = self._open_context(params)
         self._memory = llama.llama_get_memory(self._context)
         n_batch = llama.llama_n_batch(self._context)
@@ -188,6 +191,9 @@ class LlamaModel:
         struct = self._struct
         if self._pinned.get(0) is not batch:
             self._pin(batch)
+        if batch.adapters != self._applied:
+            self._adapters.apply(self._context, batch.adapters)
+            self._applied = batch.adapters
         struct.n_tokens = batch.size
         status = llama.llama_decode(self._context, struct)
         if status == 1:
@@ -197,7 +203,9 @@ class LlamaModel:
         llama.llama_synchronize(self._context)
         return True
 
-    def embed(self, inputs: list[Ids]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    def embed(
+        self, inputs: list[Ids], adapters: Selection = ()
+    ) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         facts = self.facts
         if self._embedding is None:
             try:
@@ -210,6 +218,7 @@ class LlamaModel:
                 )
             except MemoryError as error:
                 raise RuntimeError(f"there is no memory for embeddings: {error}") from error
+        self._adapters.apply(self._embedding.context, adapters)
         return self._embedding.embed(inputs)
 
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
@@ -279,6 +288,15 @@ class LlamaModel:
     def _write_state(self, slot: int, state: Any, size: int) -> None:
         if not llama.llama_state_seq_set_data(self._context, state, size, slot):
             raise RuntimeError("llama_state_seq_set_data failed")
+
+    def _load_adapters(self, params: EngineParams) -> Adapters:
+        _complaints.clear()
+        try:
+            return Adapters(self._model, params.adapters)
+        except BadAdapter as error:
+            # llama.cpp says what was wrong before what came of it.
+            said = [line.split(": ", 1)[-1] for line in _complaints]
+            raise LoadError("bad_file", f"the adapter {error}: {'; '.join(said)}") from None
 
     def _open_context(self, params: EngineParams) -> tuple[Any, int, Literal["split", "unified"]]:
         n_ctx_train = llama.llama_model_n_ctx_train(self._model)
@@ -431,6 +449,7 @@ class LlamaModel:
             mmap=params.use_mmap,
             mlock=params.use_mlock,
             buffers=buffers.buffers(_told),
+            adapters=self._adapters.facts,
         )
 
 

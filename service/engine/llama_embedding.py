@@ -52,8 +52,8 @@ class EmbeddingContext:
         settings.pooling_type = POOLINGS.index("last" if pooling == "none" else pooling)
         settings.n_threads = settings.n_threads_batch = threads
         settings.no_perf = True
-        self._context = llama.llama_init_from_model(model, settings)
-        if not self._context:
+        self.context = llama.llama_init_from_model(model, settings)
+        if not self.context:
             raise MemoryError(f"no context for inputs of {longest} tokens")
         width = llama.llama_model_n_cls_out(model) if self._ranks else 0
         self._width = width or llama.llama_model_n_embd(model)
@@ -74,16 +74,16 @@ class EmbeddingContext:
         batch.n_tokens = row
         compute = llama.llama_encode if self._encoder else llama.llama_decode
         try:
-            if status := compute(self._context, batch):
+            if status := compute(self.context, batch):
                 raise RuntimeError(f"the inputs could not be computed ({status})")
             return [self._vector(sequence) for sequence in range(len(inputs))]
         finally:
             # Whatever came of it: the next batch begins at position 0 again.
-            if memory := llama.llama_get_memory(self._context):
+            if memory := llama.llama_get_memory(self.context):
                 llama.llama_memory_clear(memory, True)
 
     def _vector(self, sequence: int) -> NDArray[np.float32]:
-        pointer = llama.llama_get_embeddings_seq(self._context, sequence)
+        pointer = llama.llama_get_embeddings_seq(self.context, sequence)
         if not pointer:
             raise RuntimeError("the model gave no vector")
         pointer = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.engine.batch import Batch
 from service.events import TokenLogprobs
 from service.facts import ModelFacts
-from service.generation import Grammar, SamplingParams
+from service.generation import Grammar, SamplingParams, Selection
 
 Ids = NDArray[np.int32]
 Tokenize = Callable[[str], Ids]
@@ -72,10 +72,10 @@ class Model(Protocol):
         ...
 
     def decode(self, batch: Batch) -> bool:
-        """Compute the batch. False: the KV cache has no room for it, and nothing changed."""
+        """Compute the batch, with its adapters applied. False: the KV cache has no room for it, and nothing changed."""
         ...
 
-    def embed(self, inputs: list[Ids]) -> list[NDArray[np.float32]]:
+    def embed(self, inputs: list[Ids], adapters: Selection = ()) -> list[NDArray[np.float32]]:
         """One vector for each input. Raises RuntimeError where there is no memory for it."""
         ...
 

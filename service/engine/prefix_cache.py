@@ -8,12 +8,15 @@ would have to be told of every token of every step (docs/decisions/0004).
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from service.engine.model import Ids
-from service.engine.sequence import Sequence
+from service.engine.sequence import Basis, Sequence
 
 _EMPTY = np.empty(0, np.int32)
+PLAIN: Final[Basis] = ("", ())
 
 
 def common_prefix(a: Ids, b: Ids) -> int:
@@ -33,7 +36,7 @@ class PrefixCache:
         self.enabled = enabled
         self.owners: list[Sequence | None] = [None] * slots
         self._kept: list[Ids] = [_EMPTY] * slots
-        self._salts = [""] * slots
+        self._bases: list[Basis] = [PLAIN] * slots
         # The last is the most recently left.
         self._free = dict.fromkeys(range(slots))
 
@@ -63,13 +66,13 @@ class PrefixCache:
         length = min(common_prefix(resident, prompt), len(prompt) - 1)
         return length if self.can_rollback or length == len(resident) else 0
 
-    def longest(self, prompt: Ids, salt: str = "") -> tuple[int, int]:
-        """The slot with the longest reusable prefix of that salt, and its length; (-1, 0) if there
+    def longest(self, prompt: Ids, basis: Basis = PLAIN) -> tuple[int, int]:
+        """The slot with the longest reusable prefix of that basis, and its length; (-1, 0) if there
         is none."""
         best, length = -1, 0
         if self.enabled:
             for slot in range(self.size):
-                if self._salts[slot] != salt:
+                if self._bases[slot] != basis:
                     continue
                 reusable = self.reusable(slot, prompt)
                 # Of equals a free slot is better: it can be taken over without copying.
@@ -81,7 +84,7 @@ class PrefixCache:
         del self._free[slot]
         self.owners[slot] = sequence
         self._kept[slot] = _EMPTY
-        self._salts[slot] = sequence.salt
+        self._bases[slot] = sequence.basis
         sequence.slot = slot
 
     def leave(self, sequence: Sequence) -> None:
@@ -105,7 +108,7 @@ class PrefixCache:
         assert sequence is not None
         self.owners[free], self.owners[active] = sequence, None
         self._kept[active], self._kept[free] = self._kept[free], _EMPTY
-        self._salts[active], self._salts[free] = self._salts[free], self._salts[active]
+        self._bases[active], self._bases[free] = self._bases[free], self._bases[active]
         # The order of use goes with the cells.
         self._free = {active if slot == free else slot: None for slot in self._free}
         sequence.slot = free

@@ -20,6 +20,8 @@ from service.engine.cells import SharedCells
 from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache, common_prefix
 from service.engine.sequence import Sequence
+from service.engine.turns import Turns
+from service.generation import Selection
 
 # A prefix in flight is waited for, or a resident one copied, only if it saves this many tokens
 # more than what can be had at once.
@@ -67,6 +69,8 @@ class Plan:
     moves: list[Move] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
+    # Of all rows.
+    adapters: Selection = ()
     evictions: int = 0
     # Rows of one sampled token each, and the prompt tokens of all other rows.
     decode_rows: int = 0
@@ -104,6 +108,7 @@ class Scheduler:
         # After a preemption nobody is admitted until somebody ends, or the two would take the
         # last cells from each other for ever.
         self._full = False
+        self._turns = Turns()
         # Whether the set of active slots is another than when gaps were last closed.
         self._changed = False
 
@@ -194,14 +199,14 @@ class Scheduler:
         prefixes = self.prefixes
         tokens = sequence.tokens[: sequence.n_tokens]
         source, length = (
-            (-1, 0) if sequence.scores_prompt else prefixes.longest(tokens, sequence.salt)
+            (-1, 0) if sequence.scores_prompt else prefixes.longest(tokens, sequence.basis)
         )
         if not sequence.scores_prompt and prefixes.enabled:
             in_flight = max(
                 (
                     common_prefix(r.tokens[: r.n_tokens], tokens)
                     for r in self.running
-                    if r.pending > 1 and r.salt == sequence.salt
+                    if r.pending > 1 and r.basis == sequence.basis
                 ),
                 default=0,
             )
@@ -269,9 +274,14 @@ class Scheduler:
                 self.prefixes.swap(slot, gap)
 
     def _fill(self, plan: Plan) -> None:
+        if not self.running:
+            return
         rows = plan.rows
         prompts = []
+        plan.adapters = self._turns.next(sequence.adapters for sequence in self.running)
         for sequence in self.running:
+            if sequence.adapters != plan.adapters:
+                continue
             if sequence.n_tokens - sequence.n_past > 1:
                 prompts.append(sequence)
             elif len(rows) < self._batch_rows:

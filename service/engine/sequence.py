@@ -15,9 +15,11 @@ from service.events import (
     TokenLogprobs,
     Usage,
 )
-from service.generation import SamplingParams
+from service.generation import SamplingParams, Selection
 from service.text.detokenizer import Detokenizer
 from service.text.stops import StopMatcher
+
+Basis = tuple[str, Selection]
 
 
 class Sequence:
@@ -40,13 +42,15 @@ class Sequence:
         *,
         salt: str = "",
         priority: int = 0,
+        adapters: Selection = (),
     ) -> None:
         self.request = request
         self.index = index
         self.sampling = sampling
         self.sampler = sampler
-        # Only sequences of the same salt share what was computed.
-        self.salt = salt
+        self.adapters = adapters
+        # Only sequences of the same share what was computed: adapters change all of it.
+        self.basis: Basis = (salt, adapters)
         # Lower is taken first where sequences wait, though nobody is overtaken without end.
         self.priority = priority
         self.overtaken = 0

@@ -26,11 +26,20 @@ from msgspec import Struct
 
 from service.events import Embedding, Finished, PromptLogprobs, TokenEvent
 from service.facts import KVLayout, ModelFacts, SplitMode
-from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
+from service.generation import Grammar, SamplingParams, Selection, Text, Tokens, Truncation
 from service.stats import StepStats
 
 # A prompt of a million tokens as ids is 5 MB; more than this is a broken peer.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+
+
+class Adapter(Struct, frozen=True):
+    """A LoRA adapter to load with the model. name: "" where nobody can ask for it by one. scale: of
+    requests that choose none; 0: it is for those alone that do."""
+
+    path: str
+    name: str = ""
+    scale: float = 1.0
 
 
 class EngineParams(Struct, frozen=True):
@@ -63,6 +72,7 @@ class EngineParams(Struct, frozen=True):
     prefill_chunk: int | None = None
     # Prompts and their answers are kept as prefixes for later requests.
     prefix_cache: bool = True
+    adapters: tuple[Adapter, ...] = ()
 
 
 class Load(Struct, frozen=True, array_like=True, tag="load"):
@@ -86,6 +96,7 @@ class Submit(Struct, frozen=True, array_like=True, tag="submit"):
     truncation: Truncation | None = None
     cache_salt: str = ""
     priority: int = 0
+    adapters: Selection = ()
 
 
 class Embed(Struct, frozen=True, array_like=True, tag="embed"):
@@ -96,6 +107,7 @@ class Embed(Struct, frozen=True, array_like=True, tag="embed"):
     truncation: Truncation | None = None
     normalize: bool = True
     dimensions: int | None = None
+    adapters: Selection = ()
 
 
 class Tokenize(Struct, frozen=True, array_like=True, tag="tokenize"):

@@ -32,7 +32,7 @@ from service.engine.wire import (
 )
 from service.events import Embedding, Finished, PromptLogprobs, TokenEvent
 from service.facts import ModelFacts
-from service.generation import Grammar, SamplingParams, Text, Tokens
+from service.generation import Grammar, SamplingParams, Selection, Text, Tokens
 
 DEMO = Path(__file__).parents[2] / "service" / "catalog" / "demo.gguf"
 GREEDY = SamplingParams(temperature=0, max_tokens=48)
@@ -84,16 +84,17 @@ class Child:
         *,
         n: int = 1,
         grammar: Grammar | None = None,
+        adapters: Selection = (),
     ) -> int:
         self._id += 1
         text = Text(prompt) if isinstance(prompt, str) else Tokens(tuple(prompt))
-        self.send(Submit(self._id, text, sampling, n, grammar))
+        self.send(Submit(self._id, text, sampling, n, grammar, adapters=adapters))
         return self._id
 
-    def embed(self, *texts: str) -> list[NDArray[np.float32]]:
+    def embed(self, *texts: str, adapters: Selection = ()) -> list[NDArray[np.float32]]:
         """The vectors of `texts`, as they come: of length 1."""
         self._id += 1
-        self.send(Embed(self._id, tuple(map(Text, texts))))
+        self.send(Embed(self._id, tuple(map(Text, texts)), adapters=adapters))
         (answer,) = self.collect(self._id)[self._id]  # type: ignore[misc]
         return [np.frombuffer(event.vector, "<f4") for event in answer.embeddings]
 

@@ -18,23 +18,24 @@ from service.engine.engine import Engine
 from service.engine.model import Ids
 from service.engine.wire import EngineParams, Report, Step, Submit
 from service.events import Embedding, Finished, Logprob, PromptLogprobs, TokenEvent, TokenLogprobs
-from service.facts import ModelFacts
-from service.generation import Grammar, SamplingParams, Tokens
+from service.facts import AdapterFacts, ModelFacts
+from service.generation import Grammar, SamplingParams, Selection, Tokens
 
 EOG = 0
 N_VOCAB = 256
 
 
-def next_token(tokens: list[int]) -> int:
+def next_token(tokens: list[int], adapters: Selection = ()) -> int:
     """Never EOG by itself: answers end by their budget unless a test says otherwise."""
-    return 1 + zlib.crc32(bytes(tokens)) % (N_VOCAB - 1)
+    begin = zlib.crc32(repr(adapters).encode()) if adapters else 0
+    return 1 + zlib.crc32(bytes(tokens), begin) % (N_VOCAB - 1)
 
 
-def answer(prompt: list[int], length: int) -> list[int]:
+def answer(prompt: list[int], length: int, adapters: Selection = ()) -> list[int]:
     """What a sequence alone on the model would generate."""
     tokens = list(prompt)
     for _ in range(length):
-        tokens.append(next_token(tokens))
+        tokens.append(next_token(tokens, adapters))
     return tokens[len(prompt) :]
 
 
@@ -56,7 +57,10 @@ class FakeSampler:
 
 
 class FakeModel:
-    """`slots[i]` are slot i's cells, as (number, token): shared cells have the same number."""
+    """`slots[i]` are slot i's cells, as (number, token): shared cells have the same number.
+
+    A cell belongs to the adapters that it was computed with, and serves with no others.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class FakeModel:
         *,
         can_rollback: bool = True,
         n_batch: int = 512,
+        adapters: int = 0,
     ) -> None:
         split = layout == "split"
         self.facts = ModelFacts(
@@ -92,6 +97,7 @@ class FakeModel:
             engine_version="fake",
             load_seconds=0.0,
             n_embed_input=64,
+            adapters=tuple(AdapterFacts(f"adapter-{number}") for number in range(adapters)),
         )
         self.embed_inputs = 4
         self.embedded: list[list[list[int]]] = []
@@ -100,7 +106,11 @@ class FakeModel:
         self.computed_tokens = 0
         self.decodes = 0
         self.gaps: list[int] = []
-        self.next_of: Callable[[list[int]], int] = next_token
+        self.next_of: Callable[[list[int]], int] = lambda tokens: next_token(tokens, self._adapters)
+        # Of each step that was computed.
+        self.applied: list[Selection] = []
+        self._adapters: Selection = ()
+        self._computed_with: dict[int, Selection] = {}
         self.pieces: dict[int, bytes] = {}
         # What the tokenizer puts before a text and after it.
         self.marks: tuple[list[int], list[int]] = ([], [])
@@ -136,26 +146,34 @@ class FakeModel:
         assert 0 < batch.size <= self.facts.n_batch
         self._contents.clear()
         self._outputs.clear()
+        self._adapters = batch.adapters
+        self.applied.append(batch.adapters)
         for row in range(batch.size):
             cells = self.slots[slots[row]]
             assert batch.positions[row] == len(cells), "positions go on where the slot ends"
             assert len(cells) < self.facts.n_ctx_seq
             self._cells += 1
+            self._computed_with[self._cells] = batch.adapters
             cells.append((self._cells, int(batch.tokens[row])))
+            assert {self._computed_with[abs(number)] for number, _ in cells} == {batch.adapters}
             if batch.outputs[row]:
                 self._contents[row] = [token for _, token in cells]
         self.computed_tokens += batch.size
         self.decodes += 1
         return True
 
-    def embed(self, inputs: list[Ids]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-        """The vector of an input is (its sum, its length)."""
+    def embed(
+        self, inputs: list[Ids], adapters: Selection = ()
+    ) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """The vector of an input is (its sum, its length), with adapters each of them more by 1000
+        times their scales."""
         if self.embedding_fails:
             raise RuntimeError("no memory")
         assert 0 < len(inputs) <= self.embed_inputs
         assert sum(map(len, inputs)) <= self.facts.n_embed_input
         self.embedded.append([ids.tolist() for ids in inputs])
-        return [np.array([ids.sum(), len(ids)], np.float32) for ids in inputs]
+        more = 1000 * sum(scale for _, scale in adapters)
+        return [np.array([ids.sum() + more, len(ids) + more], np.float32) for ids in inputs]
 
     def chosen(self, row: int) -> int:
         return self.next_of(self._contents[row])

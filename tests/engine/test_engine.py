@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.scheduler import MOST_OVERTAKING, WORTH_MOVING, WORTH_WAITING
-from service.engine.wire import Admitted, Cancel, Refused
-from service.events import Finished, FinishReason, PromptLogprobs, TokenEvent
-from service.generation import SamplingParams
+from service.engine.wire import Admitted, Cancel, Embed, Refused
+from service.events import Embedding, Finished, FinishReason, PromptLogprobs, TokenEvent
+from service.generation import SamplingParams, Selection, Tokens
 from tests.engine.fake_model import EOG, Bench, FakeModel, answer
 
 LAYOUTS = ["split", "unified"]
@@ -493,3 +496,82 @@ def test_stop_strings_are_looked_for_after_min_tokens() -> None:
     assert bench.text(1) == "aaa"
     assert bench.end(1).reason is FinishReason.STOP
     assert bench.end(1).usage.generation_tokens == 5
+
+
+def test_a_step_computes_one_selection_of_adapters_and_each_answer_is_its_own(layout: str) -> None:
+    model = FakeModel(n_seq=6, layout=layout, adapters=2)
+    bench = Bench(model)
+    selections: list[Selection] = [(), ((0, 1.0),), ((1, 0.5),), ((0, 1.0), (1, 0.5)), ((0, 1.0),)]
+    for id, adapters in enumerate(selections):
+        bench.submit(id, SHARED, adapters=adapters)
+    bench.run()
+
+    for id, adapters in enumerate(selections):
+        assert bench.tokens(id) == answer(SHARED, 8, adapters)
+    assert set(model.applied) == set(selections)
+    assert [bench.end(id).usage.cached_tokens for id in range(5)] == [0, 0, 0, 0, 99]
+
+
+def test_equal_selections_are_one_however_they_are_written() -> None:
+    model = FakeModel(adapters=2)
+    bench = Bench(model)
+    bench.submit(1, SHARED, adapters=((1, 0.5), (0, 1.0)))
+    bench.submit(2, SHARED, adapters=((0, 1.0), (1, 0.5)))
+    bench.submit(3, [*SHARED, 1], adapters=((0, 0.0),))
+    bench.run()
+
+    assert set(model.applied) == {((0, 1.0), (1, 0.5)), ()}
+    assert bench.end(2).usage.cached_tokens > 90
+
+
+@pytest.mark.parametrize("adapters", [((2, 1.0),), ((-1, 1.0),), ((0, math.nan),)])
+def test_an_adapter_that_is_not_there_is_refused(adapters: Selection) -> None:
+    bench = Bench(FakeModel(adapters=2))
+    bench.submit(1, [1, 2], adapters=adapters)
+
+    assert bench.reports == [Refused(1, "the model has 2 of them", "adapters")]
+
+
+def test_vectors_are_made_with_the_adapters_that_were_asked_for() -> None:
+    model = FakeModel(adapters=1)
+    bench = Bench(model)
+    for id, adapters in enumerate([(), ((0, 1.0),), ((0, 1.0),), ()]):
+        bench.engine.embed(Embed(id, (Tokens((1, 2)),), normalize=False, adapters=adapters))
+    bench.run()
+    made = [
+        np.frombuffer(event.vector, "<f4").tolist()
+        for id in range(4)
+        for event in bench.outputs(id)
+        if isinstance(event, Embedding)
+    ]
+
+    assert made == [[3, 2], [1003, 1002], [1003, 1002], [3, 2]]
+    assert [len(batch) for batch in model.embedded] == [1, 2, 1]
+
+
+selections = st.sampled_from([(), ((0, 1.0),), ((1, 1.0),), ((0, 0.5), (1, 1.0))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(prompts, st.integers(1, 20), st.integers(0, 6), selections),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([60, 64 * 4]),
+)
+def test_under_whatever_load_each_answer_is_of_its_own_adapters(
+    requests: list[tuple[list[int], int, int, Selection]], layout: str, n_ctx: int
+) -> None:
+    n_ctx = max(n_ctx, 256) if layout == "split" else n_ctx
+    bench = Bench(FakeModel(n_ctx=n_ctx, layout=layout, adapters=2), prefill_chunk=8)
+    for id, (prompt, length, pause, adapters) in enumerate(requests):
+        bench.submit(id, prompt, SamplingParams(max_tokens=length), adapters=adapters)
+        for _ in range(pause):
+            bench.engine.step()
+    bench.run()
+
+    for id, (prompt, length, _, adapters) in enumerate(requests):
+        assert bench.tokens(id) == answer(prompt, length, adapters)[: n_ctx - len(prompt)]
