@@ -28,6 +28,7 @@ class Machine:
         self._proc = proc
         self._cgroup = Cgroup(proc, cgroups)
         self._before: Mapping[str, float] = {}
+        self._cpu_model = cpu_model(proc / "cpuinfo")
 
     def read(self) -> HostReading:
         memory = fields(self._proc / "meminfo")
@@ -38,6 +39,7 @@ class Machine:
         frequency = told(psutil.cpu_freq)
         pressure = dict(self._pressures())
         return HostReading(
+            cpu_model=self._cpu_model,
             cpu_seconds=seconds,
             cpu_usage=usage,
             cpus=known(
@@ -103,6 +105,16 @@ def fields(path: Path) -> dict[str, int]:
         return {}
     words = [line.replace(":", " ").split() for line in lines]
     return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdigit()}
+
+
+def cpu_model(path: Path) -> str | None:
+    """Of the first processor; ARM's have no name here."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None)
 
 
 def kibibytes(memory: Mapping[str, int], name: str) -> int | None:

@@ -96,6 +96,7 @@ class HostReading(Struct, frozen=True, kw_only=True):
     sensor, network_bytes by direction. memory_limit is that of the control group. Totals count from
     the machine's start, those of a control group from its making."""
 
+    cpu_model: str | None = None
     cpu_seconds: Mapping[str, float] = {}
     cpu_usage: Mapping[str, float] = {}
     cpus: Mapping[str, float] = {}

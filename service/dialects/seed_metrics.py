@@ -19,6 +19,7 @@ from starlette.routing import Route
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
 from service.dialects.seed_encode import ENDED, encode_model, encode_progress
+from service.dialects.seed_gpu import encode_gpus
 from service.health import health_body
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def apis(request: Request[State]) -> Response:
 
 
 async def dashboard(request: Request[State]) -> Response:
-    runtime = request.state["runtime"]
+    runtime, monitors, now = request.state["runtime"], request.state["monitors"], time.time()
     models = [status for status in runtime.models() if status.card.problem is None]
     return answer(
         {
@@ -62,8 +63,8 @@ async def dashboard(request: Request[State]) -> Response:
                 encode_model(status, runtime.capabilities(status.card)) | architecture(status)
                 for status in models
             ],
-            "gpu_metrics": None,
-            "timestamp": iso(time.time()),
+            "gpu_metrics": encode_gpus(monitors, now) if monitors.gpus is not None else None,
+            "timestamp": iso(now),
         }
     )
 
