@@ -5,7 +5,8 @@
 set -u
 
 folder=$1
-wanted="promtool:prometheus"    # command:package; each must run from where it was unpacked
+# command:package; each must run from where it was unpacked
+wanted="promtool:prometheus docker-registry:docker-registry"
 
 missing=""
 for pair in $wanted; do

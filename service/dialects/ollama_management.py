@@ -24,8 +24,7 @@ from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.ollama_names import NOT_FOUND, NOT_PULLED, ModelUnknown, known
-from service.dialects.ollama_recipe import parse_create, parse_name
-from service.dialects.ollama_request import parse_model
+from service.dialects.ollama_recipe import parse_create, parse_name, word_of
 from service.dialects.ollama_shapes import API, JSON, NDJSON, worded
 from service.dialects.respond import State, Stream, read_fields, tell_ignored, unless_gone
 from service.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable
@@ -65,7 +64,7 @@ class Lines:
 
 async def pull(request: Request[State]) -> Response:
     fields = await asked(request)
-    name = parse_name(parse_model(fields, "name"))
+    name = parse_name(word_of(fields))
     stream = fields.flag("stream", True)
     # Plain HTTP is the operator's to allow, not the client's.
     insecure = fields.flag("insecure")
@@ -76,7 +75,7 @@ async def pull(request: Request[State]) -> Response:
 
 async def push(request: Request[State]) -> Response:
     fields = await asked(request)
-    word = parse_model(fields, "name")
+    word = word_of(fields)
     name = parse_name(word)
     stream = fields.flag("stream", True)
     insecure = fields.flag("insecure")
@@ -91,7 +90,7 @@ async def push(request: Request[State]) -> Response:
 
 async def create(request: Request[State]) -> Response:
     fields = await asked(request)
-    name = parse_name(parse_model(fields, "name"))
+    name = parse_name(word_of(fields))
     stream = fields.flag("stream", True)
     wanted = parse_create(fields, name)
     tell_ignored(request, fields, ())
@@ -121,7 +120,7 @@ async def copy(request: Request[State]) -> Response:
 
 async def delete(request: Request[State]) -> Response:
     fields = await asked(request)
-    word = parse_model(fields, "name")
+    word = word_of(fields)
     name = parse_name(word)
     tell_ignored(request, fields, ())
     library, runtime = request.state["library"], request.state["runtime"]

@@ -27,6 +27,11 @@ class Wanted:
     recipe: Recipe
 
 
+def word_of(fields: Fields) -> str:
+    """`name` is what the field was called before."""
+    return fields.text("model") or fields.text("name") or ""
+
+
 def parse_name(text: str, sentence: str = "invalid model name") -> Name:
     """Raises InvalidRequest. The one way from a client's word to a path of the store."""
     name = names.parse(text)
