@@ -29,9 +29,16 @@ def parse(**body: Any) -> tuple[GenerationRequest, Options, list[str]]:
     return request, options, fields.unread()
 
 
+def test_a_stream_tells_its_tokens_unasked() -> None:
+    assert parse(stream=True)[1].return_tokens
+    assert not parse()[1].return_tokens
+
+
 @pytest.mark.parametrize(
     ("prompt", "prompts"),
     [
+        ({"prompt_string": "a"}, [("a",)]),
+        (["a", {"prompt_string": "b", "multimodal_data": []}], [("a",), ("b",)]),
         ("a", [("a",)]),
         ([1, 2], [((1, 2),)]),
         ([1, "a", 2, 3], [((1,), "a", (2, 3))]),
@@ -144,7 +151,7 @@ def test_what_has_no_effect_is_known_and_what_asks_for_nothing_is_not_told() -> 
         ({"prompt": {"prompt_string": "x", "multimodal_data": ["AAAA"]}}, "prompt"),
         ({"prompt": [1, 1.5]}, "prompt.1"),
         ({"prompt": [True, 1]}, "prompt.0"),
-        ({"prompt": ["a", {}]}, "prompt.1"),
+        ({"prompt": ["a", {}]}, "prompt.1.prompt_string"),
         ({"prompt": [[1], [-1]]}, "prompt.1.0"),
         ({"prompt": ["a"] * 1025}, "prompt"),
         ({"prompt": ["a", "b"], "stream": True}, "stream"),

@@ -49,7 +49,14 @@ def test_a_model_that_nobody_has_is_not_found() -> None:
 
 
 def test_parameters_without_effect_are_named() -> None:
-    body = {**CHAT, "user": "me", "frobnicate": 1, "session_id": "s", "bad\r\nname": 1, "seed": None}
+    body = {
+        **CHAT,
+        "user": "me",
+        "frobnicate": 1,
+        "session_id": "s",
+        "bad\r\nname": 1,
+        "seed": None,
+    }
     with client() as http:
         response = http.post("/v1/chat/completions", json=body)
 
