@@ -51,13 +51,13 @@ class Cgroup:
             *self._texts("memory", "memory.oom_control"),
         ):
             found = dict(line.split(None, 1) for line in text.splitlines() if " " in line)
-            if found.get("oom_kill", "").isdigit():
+            if found.get("oom_kill", "").isdecimal():
                 return int(found["oom_kill"])
         return None
 
     def _numbers(self, controller: str, name: str) -> Iterator[int]:
         for text in self._texts(controller, name):
-            if text.strip().lstrip("-").isdigit():
+            if text.strip().lstrip("-").isdecimal():
                 yield int(text)
 
     def _texts(self, controller: str, name: str) -> Iterator[str]:
@@ -80,11 +80,13 @@ def groups(path: Path) -> Iterator[tuple[str, str]]:
     except OSError:
         return
     for line in lines:
-        _, controllers, group = line.split(":", 2)
-        yield from ((controller, group) for controller in controllers.split(","))
+        _, colon, rest = line.partition(":")
+        controllers, second, group = rest.partition(":")
+        if colon and second:
+            yield from ((controller, group) for controller in controllers.split(","))
 
 
 def share(text: str) -> float | None:
     """`200000 100000` are two processors; `max 100000` is no limit."""
     quota, _, period = text.strip().partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,7 +17,10 @@ PROC: Final = Path("/proc")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 PRESSURES: Final = ("cpu", "memory", "io")
 # What psutil raises where a file is missing, cut short, or not for us.
-UNTOLD: Final = (OSError, NotImplementedError, AttributeError, RuntimeError, ValueError, KeyError)
+UNTOLD: Final = (
+    OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, AssertionError,
+)  # fmt: skip
+PRESSURE: Final = re.compile(r"^(some|full) avg10=([\d.]+) .*total=(\d+)$", re.MULTILINE)
 
 T = TypeVar("T")
 
@@ -73,17 +77,9 @@ class Machine:
         """((resource, kind), (part of the last 10 s that tasks waited, seconds in all)).
         The format: `some avg10=0.12 avg60=0.05 avg300=0.01 total=123456`, in per cent and µs."""
         for resource in PRESSURES:
-            try:
-                text = (self._proc / "pressure" / resource).read_text()
-            except OSError:
-                continue
-            for line in text.splitlines():
-                kind, *rest = line.split()
-                values = dict(part.split("=") for part in rest)
-                yield (
-                    (resource, kind),
-                    (float(values["avg10"]) / 100, int(values["total"]) / 1e6),
-                )
+            text = contents(self._proc / "pressure" / resource)
+            for kind, average, total in PRESSURE.findall(text):
+                yield (resource, kind), (float(average) / 100, int(total) / 1e6)
 
 
 def told(read: Callable[[], T]) -> T | None:
@@ -93,26 +89,27 @@ def told(read: Callable[[], T]) -> T | None:
         return None
 
 
+def contents(path: Path) -> str:
+    """Empty where there is no such file, or it is not for us."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def known(**values: float | None) -> dict[str, float]:
     return {key: value for key, value in values.items() if value is not None}
 
 
 def fields(path: Path) -> dict[str, int]:
     """Of `name: 12 kB` and `name 12` lines, the numbers as they stand."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    words = [line.replace(":", " ").split() for line in lines]
-    return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdigit()}
+    words = [line.replace(":", " ").split() for line in contents(path).splitlines()]
+    return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdecimal()}
 
 
 def cpu_model(path: Path) -> str | None:
     """Of the first processor; ARM's have no name here."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
+    lines = contents(path).splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, None)
 
