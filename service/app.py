@@ -49,6 +49,7 @@ from service.telemetry.exposition import add_build_info, own_collectors
 from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
+from service.telemetry.tracing import Traced, tracing
 
 try:
     VERSION = version("llm-inference-service")
@@ -114,7 +115,8 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
     )
     registry.register(Guards({**own_collectors(mirror), **monitors.collectors}))
     add_build_info(registry, VERSION)
-    runtime = make_runtime(settings, recorder)
+    spans = tracing(os.environ, VERSION, recorder.families.trace_spans_dropped.inc)
+    runtime = make_runtime(settings, recorder if spans is None else Traced(recorder, spans))
     library = Library(
         OwnStore(settings.store),
         Registries.parse(settings.pull_from),
@@ -154,9 +156,11 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         await asyncio.wait({starting, lag})
         await library.close()
         await runtime.close()
+        if spans is not None:
+            await asyncio.to_thread(spans.shutdown)
 
     middleware = [
-        Middleware(Telemetry, recorder, pages.crash, lambda: runtime.draining),
+        Middleware(Telemetry, recorder, pages.crash, lambda: runtime.draining, spans=spans),
         Middleware(HostGuard, settings, misdirected),
     ]
     middleware.append(Middleware(routing.DialectHeader))

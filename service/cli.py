@@ -94,7 +94,11 @@ def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> in
         logger.warning("%s in the environment is no setting", name)
     for key in sorted(settings.model_fields_set & WITHOUT_EFFECT):
         logger.warning("%s is set and has no effect yet", key)
-    app = create_app(settings, make_runtime)
+    try:
+        app = create_app(settings, make_runtime)
+    except SettingsError as error:
+        print(f"llm-inference: {error}", file=sys.stderr)
+        return 2
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from service.events import FinishReason, Timings, Usage
+from service.generation import SamplingParams
 
 
 class StepStats(Struct, frozen=True, array_like=True):
@@ -44,10 +45,16 @@ class StepStats(Struct, frozen=True, array_like=True):
     step_seconds: float = 0.0
 
 
+Operation = Literal["chat", "text_completion", "embeddings"]
+
+
 class RequestStats(Struct, frozen=True):
     """One request's whole life, all its answers together. `arrived` and `ended` are stamped by the service, the rest inside.
 
-    `timings` is None where the request never reached an engine.
+    `timings` is None where the request never reached an engine. asked: the model's name as the
+    client has it. loading: from when until when it waited for its model to be loaded, where it did.
+    error: the stable word of a reason ERROR, TIMEOUT or CANCELLED. operation: as OpenTelemetry's
+    conventions for generative AI name it.
     """
 
     id: str
@@ -61,6 +68,12 @@ class RequestStats(Struct, frozen=True):
     max_tokens: int | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    operation: Operation = "chat"
+    asked: str = ""
+    sampling: SamplingParams | None = None
+    loading: tuple[float, float] | None = None
+    error: str | None = None
+    traceparent: str | None = None
 
 
 class ModelLoaded(Struct, frozen=True):

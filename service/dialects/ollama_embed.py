@@ -17,7 +17,14 @@ from service.dialects.ollama_names import NOT_PULLED, known
 from service.dialects.ollama_options import Options, parse_options, unmet, wishes_of
 from service.dialects.ollama_request import parse_model
 from service.dialects.ollama_shapes import API, JSON, encode_cut, nanoseconds
-from service.dialects.respond import State, identity, read_fields, tell_ignored, unless_gone
+from service.dialects.respond import (
+    State,
+    identity,
+    read_fields,
+    tell_ignored,
+    traced,
+    unless_gone,
+)
 from service.generation import EmbeddingRequest, Text, Truncation
 from service.telemetry.http import exchange_of
 
@@ -113,9 +120,10 @@ async def embedded(
     request: Request[State], wanted: EmbeddingRequest, options: Options
 ) -> Embeddings:
     runtime = request.state["runtime"]
-    found = await unless_gone(request.receive, runtime.embed(wanted))
+    exchange = exchange_of(request.scope)
+    found = await unless_gone(request.receive, runtime.embed(traced(exchange, wanted)))
     unused = unmet(options.loading, found.facts)
-    exchange_of(request.scope).ignored += unused
+    exchange.ignored += unused
     return found
 
 

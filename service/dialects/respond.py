@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -42,6 +43,7 @@ PING_SECONDS: Final = 15.0
 ADDRESS: Final = re.compile(r"https?://([^/]+)", re.IGNORECASE)
 
 T = TypeVar("T")
+R = TypeVar("R", GenerationRequest, EmbeddingRequest)
 
 
 class State(TypedDict):
@@ -99,14 +101,22 @@ async def admitted(request: Request[State], wanted: GenerationRequest) -> Genera
     exchange.stream, exchange.n = wanted.stream, wanted.n
     # For the labels of what may be refused next; the name in `wanted` is the client's word.
     exchange.model = runtime.resolve(wanted.model or None).name
-    return await unless_gone(request.receive, runtime.admit(wanted))
+    return await unless_gone(request.receive, runtime.admit(traced(exchange, wanted)))
 
 
 async def embedded(request: Request[State], wanted: EmbeddingRequest) -> Embeddings:
     """Raises as `admitted` does: vectors come all at once, so what fails has a status line."""
     runtime = request.state["runtime"]
-    exchange_of(request.scope).model = runtime.resolve(wanted.model or None).name
-    return await unless_gone(request.receive, runtime.embed(wanted))
+    exchange = exchange_of(request.scope)
+    exchange.model = runtime.resolve(wanted.model or None).name
+    return await unless_gone(request.receive, runtime.embed(traced(exchange, wanted)))
+
+
+def traced(exchange: Exchange, wanted: R) -> R:
+    """What is computed for a traced request belongs to its trace."""
+    if exchange.traceparent is None:
+        return wanted
+    return replace(wanted, traceparent=exchange.traceparent)
 
 
 async def tokenized(request: Request[State], model: str, input: Chat | Text | Infill) -> Tokenized:
@@ -278,10 +288,10 @@ def identity(request: Request[State]) -> dict[str, Any]:
     }
 
 
-R = TypeVar("R", bound=Response)
+A = TypeVar("A", bound=Response)
 
 
-def tell_cut(response: R, tokens: int) -> R:
+def tell_cut(response: A, tokens: int) -> A:
     """How much of the prompt was cut, where the client allowed it."""
     if tokens:
         response.headers["X-Prompt-Truncated"] = str(tokens)

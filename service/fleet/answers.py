@@ -15,7 +15,7 @@ from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
-from service.generation import GenerationRequest
+from service.generation import Chat, GenerationRequest
 from service.stats import RequestStats
 from service.text.interpreter import Interpreter
 
@@ -148,6 +148,12 @@ class Generation:
                 max_tokens=request.sampling.max_tokens,
                 usage=_usage([end.usage for end in ends]),
                 timings=_timings([end.timings for end in ends]),
+                operation="chat" if isinstance(request.input, Chat) else "text_completion",
+                asked=request.model,
+                sampling=request.sampling,
+                loading=self._stream.loading,
+                error=next((end.code for end in ends if end.code), None),
+                traceparent=request.traceparent,
             )
         )
         self._on_end()

@@ -72,7 +72,7 @@ async def embed(
                     end = event
     finally:
         if end is not None:
-            on_finish(_stats(request, card, end))
+            on_finish(_stats(request, card, stream, end))
     if end is None or end.reason is not FinishReason.STOP:
         raise _failure(stream, end)
     found = [vectors[index] for index in range(len(request.inputs))]
@@ -107,7 +107,9 @@ def _failure(stream: EngineStream, end: Finished | None) -> ServiceError:
     return EngineFailed(end.error)
 
 
-def _stats(request: EmbeddingRequest, card: ModelCard, end: Finished) -> RequestStats:
+def _stats(
+    request: EmbeddingRequest, card: ModelCard, stream: EngineStream, end: Finished
+) -> RequestStats:
     return RequestStats(
         id=request.id,
         model=card.name,
@@ -119,4 +121,9 @@ def _stats(request: EmbeddingRequest, card: ModelCard, end: Finished) -> Request
         ended=time.monotonic(),
         usage=end.usage,
         timings=end.timings,
+        operation="embeddings",
+        asked=request.model,
+        loading=stream.loading,
+        error=end.code,
+        traceparent=request.traceparent,
     )

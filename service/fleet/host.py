@@ -152,7 +152,7 @@ class EngineHost:
         if stream.admitted.done():
             stream.admitted.result()
         if cold:
-            stream.load_seconds = time.monotonic() - asked
+            stream.loading = asked, time.monotonic()
         return facts.result()
 
     async def submit(

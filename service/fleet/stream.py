@@ -59,8 +59,8 @@ class EngineStream:
         self.deadline = deadline
         # When it counts as not getting its turn; None while that is not the queue's fault.
         self.queue_deadline: float | None = None
-        # How long it waited for its model to be loaded.
-        self.load_seconds = 0.0
+        # From when until when it waited for its model to be loaded, where it did.
+        self.loading: tuple[float, float] | None = None
         # The command, as it goes over the socket: perhaps a second time.
         self.frame: bytes | None = None
         self.max_tokens: int | None = None
@@ -126,6 +126,10 @@ class EngineStream:
         if not self.closed:
             self._append(event, 0, now)
             self.closed = not self._unfinished
+
+    @property
+    def load_seconds(self) -> float:
+        return self.loading[1] - self.loading[0] if self.loading else 0.0
 
     @property
     def complete(self) -> bool:

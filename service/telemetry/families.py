@@ -189,6 +189,10 @@ class Families:
         self.http_bytes = counter(
             "llm_http_response_bytes_total", "Bytes of response bodies.", "endpoint"
         )
+        self.trace_spans_dropped = counter(
+            "llm_trace_spans_dropped_total",
+            "Spans that never reached the collector: it did not take them, or too many waited.",
+        )
         self.label_overflow = counter(
             "llm_metrics_label_overflow_total",
             "Values that a label had no room for and that were counted as `_other`.",

@@ -12,15 +12,19 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.events import Finished
-from service.telemetry.logs import request_id
+from service.telemetry.logs import request_id, trace_id
 from service.telemetry.recorder import OTHER, UNKNOWN, Recorder
+from service.telemetry.tracing import trace_of
+
+if TYPE_CHECKING:
+    from service.telemetry.spans import RequestSpan, Spans
 
 logger = logging.getLogger("service.request")
 
@@ -54,10 +58,16 @@ class Exchange:
     # Answers to each prompt, of which a request may have several.
     n: int = 1
     ignored: list[str] = field(default_factory=list)
+    # Where requests are traced.
+    span: RequestSpan | None = None
 
     @property
     def code(self) -> int:
         return CLIENT_GONE if self.gone else self.failure or self.status
+
+    @property
+    def traceparent(self) -> str | None:
+        return None if self.span is None else self.span.traceparent
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -77,12 +87,14 @@ class Telemetry:
         crash_page: CrashPage,
         draining: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
+        spans: Spans | None = None,
     ) -> None:
         self.app = app
         self.recorder = recorder
         self.crash_page = crash_page
         self.draining = draining
         self.clock = clock
+        self.spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,6 +103,9 @@ class Telemetry:
         exchange = Exchange(inbound_id(scope) or uuid.uuid4().hex, self.clock())
         scope["llm.exchange"] = exchange
         token = request_id.set(exchange.id)
+        if self.spans is not None:
+            exchange.span = self.spans.open(scope["headers"], scope["method"], exchange.arrived)
+            trace_id.set(trace_of(exchange.span.traceparent))
         complete = False
 
         async def listen() -> Message:
@@ -123,6 +138,8 @@ class Telemetry:
                 exchange.gone = exchange.gone or exchange.failure is None
             self.report(scope, exchange)
             request_id.reset(token)
+            if self.spans is not None:
+                trace_id.set(None)
 
     def add_headers(self, message: Message, exchange: Exchange) -> None:
         headers = MutableHeaders(scope=message)
@@ -130,6 +147,8 @@ class Telemetry:
         if exchange.api is not None:
             elapsed = self.clock() - exchange.arrived
             headers["openai-processing-ms"] = str(round(elapsed * 1000))
+            if exchange.traceparent is not None:
+                headers["traceparent"] = exchange.traceparent
         if names := [name for name in exchange.ignored if _PARAM.fullmatch(name)]:
             headers["X-Ignored-Params"] = ", ".join(names[:32])
         if self.draining():
@@ -150,7 +169,12 @@ class Telemetry:
                 exchange.stream,
                 elapsed,
                 exchange.id,
+                exchange.traceparent,
             )
+            if exchange.span is not None:
+                name, ended = f"{method} {endpoint}", exchange.arrived + elapsed
+                attributes = attributes_of(exchange, method, endpoint)
+                exchange.span.close(name, attributes, exchange.code, ended)
         level = logging.DEBUG if endpoint in QUIET and exchange.code < 400 else logging.INFO
         if logger.isEnabledFor(level):
             message = f"{scope['method']} {scope['path'][:256]} {exchange.code}"
@@ -167,6 +191,23 @@ def inbound_id(scope: Scope) -> str | None:
 def endpoint_of(scope: Scope) -> str:
     route = scope.get("route")
     return route.path if isinstance(route, Route) else OTHER
+
+
+def attributes_of(exchange: Exchange, method: str, endpoint: str) -> dict[str, str | int | bool]:
+    """As OpenTelemetry's conventions for HTTP have them, and who asked for which model."""
+    attributes: dict[str, str | int | bool] = {
+        "http.request.method": method,
+        "http.route": endpoint,
+        "http.response.status_code": exchange.code,
+        "url.scheme": "http",
+        "llm.api": exchange.api or "",
+        "llm.request.id": exchange.id,
+        "gen_ai.request.model": exchange.model,
+        "gen_ai.request.stream": exchange.stream,
+    }
+    if exchange.code >= 400:
+        attributes["error.type"] = exchange.error or str(exchange.code)
+    return attributes
 
 
 def line_of(exchange: Exchange, endpoint: str, elapsed: float) -> dict[str, Any]:

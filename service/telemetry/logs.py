@@ -17,6 +17,8 @@ import msgspec
 
 # The request that the current task works for.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# The trace that it is part of, where requests are traced.
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 # What ends or recolours a line on a terminal: C0, DEL, C1, and Unicode's own line ends.
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
@@ -59,9 +61,8 @@ class Console(logging.Formatter):
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     fields: dict[str, Any] = getattr(record, "fields", {})
-    if "request_id" not in fields and (current := request_id.get()) is not None:
-        fields = {"request_id": current, **fields}
-    return fields
+    current = {"request_id": request_id.get(), "trace_id": trace_id.get()}
+    return {key: value for key, value in current.items() if value is not None} | fields
 
 
 def clean(value: Any) -> Any:

@@ -22,6 +22,7 @@ from service.stats import (
 )
 from service.telemetry.api_ledger import ApiLedger
 from service.telemetry.families import Families
+from service.telemetry.tracing import is_sampled, trace_of
 
 MAX_MODELS: Final = 64
 UNKNOWN: Final = "_unknown"
@@ -192,7 +193,7 @@ class Recorder:
         if stats.usage is not None:
             observe_usage(request, stats.usage)
         if stats.timings is not None:
-            exemplar = {"request_id": stats.id}
+            exemplar = exemplar_of(stats.id, stats.traceparent)
             observe_timings(request, stats.timings, stats.usage, stats.arrived, exemplar)
 
     # HTTP
@@ -218,6 +219,7 @@ class Recorder:
         stream: bool,
         seconds: float,
         request_id: str,
+        traceparent: str | None = None,
     ) -> None:
         label = self.label(model)
         requests, duration = cached(
@@ -228,7 +230,7 @@ class Recorder:
                 self.families.request_duration.labels(api, endpoint, label),
             ),
         )
-        exemplar = {"request_id": request_id}
+        exemplar = exemplar_of(request_id, traceparent)
         requests.inc(1, exemplar)
         duration.observe(seconds, exemplar)
         self.ledger.on_answer(api, endpoint, code, seconds)
@@ -247,6 +249,13 @@ class Recorder:
             due = loop.time() + interval
             await asyncio.sleep(interval)
             self.families.loop_lag.observe(max(0.0, loop.time() - due))
+
+
+def exemplar_of(request_id: str, traceparent: str | None) -> dict[str, str]:
+    """A trace that is not sampled is nowhere to be found, so it is not named."""
+    if traceparent is None or not is_sampled(traceparent):
+        return {"request_id": request_id}
+    return {"request_id": request_id, "trace_id": trace_of(traceparent)}
 
 
 def observe_usage(request: RequestChildren, usage: Usage) -> None:

@@ -303,5 +303,6 @@ class FakeGeneration:
                 request.sampling.max_tokens,
                 self._ends[0].usage if complete else None,
                 Timings(arrived, arrived + 0.1, arrived + 0.2, arrived + 0.3) if complete else None,
+                traceparent=request.traceparent,
             )
             self._runtime.observer.on_finish(stats)
