@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--expected-gpus",
-        type=int,
+        type=count,
         metavar="N",
         help="GPUs that there should be; else as many as were seen",
     )
@@ -108,8 +108,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("must be between 0 and 65535")
+    return int(text)
+
+
+def count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be 0 or more")
     return int(text)
 
 
