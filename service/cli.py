@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from service import plan
+from service import model_commands, plan
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.dialects.routing import ListenerDialect
 from service.http_protocol import HttpProtocol
@@ -43,6 +43,8 @@ KEEP_ALIVE_SECONDS: Final = 75
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["models"]:
+        return model_commands.main(arguments[1:])
     if arguments[:1] == ["plan"]:
         return plan.main(arguments[1:])
     given = vars(parser().parse_args(arguments))

@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     __main__
     cli
-    plan
+    plan model_commands
     app
     dialects admin host_guard http_protocol
     runtime
     health
-    model_status preparation progress
+    model_status preparation progress adaptation
     fleet store control telemetry
     text catalog
     generation events stats facts context errors settings model_settings registries

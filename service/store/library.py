@@ -71,7 +71,8 @@ class Library:
         return self._transfers.follow(f"push {name.path}", partial(self._push, name))
 
     def make(self, recipe: Recipe) -> AsyncGenerator[list[Step], None]:
-        return Transfers().follow("", partial(self._make, recipe))
+        # Shared with nobody, but ended with the others.
+        return self._transfers.follow(object(), partial(self._make, recipe))
 
     async def _pull(self, name: Name, tell: Tell) -> None:
         async with self._storing(), Gate(self._registries, self._resolve) as gate:

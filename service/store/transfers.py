@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from typing import Final
 
 from msgspec import Struct
@@ -65,9 +65,9 @@ class Transfers:
     """Those that run, by what they are about. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._running: dict[str, Transfer] = {}
+        self._running: dict[Hashable, Transfer] = {}
 
-    async def follow(self, key: str, work: Work) -> AsyncGenerator[list[Step], None]:
+    async def follow(self, key: Hashable, work: Work) -> AsyncGenerator[list[Step], None]:
         """Joins what runs already under this key. Who leaves last ends it, and waits until it has
         cleaned up."""
         transfer = self._running.get(key)
