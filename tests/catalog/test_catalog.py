@@ -167,3 +167,32 @@ def test_a_refresh_sees_what_was_added_removed_and_replaced(tmp_path: Path) -> N
 )
 def test_names_are_compared_without_case_registry_and_missing_tags(name: str, same: str) -> None:
     assert normal(name) == same
+
+
+def test_an_alias_means_a_model_and_never_takes_the_name_of_one(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.gguf")
+    aliases = {"GPT-4o": "a", "b": "a", "second": "gpt-4o", "org/name:tag": "A:latest", "gone": "x"}
+    found = Catalog([tmp_path], demo=Demo(Path("/nowhere/demo.gguf")), aliases=aliases)
+    found.refresh()
+
+    for word in ("gpt-4o", "gpt-4o:latest", "org/name:tag"):
+        assert found.resolve(word).name == "a:latest"
+    assert found.resolve("b").name == "b:latest"
+    assert found.resolve("a").aliases == ("GPT-4o", "org/name:tag")
+    assert found.resolve("a") in found.cards()
+    assert {card.name for card in found.cards()} == {"a:latest", "b:latest"}
+    for word in ("second", "gone"):
+        with pytest.raises(ModelNotFound):
+            found.resolve(word)
+
+
+def test_an_alias_waits_for_its_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = Catalog([tmp_path], aliases={"gpt-4o": "later"})
+    found.refresh()
+    found.refresh()
+    assert caplog.text.count("the alias gpt-4o means later, which there is not") == 1
+
+    write(tmp_path / "later.gguf")
+    found.refresh()
+    assert found.resolve("gpt-4o").name == "later:latest"
