@@ -24,9 +24,9 @@ from service.errors import ServiceError
 from service.fleet.devices import RESERVE, gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu, Placement, PlacementError, place, readable
 from service.fleet.placing import wishes_of
-from service.fleet.residency import engine_params
 from service.fleet.sums import Need
 from service.model_settings import CacheType
 from service.settings import Settings, SettingsError, load

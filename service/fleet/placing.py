@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as replace_gpu
 from typing import Final
 
 import psutil
@@ -59,29 +61,55 @@ def placed(params: EngineParams, placement: Placement, model: ModelMemory) -> En
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of it; `cramped` where more of the model would have its place, or all of it one at
+    all, if others were gone."""
+
+    answer: EngineParams | Unloadable
+    cramped: bool = False
+
+
+PlaceModel = Callable[[ModelCard, EngineParams], Awaitable[Attempt]]
+
+
 class Placer:
     """`devices` is asked before each load: what is free has changed since the last."""
 
     def __init__(self, devices: Devices) -> None:
         self._devices = devices
 
-    async def __call__(self, card: ModelCard, params: EngineParams) -> EngineParams | Unloadable:
+    async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
         """A model whose header says too little is loaded as the settings say."""
         return await asyncio.to_thread(self._place, card, params)
 
-    def _place(self, card: ModelCard, params: EngineParams) -> EngineParams | Unloadable:
+    def _place(self, card: ModelCard, params: EngineParams) -> Attempt:
         try:
             model = read_memory(card.shards or (card.path,))
         except (GgufError, Unmeasurable, OSError) as error:
             logger.debug("%s cannot be placed: %s", card.name, error)
-            return params
-        free = psutil.virtual_memory().available
+            return Attempt(params)
+        gpus, memory, wishes = self._devices(), psutil.virtual_memory(), wishes_of(params)
+        # What it would get if it were alone, as far as can be known from here.
+        everything = [replace_gpu(gpu, free=gpu.total) for gpu in gpus]
         try:
-            placement = place(model, self._devices(), free, wishes_of(params))
+            placement = place(model, gpus, memory.available, wishes)
         except PlacementError as error:
-            return Unloadable("out_of_memory", str(error))
+            alone = attempted(model, everything, memory.total, wishes)
+            return Attempt(Unloadable("out_of_memory", str(error)), cramped=alone is not None)
+        alone = attempted(model, everything, memory.total, wishes)
+        cramped = alone is not None and alone.gpu_layers > placement.gpu_layers
         _tell(card.name, placement)
-        return placed(params, placement, model)
+        return Attempt(placed(params, placement, model), cramped)
+
+
+def attempted(
+    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int, wishes: Wishes
+) -> Placement | None:
+    try:
+        return place(model, gpus, host_memory, wishes)
+    except PlacementError:
+        return None
 
 
 def _tell(name: str, placement: Placement) -> None:

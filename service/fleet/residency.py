@@ -17,19 +17,23 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from service.catalog.card import ModelCard
-from service.engine.wire import EngineParams
+from service.engine.wire import Adapter, EngineParams
 from service.errors import ModelUnavailable
 from service.events import FinishReason
+from service.fleet.adapting import configured
 from service.fleet.child import ENGINE
 from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
 from service.fleet.keep_alive import KeepAlive
 from service.fleet.limits import Limits
-from service.fleet.placing import Devices, Placer
+from service.fleet.parameters import engine_params, limits_from
+from service.fleet.placing import PlaceModel, Placer
 from service.fleet.room import Come, Never, Resident, Wait, make_room, turn_seconds
 from service.fleet.stream import Ending
-from service.fleet.vetting import Vet
+from service.fleet.vetting import Unloadable, Vet, unfit
 from service.fleet.wishes import covered, granted, unmet
 from service.generation import LoadWishes
 from service.settings import Settings
@@ -38,6 +42,7 @@ from service.stats import ModelUnloaded, Observer, Unloading
 logger = logging.getLogger(__name__)
 
 AS_IT_IS: Final = LoadWishes()
+PLACE_POLL_SECONDS: Final = 0.1
 
 
 class Residency:
@@ -51,18 +56,20 @@ class Residency:
         command: tuple[str, ...] = ENGINE,
         limits: Limits | None = None,
         vet: Vet | None = None,
-        devices: Devices = gpus,
+        placer: PlaceModel | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._command = command
         self._limits = limits or limits_from(settings)
         self._vet = vet
-        self._placer = Placer(devices)
+        self._placer = placer or Placer(gpus)
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
         # What the engines that were loaded anew for it should have more of.
         self._reloads: dict[str, LoadWishes] = {}
+        # Where they are others than the operator wrote down.
+        self._adapters: dict[str, tuple[Adapter, ...]] = {}
         self._pinned: frozenset[str] = frozenset()
         self._keep_alive = KeepAlive(settings.keep_alive, self._expire)
         # Those that wait for room, longest first; the keys of hosts that have not been started.
@@ -100,10 +107,10 @@ class Residency:
         key = _key(card)
         host = self._hosts.get(key)
         if host is None:
-            return self._make(key, card, granted(engine_params(card, self._settings), wishes))
+            return self._make(key, card, granted(self._params(card), wishes))
         if host.supervisor.state == "failed" and self._changed(key, card):  # (1)
             self._send_away(key, "changed")
-            return self._make(key, card, granted(engine_params(card, self._settings), wishes))
+            return self._make(key, card, granted(self._params(card), wishes))
         if better := self._worth_reloading(key, host, wishes):  # (2)
             before = host.params
             self._send_away(key, "reload")
@@ -124,14 +131,18 @@ class Residency:
             self._limits,
             self._observer,
             command=self._command,
-            vet=partial(self._vet, card) if self._vet is not None else None,
+            vet=partial(self._vetted, card, params.adapters),
             fallback=fallback,
-            place=partial(self._placer, card),
+            place=partial(self._place, key, card),
             on_change=lambda host: self._on_change(key, host),
             want=lambda _: self._want(key),
         )
         self._cards[key] = card
         return host
+
+    async def _vetted(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> Unloadable | None:
+        found = await self._vet(card) if self._vet is not None else None
+        return found or await unfit(card, adapters)
 
     def _worth_reloading(self, key: str, host: EngineHost, wishes: LoadWishes) -> LoadWishes | None:
         facts, ends = host.supervisor.facts, _turn_ends(host)
@@ -142,6 +153,35 @@ class Residency:
         if better and host.supervisor.fell_back and last and covered(better, last):
             return None
         return better
+
+    def _params(self, card: ModelCard) -> EngineParams:
+        return replace(engine_params(card, self._settings), adapters=self._wanted_adapters(card))
+
+    def _wanted_adapters(self, card: ModelCard) -> tuple[Adapter, ...]:
+        known = self._adapters.get(_key(card))
+        return configured(card, self._settings) if known is None else known
+
+    def adapters(self, card: ModelCard) -> tuple[Adapter, ...]:
+        """Those that the model is, or will be, loaded with."""
+        host = self._hosts.get(_key(card))
+        return self._wanted_adapters(card) if host is None else host.params.adapters
+
+    def keep_adapters(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> None:
+        """Those that it has, with these scales: from the next request on, and in later loads."""
+        key = _key(card)
+        self._adapters[key] = adapters
+        if (host := self._hosts.get(key)) is not None:
+            host.supervisor.params = replace(host.params, adapters=adapters)
+
+    def adapt(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> EngineHost:
+        """The model's engine with other adapters: what runs on the one that is there finishes
+        first. Where it cannot be loaded with them, it is loaded as before."""
+        key = _key(card)
+        host = self._hosts.get(key)
+        before = self._params(card) if host is None else host.params
+        if host is not None:
+            self._send_away(key, "reload")
+        return self._make(key, card, replace(before, adapters=adapters), fallback=before)
 
     def load(self, card: ModelCard) -> EngineHost:
         """Before anybody asks for it."""
@@ -204,8 +244,9 @@ class Residency:
             self._invite()
 
     def _invite(self) -> None:
-        """As many of those that wait as there can be room for now."""
-        while self._wanting:
+        """Those that wait and that there can be room for now, one at a time: where the next one
+        goes depends on the memory that this one takes."""
+        while self._wanting and not self._loading:
             key = self._wanting[0]
             now = time.monotonic()
             match make_room(self._fits, self._residents(), now):
@@ -220,6 +261,10 @@ class Residency:
                 case Never():
                     self._wanting.pop(0)
                     self._turn_away(key)
+
+    @property
+    def _loading(self) -> bool:
+        return any(host.supervisor.state == "loading" for host in self._hosts.values())
 
     def _fits(self, gone: Collection[str]) -> bool:
         staying = [resident for resident in self._residents() if resident.key not in gone]
@@ -238,6 +283,35 @@ class Residency:
             for key, host in self._hosts.items()
             if host.supervisor.living and host.supervisor.state != "failed"
         ]
+
+    async def _place(
+        self, key: str, card: ModelCard, params: EngineParams
+    ) -> EngineParams | Unloadable:
+        """Where the model goes, once those have gone that leave no room for it.
+
+        (1) For all of it to be on GPUs, only those go that nobody asks for. (2) For it to be
+        loaded at all, the others too, each after its turn. (3) It may get the room that others
+        leave of their own accord, or lose whoever wanted it.
+        """
+        while True:
+            attempt = await self._placer(card, params)
+            others = [r for r in self._residents() if r.key != key]
+            if isinstance(attempt.answer, EngineParams):
+                others = [r for r in others if r.idle]  # (1)
+            if not attempt.cramped or not others:
+                return attempt.answer
+            now = time.monotonic()
+            match make_room(lambda gone: len(gone) > 0, others, now):  # (2)
+                case Come(leaving):
+                    for other in leaving:
+                        self._send_away(other, "evicted")
+                    await asyncio.wait([*self._leaving])
+                case Wait():
+                    await asyncio.sleep(PLACE_POLL_SECONDS)
+                    if (host := self._hosts.get(key)) is None or host.idle:  # (3)
+                        return attempt.answer
+                case Never():
+                    return attempt.answer
 
     def _invite_later(self, until: float | None, now: float) -> None:
         if self._next_turn is not None:
@@ -309,35 +383,3 @@ def _turn_ends(host: EngineHost) -> float | None:
     if host.ready_since is None or host.load_seconds is None:
         return None
     return host.ready_since + turn_seconds(host.load_seconds)
-
-
-def limits_from(settings: Settings) -> Limits:
-    return Limits(
-        queue=settings.queue_limit,
-        queue_timeout=settings.queue_timeout,
-        step_timeout=settings.step_timeout,
-    )
-
-
-def engine_params(card: ModelCard, settings: Settings) -> EngineParams:
-    own = settings.for_model((card.name, *card.aliases))
-    return EngineParams(
-        path=card.path,
-        n_ctx=own.context_size,
-        n_seq=settings.parallel_slots,
-        n_batch=settings.batch_size,
-        n_ubatch=settings.batch_size,
-        threads=own.threads,
-        gpu_layers=own.gpu_layers,
-        tensor_split=own.tensor_split or (),
-        main_gpu=own.main_gpu,
-        split_mode=own.split_mode,
-        cache_type_k=own.cache_type_k or "f16",
-        cache_type_v=own.cache_type_v or "f16",
-        flash_attention=own.flash_attention or "auto",
-        use_mmap=own.mmap is not False,
-        use_mlock=own.mlock is True,
-        kv_layout=settings.kv_cache,
-        prefill_chunk=settings.prefill_chunk,
-        prefix_cache=settings.prefix_cache,
-    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from service.fleet.residency import engine_params
+from service.fleet.parameters import engine_params
 from service.settings import Settings
 from tests.fleet.fakes import card, write_script
 

@@ -13,7 +13,7 @@ from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed
 from service.fleet.devices import gpus, visible
 from service.fleet.placement import Gpu
-from service.fleet.placing import Placer, wishes_of
+from service.fleet.placing import Attempt, Placer, wishes_of
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable
 from service.settings import Settings
@@ -38,7 +38,7 @@ async def test_a_model_goes_where_there_is_room_at_the_moment(tmp_path: Path) ->
     place = Placer(lambda: free.pop(0))
     params = EngineParams(str(path))
 
-    first, second = [await place(card(path), params) for _ in range(2)]
+    first, second = [(await place(card(path), params)).answer for _ in range(2)]
     assert isinstance(first, EngineParams)
     assert isinstance(second, EngineParams)
     assert (first.main_gpu, second.main_gpu) == (1, 0)
@@ -48,7 +48,8 @@ async def test_a_model_goes_where_there_is_room_at_the_moment(tmp_path: Path) ->
 
 async def test_a_model_is_split_over_what_is_free(tmp_path: Path) -> None:
     path = write(tmp_path / "model.gguf", SHAPES["70B"])
-    params = await Placer(lambda: cards(24, 24))(card(path), EngineParams(str(path)))
+    placer = Placer(lambda: cards(24, 24))
+    params = (await placer(card(path), EngineParams(str(path)))).answer
 
     assert isinstance(params, EngineParams)
     assert (params.split_mode, params.gpu_layers) == ("layer", 81)
@@ -59,9 +60,8 @@ async def test_without_gpus_the_engine_chooses(tmp_path: Path) -> None:
     path = a_7b(tmp_path)
     asked = EngineParams(str(path), cache_type_k="q8_0")
 
-    assert await Placer(tuple)(card(path), asked) == replace(
-        asked, cell_bytes=32 * (8 * 128 * 34 // 32 + 8 * 128 * 2)
-    )
+    sized = replace(asked, cell_bytes=32 * (8 * 128 * 34 // 32 + 8 * 128 * 2))
+    assert await Placer(tuple)(card(path), asked) == Attempt(sized)
 
 
 async def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
@@ -69,21 +69,41 @@ async def test_what_cannot_be_is_refused_before_anything_is_loaded(tmp_path: Pat
     params = EngineParams(str(path), tensor_split=(1.0, 0.0))
     refused = await Placer(lambda: cards(2, 24))(card(path), params)
 
-    assert isinstance(refused, Unloadable)
-    assert "GPU 0 would need" in refused.message
+    assert isinstance(refused.answer, Unloadable)
+    assert "GPU 0 would need" in refused.answer.message
+    # It would not fit if it were alone, either.
+    assert not refused.cramped
+
+
+async def test_what_others_take_room_from_is_told_apart_from_what_never_fits(
+    tmp_path: Path,
+) -> None:
+    path = a_7b(tmp_path)
+    busy = (Gpu(0, "GPU-0", "card", 24 * GIB, 3 * GIB, 0),)
+    whole = EngineParams(str(path), gpu_layers=33)
+
+    refused = await Placer(lambda: busy)(card(path), whole)
+    assert isinstance(refused.answer, Unloadable)
+    assert refused.cramped
+    partly = await Placer(lambda: busy)(card(path), EngineParams(str(path)))
+    assert isinstance(partly.answer, EngineParams)
+    assert partly.cramped
+    assert not (await Placer(lambda: cards(24))(card(path), whole)).cramped
 
 
 async def test_a_header_that_says_too_little_is_left_to_llama_cpp(tmp_path: Path) -> None:
     path = write_script(tmp_path)
     params = EngineParams(str(path))
 
-    assert await Placer(lambda: cards(8))(card(path), params) == params
+    assert await Placer(lambda: cards(8))(card(path), params) == Attempt(params)
 
 
 async def test_no_engine_is_started_for_a_model_without_a_place(tmp_path: Path) -> None:
     path = a_7b(tmp_path)
     settings = Settings(tensor_split=(1.0, 1.0))
-    models = Residency(settings, Seen(), command=FAKE, limits=QUICK, devices=lambda: cards(1, 1))
+    models = Residency(
+        settings, Seen(), command=FAKE, limits=QUICK, placer=Placer(lambda: cards(1, 1))
+    )
     try:
         host = models.host(card(path))
         with pytest.raises(ModelLoadFailed, match="not enough memory"):

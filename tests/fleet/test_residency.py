@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ import pytest
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
+from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed, ModelUnavailable
 from service.events import Finished, FinishReason
 from service.fleet.host import EngineHost
-from service.fleet.residency import Residency, engine_params, limits_from
+from service.fleet.parameters import engine_params, limits_from
+from service.fleet.placing import Attempt
+from service.fleet.residency import Residency
+from service.fleet.vetting import Unloadable
 from service.generation import LoadWishes
 from service.settings import Settings
 from service.stats import ModelLoadFailed as ModelLoadFailedEvent
@@ -32,6 +36,7 @@ from tests.fleet.fakes import (
     outcome,
     read,
     submitted,
+    until,
     write_script,
 )
 
@@ -238,6 +243,83 @@ async def test_a_context_that_there_is_no_memory_for_leaves_the_model_as_it_was(
         await models.close()
     assert ModelLoadFailedEvent("fake:latest", "out_of_memory") in seen.models
     assert ModelUnloaded("fake:latest", "reload") in seen.models
+
+
+class Memory:
+    """Room for so many models: what has no place there would have one alone."""
+
+    def __init__(self, room: int, models: Callable[[], Residency], *, whole: bool = True) -> None:
+        self.room = room
+        self.models = models
+        # Whether a model without room is refused, or only has less of it where it is fast.
+        self.whole = whole
+        self.asked: list[str] = []
+
+    async def __call__(self, wanted: ModelCard, params: EngineParams) -> Attempt:
+        self.asked.append(wanted.name)
+        loaded = sum(host.supervisor.facts is not None for host in self.models().hosts)
+        if loaded < self.room:
+            return Attempt(params)
+        return Attempt(Unloadable("out_of_memory", "no room") if self.whole else params, True)
+
+
+@asynccontextmanager
+async def with_memory(room: int, *, whole: bool = True) -> AsyncIterator[tuple[Residency, Memory]]:
+    memory = Memory(room, lambda: models, whole=whole)
+    models = Residency(settings(), Seen(), command=FAKE, limits=QUICK, placer=memory)
+    try:
+        yield models, memory
+    finally:
+        await models.close()
+
+
+async def test_who_has_no_room_in_memory_gets_that_of_the_idle_one_used_longest_ago(
+    tmp_path: Path,
+) -> None:
+    first, second, third = (card(write_script(tmp_path, name, tokens=1)) for name in "abc")
+    async with with_memory(2) as (models, memory):
+        for wanted in (first, second, third):
+            assert (await answer(models.host(wanted)))[0] == "t0 "
+
+        assert models.find(first) is None
+        assert models.find(second) is not None
+        assert memory.asked == ["a:latest", "b:latest", "c:latest", "c:latest"]
+
+
+async def test_a_busy_one_leaves_its_memory_when_it_has_finished(tmp_path: Path) -> None:
+    busy = card(write_script(tmp_path, "busy", delay=0.05, tokens=30))
+    other = card(write_script(tmp_path, "other", tokens=1))
+    async with with_memory(1) as (models, _):
+        running = await submitted(models.host(busy))
+        waiting = asyncio.create_task(answer(models.host(other)))
+
+        assert (await read(running))[0].count("t") == 30
+        assert (await waiting)[0] == "t0 "
+
+
+async def test_only_the_idle_go_for_a_model_that_has_a_place_but_a_slow_one(tmp_path: Path) -> None:
+    idle = card(write_script(tmp_path, "idle", tokens=1))
+    busy = card(write_script(tmp_path, "busy", delay=0.01, tokens=100_000))
+    other = card(write_script(tmp_path, "other", tokens=1))
+    async with with_memory(1, whole=False) as (models, _):
+        await answer(models.host(idle))
+        await submitted(models.host(busy))
+        assert (await answer(models.host(other)))[0] == "t0 "
+
+        assert models.find(idle) is None
+        assert models.find(busy) is not None
+
+
+async def test_who_leaves_while_there_is_no_room_does_not_wait_for_ever(tmp_path: Path) -> None:
+    busy = card(write_script(tmp_path, "busy", delay=0.01, tokens=100_000))
+    other = card(write_script(tmp_path, "other"))
+    async with with_memory(1) as (models, _):
+        await submitted(models.host(busy))
+        host = models.host(other)
+        stream = enter(host)
+        await until(lambda: host.supervisor.state == "loading")
+        host.cancel(stream)
+        await until(lambda: host.supervisor.state == "failed")
 
 
 async def test_closing_leaves_no_process(tmp_path: Path) -> None:
