@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
-
 from tests.dialects.serving import wait_until
 
 PROGRAM = shutil.which("docker-registry")
@@ -19,26 +17,30 @@ CONFIG = """\
 version: 0.1
 log: {{level: error}}
 storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "127.0.0.1:{port}"{tls}}}
 """
 
 
 @contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """Yields `127.0.0.1:port`."""
+def registry(folder: Path, certificate: Path | None = None) -> Iterator[str]:
+    """Yields `127.0.0.1:port`; by HTTPS with a `certificate`, whose key lies beside it."""
     assert PROGRAM is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = folder / "config.yml"
-    config.write_text(CONFIG.format(folder=folder / "data", port=port))
+    tls = ""
+    if certificate is not None:
+        key = certificate.with_suffix(".key")
+        tls = f", tls: {{certificate: {certificate}, key: {key}}}"
+    config.write_text(CONFIG.format(folder=folder / "data", port=port, tls=tls))
     process = subprocess.Popen(
         [PROGRAM, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
     def answers() -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{port}/v2/").status_code == 200
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
         return False
 
     try:
@@ -47,3 +49,15 @@ def registry(folder: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def certify(folder: Path, host: str) -> Path:
+    """A certificate of its own authority, for a day."""
+    certificate = folder / f"{host}.crt"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "1", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}",
+         "-keyout", str(certificate.with_suffix(".key")), "-out", str(certificate)],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    return certificate

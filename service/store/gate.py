@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -32,6 +33,13 @@ async def resolved(host: str, port: int) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
+def trust() -> ssl.SSLContext:
+    """Mozilla's authorities, and those of the machine's administrator: `SSL_CERT_FILE` among them."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
+
+
 class Gate:
     """To be held in `async with`."""
 
@@ -45,6 +53,7 @@ class Gate:
         self._resolve = resolve
         self._client = httpx.AsyncClient(
             transport=transport,
+            verify=trust(),
             timeout=TIMEOUT,
             # Neither a proxy nor a .netrc that somebody left in the environment.
             trust_env=False,
