@@ -151,8 +151,8 @@ def temperatures() -> Iterator[tuple[str, float]]:
 
 
 def network_bytes() -> dict[str, int]:
-    """Of all interfaces but loopback."""
-    counters: Any = told(lambda: psutil.net_io_counters(pernic=True))
+    """Of all interfaces but loopback. A counter that wraps is one that began anew to Prometheus."""
+    counters: Any = told(lambda: psutil.net_io_counters(pernic=True, nowrap=False))
     outside = [counter for name, counter in (counters or {}).items() if name != "lo"]
     if not outside:
         return {}
