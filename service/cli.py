@@ -4,6 +4,7 @@
                                   ones finish; after `drain_timeout` the rest end with an error in
                                   their own dialect; then the engines are closed: exit code 0
     the second                    now
+    SIGUSR1                       log at DEBUG; again: at `log_level`
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 the settings cannot be honoured,
 3 could not start (uvicorn's).
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -149,6 +151,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGUSR1, logs.toggle_debug, self.settings.log_level
+        )
         try:
             further = [await self.listen(listener) for listener in self.settings.listeners]
         except OSError as error:

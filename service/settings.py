@@ -353,7 +353,7 @@ class Settings(BaseSettings):
 
     # What it says of itself
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = (
-        Field(default="INFO", description="Least severity that is logged.")
+        Field(default="INFO", description="Least severity that is logged. SIGUSR1 switches a running service to DEBUG and back.")
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",

@@ -74,6 +74,8 @@ def confine(parent: int) -> None:
     # reach the whole group, while the service is still letting answers finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # It tells the service to log more; who sends it may send it to all that the service started.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def leave() -> NoReturn:

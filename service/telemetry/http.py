@@ -58,6 +58,8 @@ class Exchange:
     # Answers to each prompt, of which a request may have several.
     n: int = 1
     ignored: list[str] = field(default_factory=list)
+    # The name, never the key, of the API key that the client has shown.
+    key_name: str | None = None
     # Where requests are traced.
     span: RequestSpan | None = None
 
@@ -220,10 +222,12 @@ def line_of(exchange: Exchange, endpoint: str, elapsed: float) -> dict[str, Any]
     }
     if exchange.api is not None:
         fields |= {"api": exchange.api, "model": exchange.model, "stream": exchange.stream}
+    if exchange.key_name is not None:
+        fields["key_name"] = exchange.key_name
     if exchange.error is not None:
         fields["error"] = exchange.error
     if exchange.ignored:
-        fields["ignored_params"] = exchange.ignored[:32]
+        fields["ignored_params"] = [name[:64] for name in exchange.ignored[:32]]
     if exchange.finished:
         fields |= tokens_of(exchange)
     return fields

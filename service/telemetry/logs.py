@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, TextIO
 
 import msgspec
 
+logger = logging.getLogger(__name__)
+
 # The request that the current task works for.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # The trace that it is part of, where requests are traced.
@@ -66,6 +68,8 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def clean(value: Any) -> Any:
+    if isinstance(value, list):
+        return [clean(element) for element in value]
     return printable(value) if isinstance(value, str) else value
 
 
@@ -81,6 +85,21 @@ def configure(
     handler.setFormatter(Console() if people else JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    set_level(level)
+
+
+def toggle_debug(level: str) -> None:
+    """DEBUG, or back to `level` (to INFO where that is DEBUG itself)."""
+    debugging = logging.getLogger().level == logging.DEBUG
+    other = "INFO" if level == "DEBUG" else level
+    set_level(other if debugging else "DEBUG")
+    # Whoever asked must see that it worked, whatever the level is.
+    now = logging.getLogger().level
+    logger.log(max(now, logging.WARNING), "The log level is %s", logging.getLevelName(now))
+
+
+def set_level(level: str) -> None:
+    root = logging.getLogger()
     root.setLevel(level)
     # Its chatter at INFO ("Waiting for connections to close") is ours to say, or nobody's.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, root.level))

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from service.telemetry.http import Exchange, line_of
 from tests.dialects.fakes import FakeRuntime, says
 
 CANARY = "canary-in-the-prompt"
@@ -80,6 +81,23 @@ def test_neither_prompt_nor_answer_is_logged(caplog: pytest.LogCaptureFixture) -
 
     assert len(lines(caplog)) == 4
     assert CANARY not in json.dumps([str(record.__dict__) for record in caplog.records])
+
+
+def test_a_keys_name_is_in_the_line_where_there_is_one() -> None:
+    exchange = Exchange("r", 0.0)
+    assert "key_name" not in line_of(exchange, "/", 0.1)
+
+    exchange.key_name = "ci"
+    assert line_of(exchange, "/", 0.1)["key_name"] == "ci"
+
+
+def test_names_that_clients_make_up_do_not_swell_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with client(FakeRuntime()) as http:
+        http.post("/v1/chat/completions", json={**CHAT, "x" * 100_000: 1})
+
+    (line,) = lines(caplog)
+    assert line["ignored_params"] == ["x" * 64]
 
 
 def test_probes_are_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:

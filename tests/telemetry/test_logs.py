@@ -48,7 +48,7 @@ def test_a_line_is_one_json_object() -> None:
 def test_what_clients_write_cannot_make_a_line(
     style: Literal["json", "console"], hostile: str
 ) -> None:
-    text = logged(style, f"GET {hostile}", model=hostile)
+    text = logged(style, f"GET {hostile}", model=hostile, names=[hostile])
 
     assert text.count("\n") == 1
     assert all(char.isprintable() or char == "\n" for char in text)
@@ -82,6 +82,30 @@ def test_a_pipe_gets_json() -> None:
     logging.getLogger("x").warning("hello")
 
     assert json.loads(stream.getvalue())["level"] == "WARNING"
+
+
+def test_the_current_trace_is_named_beside_the_request() -> None:
+    tokens = logs.request_id.set("r1"), logs.trace_id.set("t1")
+    try:
+        line = json.loads(logged("json", "x"))
+    finally:
+        logs.request_id.reset(tokens[0])
+        logs.trace_id.reset(tokens[1])
+
+    assert (line["request_id"], line["trace_id"]) == ("r1", "t1")
+    assert "trace_id" not in json.loads(logged("json", "x"))
+
+
+@pytest.mark.parametrize(("level", "levels"), [("ERROR", "DEBUG ERROR"), ("DEBUG", "INFO DEBUG")])
+def test_the_level_is_switched_to_debug_and_back_and_says_so(level: str, levels: str) -> None:
+    stream = io.StringIO()
+    logs.configure(level, "json", stream)
+    for expected in levels.split():
+        logs.toggle_debug(level)
+        assert logging.getLevelName(logging.getLogger().level) == expected
+
+    said = [json.loads(line)["message"].split()[-1] for line in stream.getvalue().splitlines()]
+    assert said == levels.split()
 
 
 def test_a_million_characters_are_still_one_line() -> None:
