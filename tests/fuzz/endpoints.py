@@ -308,9 +308,29 @@ OLLAMA: Final = [
     *get("ollama", "/api/tags", "/api/ps", "/api/version", "/api/status", "/ollama/api/tags"),
     Endpoint("ollama", "/api/tags", method="HEAD"),
     Endpoint("ollama", "/api/me"),
-    *unsupported("ollama", "/api/pull", "/api/push", "/api/create", "/api/copy"),
-    *unsupported("ollama", "/api/delete", method="DELETE"),
-    *unsupported("ollama", "/api/blobs/sha256:00", "/api/blobs/%00"),
+    # None of these comes to anything here: what a model of a client's would be called, and which one
+    # a request without a name then means, would depend on the order of requests.
+    Endpoint("ollama", "/api/pull", {"model": OLLAMA_MODEL}, {"insecure": FLAG, "stream": FLAG}),
+    Endpoint("ollama", "/api/push", {"model": OLLAMA_MODEL}, {"insecure": FLAG, "stream": FLAG}),
+    Endpoint(
+        "ollama",
+        "/api/create",
+        {"model": OLLAMA_MODEL, "from": one("nope")},
+        {
+            "system": text,
+            "template": text,
+            "license": text,
+            "parameters": fields.options,
+            "quantize": one("q4_0", "Q8_0", "q99", ""),
+            "files": one({}, {"a.gguf": "sha256:" + "0" * 64}, {"a": "../a"}),
+            "stream": FLAG,
+        },
+        weight=3,
+    ),
+    Endpoint("ollama", "/api/copy", {"source": one("nope"), "destination": text}),
+    Endpoint("ollama", "/api/delete", {"model": OLLAMA_MODEL}, method="DELETE"),
+    Endpoint("ollama", "/api/blobs/sha256:00"),
+    Endpoint("ollama", "/api/blobs/%00"),
 ]
 VLLM: Final = [
     chat("vllm", "/vllm/v1/chat/completions", 10),
