@@ -27,7 +27,7 @@ def cross_encoder(path: Path) -> Path:
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens = [*marks, *("\N{LOWER ONE EIGHTH BLOCK}" + letter for letter in LETTERS), *LETTERS]
     weights: Weights = {}
-    add = _random(weights, seed=7)
+    add = random_weights(weights, seed=7)
     add("token_embd.weight", len(tokens), WIDTH)
     add("token_types.weight", 2, WIDTH)
     add("position_embd.weight", CONTEXT, WIDTH)
@@ -74,10 +74,10 @@ def cross_encoder(path: Path) -> Path:
 def judge(path: Path) -> Path:
     """Qwen3's decoder, asked in a sentence of its own; its two scores are "yes" and "no"."""
     marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    tokens = [*_byte_letters(), "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}t", "th", *marks]
+    tokens = [*byte_letters(), "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}t", "th", *marks]
     head = WIDTH // HEADS
     weights: Weights = {}
-    add = _random(weights, seed=11)
+    add = random_weights(weights, seed=11)
     add("token_embd.weight", len(tokens), WIDTH)
     weights["output_norm.weight"] = np.ones(WIDTH, np.float32)
     for layer in range(LAYERS):
@@ -127,7 +127,7 @@ def _sizes(architecture: str) -> dict[str, Any]:
     return {"general.architecture": architecture, "general.file_type": 0} | named
 
 
-def _random(weights: Weights, seed: int) -> Any:
+def random_weights(weights: Weights, seed: int) -> Any:
     random = np.random.default_rng(seed)
 
     def add(name: str, *shape: int) -> None:
@@ -142,7 +142,7 @@ def _norm(weights: Weights, name: str) -> None:
     weights[name + ".bias"] = np.zeros(WIDTH, np.float32)
 
 
-def _byte_letters() -> Iterator[str]:
+def byte_letters() -> Iterator[str]:
     """A letter for each byte, as byte-level BPE writes them: printable ones are themselves."""
     shown = {*range(33, 127), *range(161, 173), *range(174, 256)}
     hidden = 256
