@@ -44,7 +44,7 @@ class GpuReading(Struct, frozen=True, kw_only=True):
 
     index: as it was listed when it was first seen, so that the loss of another renames nothing.
     Keys: energy by source (nvml, or integrated from power); throttle and throttle_seconds by reason; power_limits by kind; thresholds, utilization,
-    clocks as in `exporters.nvml`; pcie_bytes_per_second by direction; ecc_errors by (type, scope);
+    clocks as in `exporters.nvml_gpu`; pcie_bytes_per_second by direction; ecc_errors by (type, scope);
     retired_pages and remapped_rows by cause; xid_events by code, since this process began.
     """
 

@@ -44,7 +44,7 @@ IMPORTERS = {
     },
     # It is there only where it was asked for.
     "opentelemetry": {"service.telemetry.spans", "service.telemetry.span_queue"},
-    "pynvml": {"exporters.nvml", "service.fleet.devices"},
+    "pynvml": {"exporters.nvml", "exporters.nvml_gpu", "service.fleet.devices"},
 }
 
 
