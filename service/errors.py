@@ -5,6 +5,7 @@
     │   └── ContextOverflow   400   the prompt alone does not fit the context
     ├── Forbidden             403   the operator has not switched it on
     ├── ModelNotFound         404
+    ├── AdapterNotFound       404
     ├── Overloaded            429   the model's queue is full
     ├── Draining              503   the service is shutting down
     ├── ModelUnavailable      503   the model failed, or restarts too often; try later
@@ -71,6 +72,14 @@ class ModelNotFound(ServiceError):
     def __init__(self, model: str) -> None:
         super().__init__(f"The model `{model}` does not exist", param="model")
         self.model = model
+
+
+class AdapterNotFound(ServiceError):
+    status = 404
+    code = "adapter_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The lora adapter '{name}' cannot be found.", param="lora_name")
 
 
 class Overloaded(ServiceError):

@@ -24,6 +24,15 @@ class Buffer(Struct, frozen=True):
     bytes: int
 
 
+class Adapter(Struct, frozen=True):
+    """A LoRA adapter to load with a model. name: "" where nobody can ask for it by one. scale: of
+    requests that choose none; 0: it is for those alone that do."""
+
+    path: str
+    name: str = ""
+    scale: float = 1.0
+
+
 class AdapterFacts(Struct, frozen=True):
     """A LoRA adapter that is loaded. `task` and `prompt_prefix`: what its file says that it is for,
     and that prompts should begin with; empty where it does not say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -38,6 +39,21 @@ Splitting = Annotated[SplitMode | None, BeforeValidator(automatic)]
 FlashAttention = Annotated[Literal["auto", "on", "off"], BeforeValidator(on_or_off)]
 
 
+class AdapterSettings(BaseModel):
+    """A LoRA adapter as GGUF. scale: of requests that choose none; 0: it is for those alone that ask
+    for it by its name, which is the file's where none is said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    name: str = Field(default="", max_length=128)
+    scale: float = Field(default=1.0, ge=-100, le=100)
+
+    @property
+    def called(self) -> str:
+        return self.name or self.path.stem
+
+
 class ModelSettings(BaseModel):
     """None: as for all models, whose names are the same but for `default_context_size`."""
 
@@ -54,10 +70,14 @@ class ModelSettings(BaseModel):
     mmap: bool | None = None
     mlock: bool | None = None
     threads: int | None = Field(default=None, ge=1, le=1024)
+    adapters: tuple[AdapterSettings, ...] = Field(default=(), max_length=64)
 
     @model_validator(mode="after")
     def combination(self) -> Self:
         check(self)
+        names = [adapter.called for adapter in self.adapters]
+        if len(set(names)) < len(names):
+            raise ValueError("adapters: two have the same name")
         return self
 
     def over(self, others: ModelSettings) -> ModelSettings:

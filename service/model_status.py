@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from service.catalog.card import ModelCard
-from service.facts import ModelFacts
+from service.facts import Adapter, ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +32,5 @@ class ModelStatus:
     keep_alive: float | None = None
     # When it goes, in monotonic seconds; None while it works, and where it stays for ever.
     expires: float | None = None
+    # That it is, or will be, loaded with.
+    adapters: tuple[Adapter, ...] = ()

@@ -16,11 +16,19 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from service.adaptation import Adaptation
 from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog, RootState
-from service.errors import ContextOverflow, ModelUnavailable, ModelUnusable, ServiceError
+from service.errors import (
+    ContextOverflow,
+    ModelNotFound,
+    ModelUnavailable,
+    ModelUnusable,
+    ServiceError,
+)
 from service.facts import ModelFacts
 from service.fleet import endings
+from service.fleet.adapting import by_default, selected
 from service.fleet.answers import Generation
 from service.fleet.child import ENGINE
 from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
@@ -30,7 +38,16 @@ from service.fleet.residency import AS_IT_IS, Residency
 from service.fleet.stream import EngineStream
 from service.fleet.unharmed import Unharmed
 from service.fleet.vetting import Vet
-from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, LoadWishes, Text
+from service.generation import (
+    AdapterChoice,
+    Chat,
+    EmbeddingRequest,
+    GenerationRequest,
+    Infill,
+    LoadWishes,
+    Selection,
+    Text,
+)
 from service.model_status import ModelStatus
 from service.preparation import (
     Prepared,
@@ -78,6 +95,7 @@ class Runtime:
         self._residency = Residency(
             settings, self._observer, command=command, limits=limits, vet=vet
         )
+        self.adapters = Adaptation(catalog, self._residency, self.resolve, self.load)
         # Being compiled, or compiled: many requests may want one before it is.
         self._templates: dict[tuple[str | None, str, str], asyncio.Task[ChatTemplate]] = {}
         self._rescans: asyncio.Task[None] | None = None
@@ -132,10 +150,24 @@ class Runtime:
 
     def resolve(self, name: str | None) -> ModelCard:
         """The model that a client's word means, a missing one among them; or ModelNotFound."""
+        return self._called(name)[0]
+
+    def _called(self, name: str | None) -> tuple[ModelCard, AdapterChoice | None]:
+        """And the adapter, where it is one's name. Its file may lie among the models, and is then
+        listed under that name as one that cannot be used."""
         if not self._scanned:
             raise ModelUnavailable("The models are still being looked for.", retry_after=1.0)
         loaded = [card.name for card in self._catalog.cards() if self._state(card) == "ready"]
-        return self._catalog.resolve(name, default=self._settings.default_model, loaded=loaded)
+        default = self._settings.default_model
+        try:
+            card = self._catalog.resolve(name, default=default, loaded=loaded)
+        except ModelNotFound:
+            if name is None or (owner := self.adapters.owner(name)) is None:
+                raise
+            return owner, AdapterChoice(name)
+        if card.problem is not None and name and (owner := self.adapters.owner(name)) is not None:
+            return owner, AdapterChoice(name)
+        return card, None
 
     def models(self) -> list[ModelStatus]:
         return [self._status(card) for card in self._catalog.cards()]
@@ -171,6 +203,7 @@ class Runtime:
                 running=0,
                 waiting=0,
                 queue_capacity=self._settings.parallel_slots + self._settings.queue_limit,
+                adapters=self.adapters.of(card),
             )
         supervisor = host.supervisor
         hosts = self._residency.all_of(card)
@@ -183,6 +216,7 @@ class Runtime:
             running=sum(host.running for host in hosts),
             waiting=sum(host.waiting for host in hosts),
             queue_capacity=host.places.capacity,
+            adapters=host.params.adapters,
             deaths=supervisor.deaths,
             pid=supervisor.pid,
             by_api=by_api(hosts),
@@ -213,7 +247,9 @@ class Runtime:
         return generation
 
     async def _admit(self, request: GenerationRequest, entry: Entry) -> Generation:
-        async with self._entered(request, request.n, entry) as (card, facts, host, stream):
+        async with self._entered(request, request.n, entry) as (card, facts, host, stream, called):
+            chosen = called if request.adapters is None else request.adapters
+            adapters = _selection(host, chosen)
             prepared = await self._prepare(request, facts)  # (5)
             admitted = await host.submit(  # (6)
                 stream,
@@ -223,6 +259,7 @@ class Runtime:
                 request.truncation,
                 cache_salt=request.cache_salt,
                 priority=request.priority,
+                adapters=adapters,
             )
         entry.generation = Generation(
             request,
@@ -241,8 +278,10 @@ class Runtime:
         """One vector for each input, all at once. Raises as `admit` does."""
         entry = self._open(request, None)
         try:
-            async with self._entered(request, 1, entry) as (card, facts, host, stream):
-                return await embed(host, stream, request, card, facts, self._observer.on_finish)
+            async with self._entered(request, 1, entry) as (card, facts, host, stream, called):
+                adapters = _selection(host, called)
+                on_finish = self._observer.on_finish
+                return await embed(host, stream, request, card, facts, on_finish, adapters)
         except BaseException as error:
             entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
             raise
@@ -333,11 +372,14 @@ class Runtime:
     @asynccontextmanager
     async def _entered(
         self, request: GenerationRequest | EmbeddingRequest, n: int, entry: Entry
-    ) -> AsyncIterator[tuple[ModelCard, ModelFacts, EngineHost, EngineStream]]:
-        """A place in the queue of a loaded model; given back where what follows raises."""
+    ) -> AsyncIterator[
+        tuple[ModelCard, ModelFacts, EngineHost, EngineStream, tuple[AdapterChoice, ...] | None]
+    ]:
+        """A place in the queue of a loaded model, given back where what follows raises; and the
+        adapter, if it was asked for by the name of one."""
         if self.draining:  # (1)
             raise endings.draining().error
-        card = self.resolve(request.model)  # (2)
+        card, called = self._called(request.model)  # (2)
         if card.problem is not None:
             raise ModelUnusable(card.name, card.problem)
         host = self._residency.host(card, request.load)
@@ -352,7 +394,7 @@ class Runtime:
         entry.model, entry.host = card.name, host
         try:
             facts = await host.loaded(stream)  # (4)
-            yield card, facts, host, stream
+            yield card, facts, host, stream, None if called is None else (called,)
         except BaseException:
             host.cancel(stream)
             raise
@@ -364,7 +406,7 @@ class Runtime:
         """A place for a question, which is no request and in no list of them."""
         question = EmbeddingRequest("", model, (), time.monotonic(), "", "", load=wishes)
         unlisted = Entry("", model, "", "", None)
-        async with self._entered(question, 1, unlisted) as (card, facts, host, stream):
+        async with self._entered(question, 1, unlisted) as (card, facts, host, stream, _):
             try:
                 yield card, facts, host, stream
             finally:
@@ -425,6 +467,11 @@ class Runtime:
                 await asyncio.to_thread(self._catalog.refresh)
             except OSError:
                 logger.exception("the models could not be listed")
+
+
+def _selection(host: EngineHost, choices: tuple[AdapterChoice, ...] | None) -> Selection:
+    adapters = host.params.adapters
+    return by_default(adapters) if choices is None else selected(adapters, choices)
 
 
 def _why(error: BaseException) -> str | None:

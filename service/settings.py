@@ -245,7 +245,8 @@ class Settings(BaseSettings):
         default={},
         description="What single models have to themselves, by name: `context_size`, "
         "`gpu_layers`, `tensor_split`, `main_gpu`, `split_mode`, `cache_type_k`, `cache_type_v`, "
-        "`flash_attention`, `mmap`, `mlock`, `threads`.",
+        "`flash_attention`, `mmap`, `mlock`, `threads`, and LoRA `adapters`, each with `path`, `name` "
+        "and `scale` (1; 0: only where a request names it).",
     )
     threads: int | None = Field(
         default=None,
@@ -353,7 +354,10 @@ class Settings(BaseSettings):
 
     # What it says of itself
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = (
-        Field(default="INFO", description="Least severity that is logged. SIGUSR1 switches a running service to DEBUG and back.")
+        Field(
+            default="INFO",
+            description="Least severity that is logged. SIGUSR1 switches a running service to DEBUG and back.",
+        )
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",
@@ -404,12 +408,15 @@ class Settings(BaseSettings):
             **{
                 key: getattr(self, key)
                 for key in ModelSettings.model_fields
-                if key != "context_size"
+                if key not in ("context_size", "adapters")
             },
         )
+        return self.own(names).over(shared)
+
+    def own(self, names: Iterable[str]) -> ModelSettings:
+        """What the model with these names has to itself."""
         own = {tagged(name): settings for name, settings in self.models.items()}
-        found = next((own[key] for key in map(tagged, names) if key in own), ModelSettings())
-        return found.over(shared)
+        return next((own[key] for key in map(tagged, names) if key in own), ModelSettings())
 
     @property
     def queue_limit(self) -> int:

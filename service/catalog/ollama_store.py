@@ -244,8 +244,6 @@ def _unsuitable(config: Config, layers: Mapping[str, list[Layer]]) -> Problem | 
         if "tensor" in layers:
             return Problem("safetensors", "is made of safetensors, and has no GGUF")
         return Problem("no-weights", "has no layer with weights")
-    if "adapter" in layers:
-        return Problem("adapter", "needs a LoRA adapter, and adapters are not applied here")
     return None
 
 

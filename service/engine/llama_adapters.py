@@ -13,8 +13,7 @@ from typing import Any
 
 import llama_cpp as llama
 
-from service.engine.wire import Adapter
-from service.facts import AdapterFacts
+from service.facts import Adapter, AdapterFacts
 from service.generation import Selection
 
 

@@ -25,21 +25,12 @@ import msgspec
 from msgspec import Struct
 
 from service.events import Embedding, Finished, PromptLogprobs, TokenEvent
-from service.facts import KVLayout, ModelFacts, SplitMode
+from service.facts import Adapter, KVLayout, ModelFacts, SplitMode
 from service.generation import Grammar, SamplingParams, Selection, Text, Tokens, Truncation
 from service.stats import StepStats
 
 # A prompt of a million tokens as ids is 5 MB; more than this is a broken peer.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-
-
-class Adapter(Struct, frozen=True):
-    """A LoRA adapter to load with the model. name: "" where nobody can ask for it by one. scale: of
-    requests that choose none; 0: it is for those alone that do."""
-
-    path: str
-    name: str = ""
-    scale: float = 1.0
 
 
 class EngineParams(Struct, frozen=True):

@@ -13,7 +13,7 @@ from service.events import Embedding, Finished, FinishReason, Timings
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineStream
-from service.generation import EmbeddingRequest, Text
+from service.generation import EmbeddingRequest, Selection, Text
 from service.stats import RequestStats
 
 
@@ -53,11 +53,17 @@ async def embed(
     card: ModelCard,
     facts: ModelFacts,
     on_finish: Callable[[RequestStats], None],
+    adapters: Selection = (),
 ) -> Embeddings:
     """Everything at once, for nobody can use half of it. Raises what the engine refuses, why the
     service ended it, and EngineFailed where the engine broke."""
     command = wire.Embed(
-        stream.id, request.inputs, request.truncation, request.normalize, request.dimensions
+        stream.id,
+        request.inputs,
+        request.truncation,
+        request.normalize,
+        request.dimensions,
+        adapters,
     )
     admitted = await host.ask(stream, command)
     assert isinstance(admitted, wire.Admitted)

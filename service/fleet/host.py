@@ -31,7 +31,7 @@ from service.fleet.stream import Ending, EngineStream, Reply
 from service.fleet.supervisor import Place, Supervisor
 from service.fleet.vetting import Unloadable
 from service.fleet.watchdog import Watchdog
-from service.generation import Grammar, SamplingParams, Text, Tokens, Truncation
+from service.generation import Grammar, SamplingParams, Selection, Text, Tokens, Truncation
 from service.stats import LoadFailure, ModelLoaded, ModelLoadFailed, Observer, StepStats
 
 logger = logging.getLogger(__name__)
@@ -165,11 +165,20 @@ class EngineHost:
         *,
         cache_salt: str = "",
         priority: int = 0,
+        adapters: Selection = (),
     ) -> wire.Admitted:
         """The engine's word that it was admitted; raises its refusal."""
         stream.max_tokens = sampling.max_tokens
         submit = wire.Submit(
-            stream.id, prompt, sampling, stream.n, grammar, truncation, cache_salt, priority
+            stream.id,
+            prompt,
+            sampling,
+            stream.n,
+            grammar,
+            truncation,
+            cache_salt,
+            priority,
+            adapters,
         )
         admitted = await self.ask(stream, submit)
         assert isinstance(admitted, wire.Admitted)

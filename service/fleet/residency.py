@@ -20,9 +20,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
-from service.engine.wire import Adapter, EngineParams
+from service.engine.wire import EngineParams
 from service.errors import ModelUnavailable
 from service.events import FinishReason
+from service.facts import Adapter
 from service.fleet.adapting import configured
 from service.fleet.child import ENGINE
 from service.fleet.devices import gpus
@@ -46,7 +47,8 @@ PLACE_POLL_SECONDS: Final = 0.1
 
 
 class Residency:
-    """One host for one file: two names of the same file share an engine and its memory."""
+    """One host for one file, with its adapters: two names of the same share an engine and its
+    memory."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class Residency:
 
     def all_of(self, card: ModelCard) -> list[EngineHost]:
         """That, and those before it that have not finished yet."""
-        key = _key(card)
+        key = self._key(card)
         now = [self._hosts[key]] if key in self._hosts else []
         return now + [host for other, host in self._leaving.values() if other == key]
 
@@ -104,7 +106,7 @@ class Residency:
         loaded in another way, what runs finishes first, and what comes waits; where it cannot be,
         it is loaded as before.
         """
-        key = _key(card)
+        key = self._key(card)
         host = self._hosts.get(key)
         if host is None:
             return self._make(key, card, granted(self._params(card), wishes))
@@ -140,6 +142,11 @@ class Residency:
         self._cards[key] = card
         return host
 
+    def _key(self, card: ModelCard) -> str:
+        """Of what is loaded: a file with other adapters is another model."""
+        adapters = configured(card, self._settings)
+        return "\n".join((os.path.realpath(card.path), *map(repr, adapters)))
+
     async def _vetted(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> Unloadable | None:
         found = await self._vet(card) if self._vet is not None else None
         return found or await unfit(card, adapters)
@@ -158,17 +165,17 @@ class Residency:
         return replace(engine_params(card, self._settings), adapters=self._wanted_adapters(card))
 
     def _wanted_adapters(self, card: ModelCard) -> tuple[Adapter, ...]:
-        known = self._adapters.get(_key(card))
+        known = self._adapters.get(self._key(card))
         return configured(card, self._settings) if known is None else known
 
     def adapters(self, card: ModelCard) -> tuple[Adapter, ...]:
         """Those that the model is, or will be, loaded with."""
-        host = self._hosts.get(_key(card))
+        host = self._hosts.get(self._key(card))
         return self._wanted_adapters(card) if host is None else host.params.adapters
 
     def keep_adapters(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> None:
         """Those that it has, with these scales: from the next request on, and in later loads."""
-        key = _key(card)
+        key = self._key(card)
         self._adapters[key] = adapters
         if (host := self._hosts.get(key)) is not None:
             host.supervisor.params = replace(host.params, adapters=adapters)
@@ -176,7 +183,7 @@ class Residency:
     def adapt(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> EngineHost:
         """The model's engine with other adapters: what runs on the one that is there finishes
         first. Where it cannot be loaded with them, it is loaded as before."""
-        key = _key(card)
+        key = self._key(card)
         host = self._hosts.get(key)
         before = self._params(card) if host is None else host.params
         if host is not None:
@@ -186,23 +193,25 @@ class Residency:
     def load(self, card: ModelCard) -> EngineHost:
         """Before anybody asks for it."""
         host = self.host(card)
-        self._want(_key(card))
+        self._want(self._key(card))
         return host
 
     def pin(self, cards: Iterable[ModelCard]) -> None:
         """These stay, whatever else is asked for, and are loaded before anybody asks."""
         cards = list(cards)
-        self._pinned = frozenset(map(_key, cards))
+        self._pinned = frozenset(map(self._key, cards))
         for card in cards:
             self.load(card)
 
     def keep_alive(self, card: ModelCard) -> float:
         """The seconds for which the model stays when it is idle; negative: for ever."""
-        return -1.0 if _key(card) in self._pinned else self._keep_alive.seconds(_key(card))
+        return (
+            -1.0 if self._key(card) in self._pinned else self._keep_alive.seconds(self._key(card))
+        )
 
     def keep(self, card: ModelCard, seconds: float) -> None:
         """From now on; the last who says it counts. An idle model begins to wait anew."""
-        key = _key(card)
+        key = self._key(card)
         if (host := self._hosts.get(key)) is not None:
             self._keep_alive.keep(key, seconds)
             self._rests(key, host)
@@ -210,12 +219,12 @@ class Residency:
     def expires(self, card: ModelCard) -> float | None:
         """When it will go if nobody asks for it, in monotonic seconds; None: not while it works,
         and never where it is kept for ever."""
-        host = self._hosts.get(_key(card))
-        return self._keep_alive.expires(_key(card)) if host is not None and host.idle else None
+        host = self._hosts.get(self._key(card))
+        return self._keep_alive.expires(self._key(card)) if host is not None and host.idle else None
 
     async def unload(self, card: ModelCard) -> None:
         """Comes back when it is gone; what runs may finish, what comes meanwhile gets a new engine."""
-        key = _key(card)
+        key = self._key(card)
         if key in self._hosts and key not in self._wanting:
             self._send_away(key, "requested")
         if going := [task for task, (other, _) in self._leaving.items() if other == key]:
@@ -373,10 +382,6 @@ class Residency:
     def _changed(self, key: str, card: ModelCard) -> bool:
         known = self._cards[key]
         return (known.size_bytes, known.modified) != (card.size_bytes, card.modified)
-
-
-def _key(card: ModelCard) -> str:
-    return os.path.realpath(card.path)
 
 
 def _turn_ends(host: EngineHost) -> float | None:

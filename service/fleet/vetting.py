@@ -3,7 +3,8 @@
 (1) Blobs are what the SHA-256 in their names says. (2) A file that this llama.cpp has not loaded
 before is first opened by a process that holds nothing else, with bounds on its memory and time:
 what a hostile header can do, it does there. Each costs one reading of the file, and is done once:
-the catalogue remembers the answers for as long as the file stays as it is.
+the catalogue remembers the answers for as long as the file stays as it is. (3) Adapters are ones,
+and the model's own, by their headers: llama.cpp aborts over some that are not.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final, cast
 
+from service.catalog.adapters import misfit
 from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog
 from service.catalog.index import Opened
 from service.engine import wire
+from service.facts import Adapter
 from service.fleet.child import ENGINE, Child
 from service.stats import LoadFailure
 
@@ -76,6 +80,15 @@ class Vetting:
         finally:
             leaving.set()
         return Unloadable("bad_file", problem.text) if problem else None
+
+
+async def unfit(card: ModelCard, adapters: Sequence[Adapter]) -> Unloadable | None:
+    """(3) What keeps the model from being loaded with these, or None."""
+    files = card.shards or (card.path,)
+    for number, adapter in enumerate(adapters):
+        if why := await asyncio.to_thread(misfit, Path(adapter.path), files):
+            return Unloadable("bad_file", f"its adapter {adapter.name or number}: {why}")
+    return None
 
 
 async def probe(card: ModelCard, command: tuple[str, ...] = ENGINE) -> Unloadable | None:

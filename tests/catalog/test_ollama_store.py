@@ -203,12 +203,12 @@ def test_a_model_without_a_gguf_is_told_with_what_is_known_of_it(
     )
 
 
-def test_an_adapter_that_would_not_be_applied_is_not_passed_over(store: Store) -> None:
+def test_an_adapter_belongs_to_its_model(store: Store) -> None:
     lora = gguf({**METADATA, "general.type": "adapter"})
     store.model(LATEST.format("a"), store.layer("model", weights()), store.layer("adapter", lora))
     card = only(store)
 
-    assert card.reason == "adapter"
+    assert card.problem is None
     assert len(card.adapters) == 1
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from service.engine.wire import Adapter, EngineParams, LoadFailed
-from service.facts import AdapterFacts
+from service.engine.wire import EngineParams, LoadFailed
+from service.facts import Adapter, AdapterFacts
 from service.generation import Selection
 from tests.catalog.gguf_files import with_weights
 from tests.engine.adapters import ADAPTER, adapter, matrices
