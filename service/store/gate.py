@@ -17,6 +17,7 @@ import httpx
 
 from service.errors import Forbidden, RegistryFailed
 from service.registries import Registries
+from service.store.threads import in_thread
 
 MAX_REDIRECTS: Final = 5
 # The first only of what is asked for, the second of what is sent as well.
@@ -51,17 +52,20 @@ class Gate:
     ) -> None:
         self._registries = registries
         self._resolve = resolve
+        self._transport = transport
+
+    async def __aenter__(self) -> Gate:
+        # Reading all authorities takes a tenth of a second.
+        context = await in_thread(trust)
         self._client = httpx.AsyncClient(
-            transport=transport,
-            verify=trust(),
+            transport=self._transport,
+            verify=context,
             timeout=TIMEOUT,
             # Neither a proxy nor a .netrc that somebody left in the environment.
             trust_env=False,
             # A connection is known by its address, which hosts may share: none serves two.
             limits=httpx.Limits(max_keepalive_connections=0),
         )
-
-    async def __aenter__(self) -> Gate:
         return self
 
     async def __aexit__(self, *_: object) -> None:
