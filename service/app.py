@@ -45,11 +45,13 @@ from service.settings import Settings
 from service.stats import Observer
 from service.store.library import Library
 from service.store.own_store import OwnStore
+from service.telemetry.configuration import Configuration
 from service.telemetry.exposition import add_build_info, own_collectors
 from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
 from service.telemetry.tracing import Traced, tracing
+from service.telemetry.worker_threads import WorkerThreads
 
 try:
     VERSION = version("llm-inference-service")
@@ -114,6 +116,9 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         without=() if settings.exporters else NAMES,
     )
     registry.register(Guards({**own_collectors(mirror), **monitors.collectors}))
+    registry.register(Configuration(settings))
+    workers = WorkerThreads()
+    registry.register(workers)
     add_build_info(registry, VERSION)
     spans = tracing(os.environ, VERSION, recorder.families.trace_spans_dropped.inc)
     runtime = make_runtime(settings, recorder if spans is None else Traced(recorder, spans))
@@ -130,6 +135,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        asyncio.get_running_loop().set_default_executor(workers.executor())
         lag = asyncio.create_task(recorder.sample_loop_lag())
         starting = asyncio.create_task(runtime.start())
         await asyncio.wait({starting}, timeout=START_SECONDS)

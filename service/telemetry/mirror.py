@@ -17,10 +17,12 @@ from prometheus_client.registry import Collector
 from service.telemetry.snapshot import (
     Samples,
     Snapshot,
+    buffer_bytes,
     by_api,
     context_tokens,
     discovered,
     gpu_memory,
+    kv_bytes,
     of_engines,
     of_facts,
     of_models,
@@ -147,6 +149,24 @@ MIRRORS: Final = (
         "GPU memory of the model's engine, all of it, as the driver tells it.",
         ("model", "device"),
         gpu_memory,
+    ),
+    Mirror(
+        "llm_model_buffer_bytes",
+        "Memory that llama.cpp took for the model, as it says: by device and by what it is for.",
+        ("model", "device", "kind"),
+        buffer_bytes,
+    ),
+    Mirror(
+        "llm_kv_cache_bytes",
+        "Of that, what keeps sequences: KV cells, and the states of recurrent layers.",
+        ("model", "device"),
+        kv_bytes,
+    ),
+    Mirror(
+        "llm_model_gpu_layers",
+        "Layers of a loaded model that are on GPUs, the output counted as one.",
+        ("model",),
+        of_facts(lambda facts: facts.gpu_layers),
     ),
     Mirror(
         "llm_model_layers",

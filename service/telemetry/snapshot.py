@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from exporters.readings import GpusReading
 from service.catalog.card import ModelCard
+from service.facts import Buffer
 from service.stats import StepStats
 
 SIZE_CLASSES: Final = (("small", 7.0), ("medium", 30.0), ("large", 70.0))
@@ -28,6 +29,10 @@ class Facts(Protocol):
     def n_layer(self) -> int: ...
     @property
     def engine_version(self) -> str: ...
+    @property
+    def gpu_layers(self) -> int: ...
+    @property
+    def buffers(self) -> Sequence[Buffer]: ...
 
 
 class Status(Protocol):
@@ -123,6 +128,34 @@ def gpu_memory(snapshot: Snapshot) -> Samples:
         for status in snapshot.models:
             if status.pid is not None and (size := used.get(status.pid)) is not None:
                 yield (status.card.name, f"gpu{gpu.index}"), size
+
+
+def buffer_bytes(snapshot: Snapshot) -> Samples:
+    return summed(
+        ((status.card.name, buffer.device, buffer.kind), buffer.bytes)
+        for status, buffer in buffers(snapshot)
+    )
+
+
+def kv_bytes(snapshot: Snapshot) -> Samples:
+    return summed(
+        ((status.card.name, buffer.device), buffer.bytes)
+        for status, buffer in buffers(snapshot)
+        if buffer.kind in ("cells", "states")
+    )
+
+
+def buffers(snapshot: Snapshot) -> Iterator[tuple[Status, Buffer]]:
+    for status in snapshot.models:
+        if status.facts is not None:
+            yield from ((status, buffer) for buffer in status.facts.buffers)
+
+
+def summed(samples: Samples) -> Samples:
+    sums: dict[tuple[str, ...], float] = {}
+    for labels, value in samples:
+        sums[labels] = sums.get(labels, 0.0) + value
+    return sums.items()
 
 
 def discovered(snapshot: Snapshot) -> Samples:

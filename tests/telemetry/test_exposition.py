@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -18,12 +19,13 @@ from starlette.testclient import TestClient
 from exporters.collector import Guards
 from service.app import create_app
 from service.dialects.routing import DIALECTS
+from service.facts import Buffer
 from service.settings import Settings
 from service.stats import StepStats
 from service.telemetry.exposition import render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.snapshot import Snapshot
-from tests.dialects.fakes import FakeRuntime
+from tests.dialects.fakes import FACTS, FakeRuntime
 
 GOLDEN = Path(__file__).with_name("families.txt")
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -138,6 +140,31 @@ def test_requests_are_told_apart_by_dialect_and_those_without_any_are_at_zero() 
     assert set(waiting) == {dialect.name for dialect in DIALECTS}
     assert sum(waiting.values()) == 3
     assert set(samples(text, "llm_requests_running").values()) == {0}
+
+
+def test_memory_is_told_apart_by_device_and_by_what_it_is_for() -> None:
+    taken = (
+        Buffer("CUDA0", "weights", 70),
+        Buffer("CPU", "weights", 10),
+        Buffer("CPU_Mapped", "weights", 20),
+        Buffer("CUDA0", "cells", 5),
+        Buffer("CUDA0", "states", 2),
+        Buffer("CUDA0", "weights", 1),
+    )
+    facts = msgspec.structs.replace(FACTS, buffers=taken, gpu_layers=3)
+    text = scrape(FakeRuntime(facts=facts))
+
+    buffers = samples(text, "llm_model_buffer_bytes")
+    assert {(dict(k)["device"], dict(k)["kind"]): v for k, v in buffers.items()} == {
+        ("CUDA0", "weights"): 71,
+        ("CPU", "weights"): 10,
+        ("CPU_Mapped", "weights"): 20,
+        ("CUDA0", "cells"): 5,
+        ("CUDA0", "states"): 2,
+    }
+    model = ("model", "demo:latest")
+    assert samples(text, "llm_kv_cache_bytes") == {(("device", "CUDA0"), model): 7}
+    assert samples(text, "llm_model_gpu_layers") == {(model,): 3}
 
 
 @pytest.mark.parametrize("state", ["failed", "restarting"])

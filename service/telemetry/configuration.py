@@ -1,0 +1,82 @@
+"""The settings in force, as gauges: dashboards show them beside what they lead to.
+
+What is left to the engine has no series; what it chose then is among the families of each model.
+`models` gives single models values of their own, which are not shown here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from service.settings import Settings
+
+GAUGES: Final = {
+    "gpu_layers": "Layers to place on GPUs, the output counted as one.",
+    "context_tokens": "Context of a model, shared by all its sequences.",
+    "batch_tokens": "Most tokens computed in one step.",
+    "threads": "Threads that compute, in steps of prompts as of answers.",
+    "parallel_slots": "Sequences that one model computes at the same time.",
+    "queue_requests": "Requests that may wait for one model.",
+    "loaded_models": "Models that may be in memory at the same time.",
+    "request_timeout_seconds": "Time that a request may take in all.",
+    "queue_timeout_seconds": "Time that a request may wait for its turn.",
+    "keep_alive_seconds": "Time that an idle model stays loaded; +Inf: for ever.",
+}
+
+
+class Configuration(Collector):
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        settings = self._settings
+        values = gauges(settings)
+        for name, help in GAUGES.items():
+            family = GaugeMetricFamily(f"llm_config_{name}", help)
+            if (value := values[name]) is not None:
+                family.add_metric((), value)
+            yield family
+        split = GaugeMetricFamily(
+            "llm_config_tensor_split_ratio", "Share of each GPU, of 1.", labels=("gpu",)
+        )
+        total = sum(settings.tensor_split)
+        for gpu, share in enumerate(settings.tensor_split):
+            split.add_metric((str(gpu),), share / total)
+        yield split
+        yield info(settings)
+
+
+def gauges(settings: Settings) -> dict[str, float | None]:
+    return {
+        "gpu_layers": settings.gpu_layers,
+        "context_tokens": settings.default_context_size,
+        "batch_tokens": settings.batch_size,
+        "threads": settings.threads,
+        "parallel_slots": settings.parallel_slots,
+        "queue_requests": settings.queue_limit,
+        "loaded_models": settings.max_loaded_models,
+        "request_timeout_seconds": settings.request_timeout,
+        "queue_timeout_seconds": settings.queue_timeout,
+        "keep_alive_seconds": math.inf if settings.keep_alive < 0 else settings.keep_alive,
+    }
+
+
+def info(settings: Settings) -> Metric:
+    family = InfoMetricFamily("llm_config", "Settings that are no numbers; a hash of all of them.")
+    words = {
+        "split_mode": settings.split_mode or "auto",
+        "cache_type_k": settings.cache_type_k,
+        "cache_type_v": settings.cache_type_v,
+        "flash_attention": settings.flash_attention,
+        "kv_cache": settings.kv_cache,
+        "hash": hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+    }
+    family.add_metric((), words)
+    return family

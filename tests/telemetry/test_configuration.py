@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families as plain
+
+from service.settings import Settings
+from service.telemetry.configuration import Configuration
+from service.telemetry.exposition import render
+
+
+def samples(**given: Any) -> dict[str, Any]:
+    """name → value, or name → {labels: value}."""
+    registry = CollectorRegistry()
+    registry.register(Configuration(Settings(**given)))
+    found: dict[str, Any] = {}
+    for family in plain(render(registry, "", "")[0].decode()):
+        for sample in family.samples:
+            if sample.labels:
+                found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+            else:
+                found[sample.name] = sample.value
+    return found
+
+
+def test_settings_in_force_are_gauges() -> None:
+    found = samples(
+        gpu_layers=12,
+        default_context_size=8192,
+        threads=6,
+        tensor_split=(1, 3),
+        request_timeout=90,
+        queue_size=7,
+    )
+
+    assert found["llm_config_gpu_layers"] == 12
+    assert found["llm_config_context_tokens"] == 8192
+    assert found["llm_config_threads"] == 6
+    assert found["llm_config_tensor_split_ratio"] == {("0",): 0.25, ("1",): 0.75}
+    assert found["llm_config_request_timeout_seconds"] == 90
+    assert found["llm_config_queue_requests"] == 7
+
+
+def test_what_is_left_to_the_engine_has_no_series() -> None:
+    found = samples()
+
+    assert {"llm_config_gpu_layers", "llm_config_context_tokens", "llm_config_threads"} & (
+        found.keys()
+    ) == set()
+    assert "llm_config_tensor_split_ratio" not in found
+
+
+@pytest.mark.parametrize(("keep_alive", "shown"), [(-1, math.inf), (0, 0), (300, 300)])
+def test_a_model_that_stays_for_ever_is_kept_for_an_infinite_time(
+    keep_alive: float, shown: float
+) -> None:
+    assert samples(keep_alive=keep_alive)["llm_config_keep_alive_seconds"] == shown
+
+
+def test_the_hash_tells_two_configurations_apart_and_nothing_else() -> None:
+    assert samples()["llm_config_info"] == samples()["llm_config_info"]
+    assert samples()["llm_config_info"] != samples(port=9)["llm_config_info"]
