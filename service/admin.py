@@ -15,6 +15,7 @@ from service.health import health_body
 from service.runtime import ModelStatus, Runtime
 from service.settings import Settings
 from service.telemetry.compat import WithCopies
+from service.telemetry.energy import EnergyLedger
 from service.telemetry.exposition import Source, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
@@ -28,6 +29,7 @@ class State(TypedDict):
     recorder: Recorder
     mirror: StateCollector
     monitors: Latest
+    energy: EnergyLedger
     settings: Settings
     version: str
 
@@ -123,8 +125,19 @@ async def exposed(request: Request[State], source: Source) -> Response:
             if model.state != "unloaded":
                 recorder.expect(model.card.name)
         latest, used = dict(recorder.latest_steps), dict(recorder.last_used)
-        gpus = request.state["monitors"].gpus
-        return Snapshot(runtime.ready, models, latest, used, recorder.apis, gpus)
+        gpus, ledger = request.state["monitors"].gpus, request.state["energy"]
+        engines = {model.pid: model.card.name for model in models if model.pid is not None}
+        ledger.add(gpus, engines, recorder.computed)
+        return Snapshot(
+            runtime.ready,
+            models,
+            latest,
+            used,
+            recorder.apis,
+            gpus,
+            ledger.joules,
+            request.state["settings"].price_per_kwh,
+        )
 
     request.state["mirror"].take(snapshot)
     accept = request.headers.get("accept", "")

@@ -46,6 +46,7 @@ from service.stats import Observer
 from service.store.library import Library
 from service.store.own_store import OwnStore
 from service.telemetry.configuration import Configuration
+from service.telemetry.energy import EnergyLedger
 from service.telemetry.exposition import add_build_info, own_collectors
 from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
@@ -156,6 +157,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
                 "recorder": recorder,
                 "mirror": mirror,
                 "monitors": monitors,
+                "energy": EnergyLedger(),
                 "version": VERSION,
             }
         lag.cancel()

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -315,6 +316,11 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         description="GPUs that there should be, to tell when one is missing. None: as many as were seen.",
+    )
+    price_per_kwh: Decimal | None = Field(
+        default=None,
+        ge=0,
+        description="What a kilowatt-hour costs, in any currency; /metrics then has the cost of each model's energy.",
     )
     vllm_metric_names: bool = Field(
         default=False,

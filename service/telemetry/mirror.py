@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -21,6 +21,8 @@ from service.telemetry.snapshot import (
     by_api,
     context_tokens,
     discovered,
+    energy,
+    energy_cost,
     gpu_memory,
     kv_bytes,
     of_engines,
@@ -34,15 +36,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Mirror:
-    """One family: its name, help and labels, and where its samples come from."""
+    """One family: its name, help and labels, and where its samples come from. A name that ends in
+    _total is a counter's."""
 
     name: str
     help: str
     labels: tuple[str, ...]
     samples: Callable[[Snapshot], Samples]
 
-    def family(self, snapshot: Snapshot) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(self.name, self.help, labels=self.labels)
+    def family(self, snapshot: Snapshot) -> Metric:
+        make = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
+        family = make(self.name, self.help, labels=self.labels)
         for labels, value in self.samples(snapshot):
             family.add_metric(labels, value)
         return family
@@ -167,6 +171,18 @@ MIRRORS: Final = (
         "Layers of a loaded model that are on GPUs, the output counted as one.",
         ("model",),
         of_facts(lambda facts: facts.gpu_layers),
+    ),
+    Mirror(
+        "llm_model_energy_joules_total",
+        "Energy of the GPUs that the model is on, shared by computing time with others on them.",
+        ("model",),
+        energy,
+    ),
+    Mirror(
+        "llm_model_energy_cost_total",
+        "What that energy cost, in the currency of the setting price_per_kwh.",
+        ("model",),
+        energy_cost,
     ),
     Mirror(
         "llm_model_layers",

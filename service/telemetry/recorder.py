@@ -106,6 +106,8 @@ class Recorder:
         self.families = Families(registry)
         self.latest_steps: dict[str, StepStats] = {}
         self.last_used: dict[str, float] = {}
+        # Seconds of llama_decode, of each model.
+        self.computed: dict[str, float] = {}
         self.apis = apis
         self.ledger = ApiLedger(wall_clock)
         self._wall_clock = wall_clock
@@ -156,6 +158,7 @@ class Recorder:
         self.latest_steps[model] = stats
         if stats.phase == "idle":
             return
+        self.computed[model] = self.computed.get(model, 0.0) + stats.decode_seconds
         engine = self.engine_of(self.label(model))
         engine.steps[stats.phase].inc()
         engine.step_seconds[stats.phase].observe(stats.decode_seconds)

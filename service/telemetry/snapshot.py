@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final, Protocol
 
 from exporters.readings import GpusReading
@@ -11,6 +12,7 @@ from service.catalog.card import ModelCard
 from service.facts import Buffer
 from service.stats import StepStats
 
+JOULES_PER_KWH: Final = 3_600_000
 SIZE_CLASSES: Final = (("small", 7.0), ("medium", 30.0), ("large", 70.0))
 
 
@@ -64,6 +66,8 @@ class Snapshot:
     last_used: Mapping[str, float] = field(default_factory=dict)
     apis: Sequence[str] = ()
     gpus: GpusReading | None = None
+    joules: Mapping[str, float] = field(default_factory=dict)
+    price_per_kwh: Decimal | None = None
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -156,6 +160,17 @@ def summed(samples: Samples) -> Samples:
     for labels, value in samples:
         sums[labels] = sums.get(labels, 0.0) + value
     return sums.items()
+
+
+def energy(snapshot: Snapshot) -> Samples:
+    return [((model,), joules) for model, joules in snapshot.joules.items()]
+
+
+def energy_cost(snapshot: Snapshot) -> Samples:
+    if snapshot.price_per_kwh is None:
+        return []
+    price = float(snapshot.price_per_kwh) / JOULES_PER_KWH
+    return [(labels, joules * price) for labels, joules in energy(snapshot)]
 
 
 def discovered(snapshot: Snapshot) -> Samples:

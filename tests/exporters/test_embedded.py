@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from tests.dialects.serving import wait_until
 from tests.exporters.test_nvml import uuid
 from tests.fakenvml.driver import Driver
 from tests.service_process import service
+from tests.telemetry.test_exposition import STEP
 
 ENGINE = 4242
 
@@ -30,7 +32,7 @@ def http(driver: Driver) -> Iterator[TestClient]:
     runtime = FakeRuntime()
     (status,) = runtime.models()
     runtime.models = lambda: [replace(status, pid=ENGINE)]  # type: ignore[method-assign]
-    app = create_app(Settings(), runtime.make)
+    app = create_app(Settings(price_per_kwh=Decimal("0.3")), runtime.make)
     with TestClient(app, base_url="http://localhost") as client:
         yield client
 
@@ -57,6 +59,20 @@ def test_a_models_gpu_memory_is_that_of_its_engines_process(http: TestClient) ->
     wait_until(lambda: samples(http, "llm_model_memory_bytes", "model", "device") == memory)
     owners = samples(http, "llm_gpu_process_memory_bytes", "gpu", "owner")
     assert (owners["1", "self"], owners["1", "other"]) == (1048576, 5)
+
+
+def test_energy_goes_to_the_model_that_computed(driver: Driver, http: TestClient) -> None:
+    name = "llm_model_energy_joules_total"
+    wait_until(lambda: samples(http, "llm_gpu_energy_joules_total", "gpu"))
+    assert samples(http, name, "model") in ({}, {("demo:latest",): 0})
+
+    http.app_state["recorder"].on_step("demo:latest", STEP)
+    driver.say(every__power_mw=40_000)
+    wait_until(lambda: samples(http, name, "model").get(("demo:latest",), 0) > 0)
+    joules = samples(http, name, "model")["demo:latest",]
+    assert samples(http, "llm_model_energy_cost_total", "model") == {
+        ("demo:latest",): pytest.approx(joules * 0.3 / 3.6e6)
+    }
 
 
 def test_promtool_has_nothing_to_object_to_in_both_together(http: TestClient) -> None:
