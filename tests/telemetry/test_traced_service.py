@@ -101,6 +101,38 @@ def test_a_streamed_request_is_a_trace_that_agrees_with_the_metrics_and_the_log(
     assert f'request_id="r1",trace_id="{TRACE}"' in exposed
 
 
+def test_a_request_that_waits_for_its_model_shows_the_load_before_the_queue(
+    tmp_path: Path,
+) -> None:
+    with collecting() as collector, service(tmp_path, **exporting_to(collector)) as running:
+        httpx.post(running.url + "/api/generate", json={"model": "demo", "keep_alive": 0})
+        wait_until(lambda: not running.engines(), 10)
+        body = {"model": "demo", "input": "a"}
+        answer = httpx.post(running.url + "/v1/embeddings", json=body, timeout=60)
+        wait_until(lambda: collector.named("embeddings demo:latest"), 10)
+        took = running.metric("llm_model_load_seconds_sum")
+
+    assert answer.status_code == 200
+    (inference,) = collector.named("embeddings demo:latest")
+    phases = collector.children(inference)
+    load = phases["model_load"]
+    assert inference.start <= load.start <= load.end <= phases["queue"].start
+    assert 0 < load.end - load.start < took
+
+
+def test_a_collector_that_is_away_costs_no_request_and_its_spans_are_counted(
+    tmp_path: Path,
+) -> None:
+    with (
+        collecting(status=400) as collector,
+        service(tmp_path, **exporting_to(collector)) as running,
+    ):
+        answer = httpx.post(running.url + "/v1/chat/completions", json=chat(), timeout=60)
+        wait_until(lambda: running.metric("llm_trace_spans_dropped_total") == 5, 10)
+
+    assert answer.status_code == 200
+
+
 def test_neither_prompt_nor_answer_nor_key_is_in_a_trace(tmp_path: Path) -> None:
     with collecting() as collector, service(tmp_path, **exporting_to(collector)) as running:
         with httpx.Client(base_url=running.url, timeout=60) as http:
