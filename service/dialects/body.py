@@ -31,17 +31,28 @@ class ClientGone(Exception):
 
 async def read_object(scope: Scope, receive: Receive, limit: int) -> dict[str, Any]:
     """Whatever the Content-Type says: `curl -d` sends JSON as a form, and so do Ollama's docs."""
+    return parse_object(await received(scope, receive, limit))
+
+
+async def read_array(scope: Scope, receive: Receive, limit: int) -> list[Any]:
+    """As `read_object`, for the few endpoints that take a list."""
+    value = parse(await received(scope, receive, limit))
+    if not isinstance(value, list):
+        raise InvalidRequest("The request's body must be a JSON array")
+    return value
+
+
+async def received(scope: Scope, receive: Receive, limit: int) -> bytes:
     check_coding(scope)
     try:
         async with asyncio.timeout(READ_SECONDS):
-            body = await read(scope, receive, limit)
+            return await read(scope, receive, limit)
     except TimeoutError:
         raise HTTPException(
             408, "The request's body did not arrive in time", {"Connection": "close"}
         ) from None
     except ClientDisconnect:
         raise ClientGone from None
-    return parse_object(body)
 
 
 def check_coding(scope: Scope) -> None:
@@ -73,6 +84,14 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Raises InvalidRequest for everything that is not one well-formed, modest JSON object."""
+    value = parse(body)
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request's body must be a JSON object")
+    return value
+
+
+def parse(body: bytes) -> Any:
+    """Raises InvalidRequest for everything that is not well-formed, modest JSON."""
     if not body.strip():
         raise InvalidRequest(EMPTY)
     try:
@@ -83,14 +102,12 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise InvalidRequest("The JSON is not valid UTF-8") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidRequest(f"The request's body is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest("The request's body must be a JSON object")
     if keys_of(value) != written_keys(body):
         raise InvalidRequest("The JSON has the same key twice in one object")
     return value
 
 
-def keys_of(value: dict[str, Any]) -> int:
+def keys_of(value: Any) -> int:
     """Counts the keys of all objects; raises InvalidRequest on what is too deep or too large."""
     keys = depth = containers = 0
     level: list[Any] = [value]

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from service.dialects.adapters import numbered, rescale
 from service.dialects.fields import Fields
 from service.dialects.llama_server_events import STATES, models_sse
 from service.dialects.llama_server_request import DEFAULTS
@@ -158,10 +159,10 @@ async def unload_named(request: Request[State]) -> Response:
 
 
 async def lora_adapters(request: Request[State]) -> Response:
-    """There are none, and so there is nothing to set."""
+    """Of the model in `?model=`, or the one that a request without a name gets."""
     if request.method == "POST":
-        raise HTTPException(501, "Adapters are not supported by this server")
-    return json([])
+        return await rescale(request)
+    return json(numbered(status_of(request.state["runtime"], request.query_params.get("model"))))
 
 
 async def not_supported(request: Request[State]) -> Response:

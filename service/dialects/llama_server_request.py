@@ -13,7 +13,7 @@ from typing import Any, Final
 from service.dialects.fields import Fields, integer, kind, number
 from service.dialects.formats import parse_format
 from service.dialects.openai_completions_request import MAX_PROMPTS, ids
-from service.dialects.sampling import MAX_BIASES, MAX_TOP, NONE, parse_sampling
+from service.dialects.sampling import MAX_BIASES, MAX_TOP, NONE, parse_lora, parse_sampling
 from service.generation import GenerationRequest, Text
 
 # What llama-server samples with where nothing is said.
@@ -40,7 +40,6 @@ IDLE: Final[dict[str, tuple[Any, ...]]] = {
     "post_sampling_probs": (False,),
     "return_progress": (False,),
     "penalize_nl": (False,),
-    "lora": ([],),
     "samplers": ([],),
 }
 
@@ -104,7 +103,7 @@ def parse_completion(
             "token_ids": return_tokens or None,
         },
     )
-    shape = parse_format(read)
+    shape, adapters = parse_format(read), parse_lora(read)
     fields.skip(set(known) - set(read.unread()))
     request = GenerationRequest(
         id=id,
@@ -117,6 +116,7 @@ def parse_completion(
         response_format=shape,
         stream=stream,
         timeout=timeout,
+        adapters=adapters,
     )
     return request, Options(
         prompts,

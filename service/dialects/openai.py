@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.dialects import responses
+from service.dialects.adapters import listed
 from service.dialects.answers import collect
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
@@ -173,9 +174,10 @@ def envelope_of(kind: str, wanted: GenerationRequest, generation: Generation) ->
 
 async def list_models(request: Request[State]) -> Response:
     models = [
-        encode_model(status)
+        entry
         for status in request.state["runtime"].models()
         if status.card.problem is None
+        for entry in listed(status, encode_model(status))
     ]
     return json({"object": "list", "data": models})
 
@@ -187,7 +189,9 @@ async def one_model(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
     card = runtime.resolve(id)
     status = next(status for status in runtime.models() if status.card.name == card.name)
-    return json(encode_model(status) | {"id": id})
+    model, *adapters = listed(status, encode_model(status))
+    own = (adapter for adapter in adapters if adapter["id"] == id)
+    return json(next(own, model | {"id": id}))
 
 
 def encode_model(status: ModelStatus) -> dict[str, Any]:

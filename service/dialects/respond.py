@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from exporters.readings import Latest
-from service.dialects.body import ClientGone, read_object
+from service.dialects.body import ClientGone, read_array, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
@@ -86,6 +86,14 @@ async def read_fields(request: Request[State], api: str) -> Fields:
     if is_address(body.get("model"), request.headers.get("host", "")):
         body["model"] = ""
     return Fields(body)
+
+
+async def read_elements(request: Request[State], api: str, name: str) -> Fields:
+    """As `read_fields`, where the body is a list: it is the field `name`."""
+    exchange_of(request.scope).api = api
+    await request.state["turnstile"].turn()
+    limit = request.state["settings"].max_body_bytes
+    return Fields({name: await read_array(request.scope, request.receive, limit)})
 
 
 def is_address(model: object, host: str) -> bool:

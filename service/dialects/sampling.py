@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from service.dialects.fields import INT64, Fields, integer, number
 from service.errors import InvalidRequest
-from service.generation import SamplingParams, Thoughts, Truncation
+from service.generation import AdapterChoice, SamplingParams, Thoughts, Truncation
 
 NONE: Final[Mapping[str, Any]] = {}
 MAX_STOPS: Final = 16
@@ -16,6 +16,8 @@ MAX_BIASES: Final = 1024
 MAX_TOP: Final = 20
 MAX_ALLOWED: Final = 65536
 MAX_SALT: Final = 128
+MOST_ADAPTERS: Final = 64
+LARGEST_SCALE: Final = 100.0
 MAX_WORDS: Final = 256
 MAX_WORD_LENGTH: Final = 128
 # vLLM's name for how many tokens thoughts may have, and llama-server's two.
@@ -105,12 +107,31 @@ def parse_thoughts(fields: Fields) -> Thoughts | None:
     return None if limit < 0 else Thoughts(limit)
 
 
+def parse_lora(fields: Fields) -> tuple[AdapterChoice, ...] | None:
+    """llama-server's: [{"id": 0, "scale": 0.5}]. Those that are not named are not applied; an empty
+    list asks for nothing."""
+    fields.list("lora", longest=MOST_ADAPTERS)
+    choices = []
+    for each in fields.objects("lora"):
+        number = each.integer("id", low=0, high=MOST_ADAPTERS)
+        if number is None:
+            raise each.bad("id", "is missing")
+        scale = each.number("scale", low=-LARGEST_SCALE, high=LARGEST_SCALE)
+        choices.append(AdapterChoice(number, scale or 0.0))
+    return tuple(choices) or None
+
+
 def parse_standing(fields: Fields) -> dict[str, Any]:
-    """vLLM's words for where a request waits, and with whom it shares what was computed."""
+    """vLLM's words for where a request waits, and with whom it shares what was computed; and
+    llama-server's for the adapters that are applied to it."""
     salt = fields.text("cache_salt", longest=MAX_SALT)
     if salt == "":
         raise fields.bad("cache_salt", "must not be empty")
-    return {"cache_salt": salt or "", "priority": fields.integer("priority") or 0}
+    return {
+        "cache_salt": salt or "",
+        "priority": fields.integer("priority") or 0,
+        "adapters": parse_lora(fields),
+    }
 
 
 def logit_bias(fields: Fields) -> dict[int, float] | None:

@@ -13,7 +13,14 @@ from service.dialects.fields import Fields
 from service.dialects.formats import regex, schema
 from service.errors import InvalidRequest
 from service.events import Finished, FinishReason
-from service.generation import GenerationRequest, ResponseFormat, SamplingParams, Text, Truncation
+from service.generation import (
+    AdapterChoice,
+    GenerationRequest,
+    ResponseFormat,
+    SamplingParams,
+    Text,
+    Truncation,
+)
 
 MAX_BEST_OF: Final = 2
 MAX_STOPS: Final = 4
@@ -70,6 +77,7 @@ def parse_generate(
     given = fields.object("parameters") or Fields({}, "parameters")
     options = parse_options(given, inputs, stream, do_sample)
     n = best_of(given, options.sampling, stream)
+    adapter = given.text("adapter_id", longest=512)
     request = GenerationRequest(
         id=id,
         model=fields.text("model", longest=512) or "",
@@ -83,10 +91,8 @@ def parse_generate(
         stream=stream,
         timeout=timeout,
         truncation=None if options.truncate is None else Truncation(options.truncate),
+        adapters=(AdapterChoice(adapter),) if adapter else None,
     )
-    # An adapter would change every word of the answer, and there is none.
-    if given.text("adapter_id", longest=512):
-        raise given.bad("adapter_id", "there is no adapter of this name")
     # There is no key to mark the text with.
     unheeded = ["parameters.watermark"] if given.flag("watermark") else []
     ignored = [*unheeded, *(given.name(key) for key in given.unread())]

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.dialects import vllm_cohere, vllm_control, vllm_rank, vllm_tokens
+from service.dialects.adapters import listed
 from service.dialects.answers import collect, total_usage
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
@@ -154,9 +155,10 @@ async def invoked(request: Request[State], fields: Fields) -> Response:
 
 async def list_models(request: Request[State]) -> Response:
     models = [
-        encode_model(status)
+        entry
         for status in request.state["runtime"].models()
         if status.card.problem is None
+        for entry in listed(status, encode_model(status))
     ]
     return json({"object": "list", "data": models})
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from service.dialects import adapters
 from service.dialects.respond import State, json, read_fields, tell_ignored, unless_gone
 
 MAX_REQUESTS: Final = 4096
@@ -35,10 +36,6 @@ async def load(request: Request[State]) -> Response:
 
 async def metrics(request: Request[State]) -> Response:
     return RedirectResponse("/metrics")
-
-
-async def no_adapters(request: Request[State]) -> Response:
-    raise HTTPException(501, "LoRA adapters are not supported: load a model with it merged in")
 
 
 async def no_such_task(request: Request[State]) -> Response:
@@ -110,8 +107,8 @@ SHARED: Final = [
     Route("/load", load),
     Route("/pooling", no_such_task, methods=["POST"]),
     Route("/classify", no_such_task, methods=["POST"]),
-    Route("/v1/load_lora_adapter", no_adapters, methods=["POST"]),
-    Route("/v1/unload_lora_adapter", no_adapters, methods=["POST"]),
+    Route("/v1/load_lora_adapter", adapters.load, methods=["POST"]),
+    Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"]),
     *DEVELOPMENT,
 ]
 

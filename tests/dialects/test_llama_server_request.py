@@ -16,7 +16,7 @@ from service.dialects.llama_server_request import (
     skip_idle,
 )
 from service.errors import InvalidRequest
-from service.generation import GenerationRequest, SamplingParams
+from service.generation import AdapterChoice, GenerationRequest, SamplingParams
 
 
 def parse(**body: Any) -> tuple[GenerationRequest, Options, list[str]]:
@@ -136,15 +136,29 @@ def test_biases_are_of_tokens_or_of_words(
 
 def test_what_has_no_effect_is_known_and_what_asks_for_nothing_is_not_told() -> None:
     idle = {"n_keep": 0, "t_max_predict_ms": -1, "samplers": [], "lora": []}
-    asked = {"n_keep": 5, "samplers": ["top_k"], "lora": [{"id": 0}], "min_keep": 2}
+    asked = {"n_keep": 5, "samplers": ["top_k"], "min_keep": 2}
 
     assert parse(**idle)[2] == []
     assert sorted(parse(**asked)[2]) == sorted(asked)
 
 
+def test_adapters_are_chosen_by_number_and_without_any_the_models_own_hold() -> None:
+    request, _, unread = parse(lora=[{"id": 1, "scale": 0.5}, {"id": 0}])
+
+    assert request.adapters == (AdapterChoice(1, 0.5), AdapterChoice(0, 0.0))
+    assert unread == []
+    assert parse(lora=[])[0].adapters is parse()[0].adapters is None
+
+
 @pytest.mark.parametrize(
     ("wire", "param"),
     [
+        ({"lora": {"id": 0}}, "lora"),
+        ({"lora": [0]}, "lora.0"),
+        ({"lora": [{"scale": 1}]}, "lora.0.id"),
+        ({"lora": [{"id": -1}]}, "lora.0.id"),
+        ({"lora": [{"id": 0, "scale": 1e9}]}, "lora.0.scale"),
+        ({"lora": [{"id": 0}] * 65}, "lora"),
         ({"prompt": None}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": 1}, "prompt"),

@@ -231,7 +231,7 @@ def test_a_model_that_is_not_loaded_does_not_run() -> None:
     [
         ("POST", "/props", 501),
         ("POST", "/slots/0?action=save", 501),
-        ("POST", "/lora-adapters", 501),
+        ("POST", "/lora-adapters", 400),
         ("GET", "/completion", 405),
         ("GET", "/llama-server/nothing", 404),
     ],

@@ -27,7 +27,7 @@ def parameters() -> Iterator[tuple[str, Any]]:
         **dict.fromkeys(INTEGERS, ["x", True, [], {}, 0.5, -HUGE]),
         **dict.fromkeys(FLAGS, ["x", 1, 0.5, [], {}]),
         "stop": [1, True, {}, [1], [[]], ["x"] * 5, ["x" * 257]],
-        "adapter_id": ["x", *NO_TEXT],
+        "adapter_id": NO_TEXT,
         "grammar": ["x", 1, True, []],
     }
     yield from ((name, value) for name, values in kinds.items() for value in values)

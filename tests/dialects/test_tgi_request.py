@@ -10,7 +10,13 @@ from service.dialects.fields import Fields
 from service.dialects.tgi_request import GenerateOptions, over_budget, parse_generate
 from service.errors import InvalidRequest
 from service.events import FinishReason
-from service.generation import GenerationRequest, SamplingParams, Text, Truncation
+from service.generation import (
+    AdapterChoice,
+    GenerationRequest,
+    SamplingParams,
+    Text,
+    Truncation,
+)
 from tests.dialects.fakes import end
 
 
@@ -141,7 +147,6 @@ def test_what_tgi_refuses_is_refused_in_its_words(parameters: dict[str, Any], te
 @pytest.mark.parametrize(
     ("parameters", "param"),
     [
-        ({"adapter_id": "lora"}, "parameters.adapter_id"),
         ({"grammar": {"value": "x"}}, "parameters.grammar.type"),
         ({"grammar": {"type": "json"}}, "parameters.grammar.value"),
         ({"grammar": {"type": "xml", "value": "x"}}, "parameters.grammar.type"),
@@ -231,3 +236,8 @@ def test_no_more_may_be_kept_of_a_prompt_than_fits() -> None:
 )
 def test_length_is_looked_at_before_the_end_token(ending: Any, reason: str) -> None:
     assert GenerateOptions("hi", 5).finish_reason(ending) == reason
+
+
+def test_an_adapter_is_chosen_by_its_name() -> None:
+    assert parse(adapter_id="sums")[0].adapters == (AdapterChoice("sums"),)
+    assert parse(adapter_id="")[0].adapters is parse()[0].adapters is None

@@ -43,9 +43,7 @@ def test_metrics_are_where_they_always_are() -> None:
         assert "llm_" in http.get("/vllm/metrics").text
 
 
-@pytest.mark.parametrize(
-    "path", ["/pooling", "/classify", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"]
-)
+@pytest.mark.parametrize("path", ["/pooling", "/classify"])
 def test_what_no_model_here_can_do_is_501(path: str) -> None:
     with client() as http:
         assert http.post(path, json={}).status_code == 501

@@ -375,7 +375,13 @@ VLLM: Final = [
     Endpoint("vllm", "/vllm/invocations", {"messages": messages, "max_tokens": few}),
     *get("vllm", "/vllm/v1/models", "/vllm/version", "/vllm/load", "/vllm/health", "/load"),
     *[Endpoint("vllm", path) for path in ("/vllm/sleep", "/vllm/wake_up", "/abort_requests")],
-    *unsupported("vllm", "/vllm/pooling", "/classify", "/vllm/v1/load_lora_adapter"),
+    Endpoint(
+        "vllm",
+        "/vllm/v1/load_lora_adapter",
+        {"lora_name": one("", "demo", "x"), "lora_path": one("", "x.gguf", "../x", "/etc/passwd")},
+    ),
+    Endpoint("vllm", "/v1/unload_lora_adapter", {"lora_name": one("", "x")}),
+    *unsupported("vllm", "/vllm/pooling", "/classify"),
 ]
 TGI: Final = [
     *[
@@ -489,7 +495,7 @@ LLAMA_SERVER: Final = [
     *get("llama-server", "/models", "/running", "/props?model=nope", "/llama-server/models"),
     Endpoint("llama-server", "/models/load", {"model": one("demo", "nope", "")}),
     Endpoint("llama-server", "/models/unload", {"model": one("nope", "", "demo")}),
-    *unsupported("llama-server", "/props", "/lora-adapters", "/slots/0?action=erase", "/slots/99"),
+    *unsupported("llama-server", "/props", "/slots/0?action=erase", "/slots/99"),
 ]
 SEED: Final = [
     *get("ollama", "/api/models", "/api/requests", "/api/progress/none", "/api/progress/%00"),
