@@ -20,6 +20,7 @@ import pytest
 from service.catalog.demo import PATH
 from tests.catalog.stores import CONFIG, Store, weights
 from tests.dialects.serving import wait_until
+from tests.engine.adapters import adapter
 from tests.registry import PROGRAM, registry
 from tests.service_process import Service, service
 from tests.test_stores_served import HOSTILE_NAMES
@@ -251,6 +252,22 @@ def test_a_model_is_quantized_by_llama_cpp(client: ollama.Client, store: Path) -
     with pytest.raises(ollama.ResponseError, match="only supported for F16, BF16 and F32"):
         client.create("q4", from_="q8", quantize="q4_0")
     client.delete("q8")
+    assert blobs(store) == set()
+
+
+def test_a_model_is_made_with_an_adapter(
+    client: ollama.Client, store: Path, tmp_path: Path
+) -> None:
+    digest = client.create_blob(adapter(tmp_path / "tuned.gguf"))
+    client.create("tuned", from_="theirs", adapters={"tuned.gguf": digest})
+    plain = client.chat("theirs", ASK, **EXACT).message.content
+
+    assert client.chat("tuned", ASK, **EXACT).message.content != plain
+    odd = client.create_blob(adapter(tmp_path / "odd.gguf", 1, {"general.architecture": "qwen2"}))
+    with pytest.raises(ollama.ResponseError, match="does not fit"):
+        client.create("odd", from_="theirs", adapters={"odd.gguf": odd})
+    client.delete("tuned")
+    (store / "blobs" / odd.replace(":", "-")).unlink()
     assert blobs(store) == set()
 
 

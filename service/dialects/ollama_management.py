@@ -196,8 +196,7 @@ def own_pages_only(request: Request[State]) -> None:
 
 
 def usable(card: ModelCard) -> ModelCard:
-    # One with an adapter is whole; it is only not run here.
-    if card.problem is not None and card.reason != "adapter":
+    if card.problem is not None:
         raise ModelUnusable(card.name, card.problem)
     return card
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from service.catalog.adapters import misfit
 from service.catalog.card import ModelCard, Said, human
 from service.catalog.gguf_file import GgufFile, describe
 from service.catalog.manifest import Damaged, Layer, Manifest, read_parameters
@@ -90,6 +91,9 @@ class Making:
                 await self._of_file(kind, file, digest)
         if self._gguf is None:
             raise InvalidRequest("no GGUF file of a model is among the files", param="files")
+        for file, digest in recipe.adapters.items():
+            if why := await in_thread(misfit, self._store.blob(digest), self._weights()):
+                raise InvalidRequest(f"{file!r} does not fit the model: {why}", param="adapters")
         if recipe.quantize is not None:
             await self._quantized(recipe.quantize)
         await self._of_texts()
@@ -135,6 +139,9 @@ class Making:
                 raise InvalidRequest(f"{file!r} is a second model", param="files")
             self._gguf = gguf
         await self._adopt(KIND + kind, path)
+
+    def _weights(self) -> list[str]:
+        return [str(self._store.blob(x.digest)) for x in self._layers if x.kind == "model"]
 
     async def _quantized(self, to: str) -> None:
         assert self._gguf is not None

@@ -21,6 +21,7 @@ from service.store.own_store import OwnStore
 from service.store.transfers import Step
 from tests.catalog.gguf_files import METADATA, TENSORS, gguf
 from tests.catalog.stores import CONFIG, GO_TEMPLATE, PROJECTOR, Store, weights
+from tests.engine.adapters import adapter as written
 
 NAME = names.parse("made")
 ADAPTER = gguf({**METADATA, "general.type": "adapter"}, TENSORS)
@@ -122,8 +123,9 @@ async def test_a_model_of_the_store_is_made_of_without_a_copy(store: OwnStore) -
     assert len({path.name for path in store.blobs.iterdir()} - before) == 2
 
 
-async def test_an_adapter_is_a_layer_of_its_own(store: OwnStore) -> None:
-    model, adapter = sent(store, weights()), sent(store, ADAPTER)
+async def test_an_adapter_is_a_layer_of_its_own(store: OwnStore, tmp_path: Path) -> None:
+    model = sent(store, PATH.read_bytes())
+    adapter = sent(store, written(tmp_path / "adapter.gguf").read_bytes())
     kinds, _ = await make(store, Recipe(NAME, files={"m": model}, adapters={"a": adapter}))
     assert kinds == ["model", "adapter"]
 
@@ -133,6 +135,9 @@ async def test_an_adapter_is_a_layer_of_its_own(store: OwnStore) -> None:
     ):
         with pytest.raises(InvalidRequest, match="is not"):
             await make(store, recipe)
+    other = sent(store, ADAPTER)
+    with pytest.raises(InvalidRequest, match="does not fit the model"):
+        await make(store, Recipe(NAME, files={"m": model}, adapters={"a": other}))
 
 
 @pytest.mark.parametrize(
