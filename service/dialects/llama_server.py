@@ -60,6 +60,21 @@ ROOT_PATHS: Final = (
     "/running",
 )
 
+# With OpenAI's shapes and its own words, at both of its addresses.
+_SPOKEN: Final = [
+    Route(above + path, endpoint, methods=["POST"])
+    for above in ("", "/v1")
+    for path, endpoint in (
+        ("/chat/completions", chat_completions),
+        ("/chat/completions/input_tokens", openai.count_tokens),
+        ("/responses", responses.create),
+        ("/responses/input_tokens", responses.count_tokens),
+        ("/rerank", vllm_rank.rerank),
+        ("/reranking", vllm_rank.rerank),
+    )
+]
+_PATHS: Final = {route.path for route in _SPOKEN}
+
 DIALECT: Final = Dialect(
     NAME,
     [
@@ -69,20 +84,9 @@ DIALECT: Final = Dialect(
         Route("/completions", completion, methods=["POST"]),
         Route("/tokenize", tokenize_content, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
-        *[
-            Route(above + path, endpoint, methods=["POST"])
-            for above in ("", "/v1")
-            for path, endpoint in (
-                ("/chat/completions", chat_completions),
-                ("/chat/completions/input_tokens", openai.count_tokens),
-                ("/responses", responses.create),
-                ("/responses/input_tokens", responses.count_tokens),
-                ("/rerank", vllm_rank.rerank),
-                ("/reranking", vllm_rank.rerank),
-            )
-        ],
+        *_SPOKEN,
         *anthropic.at_root,
-        *openai.DIALECT.routes,
+        *[route for route in openai.DIALECT.routes if route.path not in _PATHS],
     ],
     worded,
 )
