@@ -55,6 +55,8 @@ EXPECTED: Final = frozenset(
 
 # A set holds at most so many events that nobody has fetched; more in one reading is a broken card.
 MOST_EVENTS: Final = 1000
+# Cards that come and go faster than they can be counted are not waited for.
+COUNTINGS: Final = 3
 
 
 class NvmlUnavailable(Exception):
@@ -118,22 +120,35 @@ class Nvml:
                 logger.debug("NVML could not be shut down: %s", error)
 
     def _devices(self) -> Iterator[tuple[str, GpuReading]]:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            try:
-                # Not by _ask: a card that refuses its handle or its UUID is nobody we know.
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                uuid = pynvml.nvmlDeviceGetUUID(handle)
-            except pynvml.NVMLError as error:
-                if error.value in NO_LIBRARY:
-                    raise
-                self._count("nvmlDeviceGetHandleByIndex", error)
-                continue
+        for index, uuid, handle in self._handles():
             known = self._known.get(uuid)
             self._register(handle, uuid)
             try:
                 yield uuid, self._gpu(handle, uuid, known.index if known else index)
             except _Gone:
                 yield uuid, lost(known or GpuReading(index=index, uuid=uuid))
+
+    def _handles(self) -> list[tuple[int, str, Any]]:
+        """(index, UUID, handle). Indexes can shift while they are counted through: then one card
+        would be seen twice, or not at all."""
+        found: list[tuple[int, str, Any]] = []
+        for _ in range(COUNTINGS):
+            count = pynvml.nvmlDeviceGetCount()
+            found = [known for index in range(count) if (known := self._handle(index)) is not None]
+            if pynvml.nvmlDeviceGetCount() == count:
+                break
+        return found
+
+    def _handle(self, index: int) -> tuple[int, str, Any] | None:
+        """None where the card refuses its handle, or its UUID: it is nobody we know."""
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            return index, pynvml.nvmlDeviceGetUUID(handle), handle
+        except pynvml.NVMLError as error:
+            if error.value in NO_LIBRARY:
+                raise
+            self._count("nvmlDeviceGetHandleByIndex", error)
+            return None
 
     def _gpu(self, handle: Any, uuid: str, index: int) -> GpuReading:
         def ask(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -17,7 +17,8 @@ from tests.dialects.serving import wait_until
 from tests.exporters.test_nvml import uuid
 from tests.fakenvml.driver import Driver
 
-INTERVAL = 0.02
+# A reading is stale after five of these, which a busy machine must not take for one.
+INTERVAL = 0.3
 
 Samples = dict[tuple[str, ...], float]
 Start = Callable[..., GpuCollector]
@@ -83,10 +84,8 @@ def test_no_series_changes_its_labels_when_indexes_shift(driver: Driver, start: 
     wait_until(lambda: len(samples(collector, name, "gpu", "uuid")) == 4)
 
     driver["order"] = "0 2 3"
-    wait_until(lambda: len(samples(collector, name, "gpu", "uuid")) == 3)
-    assert samples(collector, name, "gpu", "uuid") == {
-        ("0", uuid(0)): 45, ("2", uuid(2)): 52, ("3", uuid(3)): 53,
-    }  # fmt: skip
+    rest = {("0", uuid(0)): 45.0, ("2", uuid(2)): 52.0, ("3", uuid(3)): 53.0}
+    wait_until(lambda: samples(collector, name, "gpu", "uuid") == rest)
     assert samples(collector, "llm_gpu_up", "gpu")["1",] == 0
 
 
@@ -100,7 +99,7 @@ def test_a_driver_that_hangs_holds_up_no_scrape(driver: Driver, start: Start) ->
     texts: list[str] = []
     scraping = threading.Thread(target=lambda: texts.append(text_of(collector)), daemon=True)
     scraping.start()
-    scraping.join(1)
+    scraping.join(5)
     assert texts
     assert "llm_gpu_up" not in texts[0]
     assert success(collector) == 0
@@ -121,7 +120,7 @@ def test_a_driver_that_hangs_from_the_start_holds_up_no_scrape_either(
     texts: list[str] = []
     scraping = threading.Thread(target=lambda: texts.append(text_of(collector)), daemon=True)
     scraping.start()
-    scraping.join(1)
+    scraping.join(5)
     assert 'llm_exporter_collector_success{collector="gpu"} 0' in texts[0]
 
 

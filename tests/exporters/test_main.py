@@ -65,7 +65,7 @@ def get(url: str, name: str = "") -> str:
 
 @pytest.fixture
 def text(cards: Driver, tmp_path: Path) -> str:
-    arguments = ("--model-store", str(tmp_path), "--pcie-throughput", "--interval", "0.1")
+    arguments = ("--model-store", str(tmp_path), "--pcie-throughput", "--interval", "0.3")
     with exporting(cards.environment(), *arguments) as url:
         # Two readings make a usage of the processors.
         wait_until(lambda: "llm_host_cpu_usage_ratio{" in get(url))
@@ -103,7 +103,7 @@ def labels_of(family: Metric) -> list[str]:
 
 
 def test_gpus_are_found_as_the_linker_finds_them_and_change_while_it_runs(cards: Driver) -> None:
-    with exporting(cards.environment(), "--interval", "0.1", "--no-collector.host") as url:
+    with exporting(cards.environment(), "--interval", "0.3", "--no-collector.host") as url:
         wait_until(lambda: get(url, "llm_gpu_temperature_celsius{").count("\n") == 4)
         cards.say(card3__temperature=91, card2__lost=1)
         wait_until(lambda: " 91.0" in get(url, "llm_gpu_temperature_celsius{"))
@@ -114,12 +114,12 @@ def test_gpus_are_found_as_the_linker_finds_them_and_change_while_it_runs(cards:
 
 
 def test_a_hung_driver_holds_up_neither_a_scrape_nor_the_end(cards: Driver) -> None:
-    with exporting(cards.environment(), "--interval", "0.1") as url:
+    with exporting(cards.environment(), "--interval", "0.3") as url:
         wait_until(lambda: "llm_gpu_up{" in get(url))
         cards["hang.nvmlDeviceGetUtilizationRates"] = 1
         wait_until(lambda: 'llm_exporter_collector_success{collector="gpu"} 0.0' in get(url))
 
-        answer = httpx.get(url, timeout=1)
+        answer = httpx.get(url, timeout=5)
         assert answer.status_code == 200
         assert "llm_gpu_up{" not in answer.text
         assert 'llm_exporter_collector_success{collector="host"} 1.0' in answer.text

@@ -149,6 +149,26 @@ def test_cards_keep_their_identity_when_the_driver_counts_anew(driver: Driver) -
     }
 
 
+def test_no_card_is_missed_when_indexes_shift_while_they_are_counted(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml = Nvml()
+    nvml.read()
+    name_of = pynvml.nvmlDeviceGetUUID
+
+    def shift(handle: object) -> object:
+        """Card 0 falls off the bus when the second one has been counted."""
+        name = name_of(handle)
+        if name == uuid(1):
+            driver["order"] = "1 2 3"
+        return name
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", shift)
+    up = {gpu.uuid: gpu.up for gpu in nvml.read().gpus}
+
+    assert up == {uuid(0): False, uuid(1): True, uuid(2): True, uuid(3): True}
+
+
 @pytest.mark.parametrize("code", [9, 12, 18])
 def test_without_a_driver_there_is_one_error_until_it_comes(driver: Driver, code: int) -> None:
     driver["nvmlInit_v2"] = -code
