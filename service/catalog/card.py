@@ -17,7 +17,6 @@ Reason = Literal[
     "unsupported-arch",  # newer, or other, than the llama.cpp here
     "safetensors",
     "cloud",
-    "adapter",
     # Broken, or no model at all:
     "bad-manifest",
     "bad-name",
@@ -30,7 +29,7 @@ Reason = Literal[
     "unreadable",
 ]
 UNSUITABLE: frozenset[Reason] = frozenset(
-    {"incompatible: ollama-format", "unsupported-arch", "safetensors", "cloud", "adapter"}
+    {"incompatible: ollama-format", "unsupported-arch", "safetensors", "cloud"}
 )
 
 
