@@ -32,7 +32,7 @@ from service.events import (
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
-from service.generation import EmbeddingRequest, GenerationRequest, SamplingParams
+from service.generation import AdapterChoice, EmbeddingRequest, GenerationRequest, SamplingParams
 from service.progress import Entry
 from service.runtime import Runtime
 from service.settings import Settings
@@ -105,10 +105,12 @@ class RecordedRuntime(Runtime):
     @asynccontextmanager
     async def _entered(
         self, request: GenerationRequest | EmbeddingRequest, n: int, entry: Entry
-    ) -> AsyncIterator[tuple[ModelCard, ModelFacts, EngineHost, EngineStream]]:
+    ) -> AsyncIterator[
+        tuple[ModelCard, ModelFacts, EngineHost, EngineStream, tuple[AdapterChoice, ...] | None]
+    ]:
         card = self.resolve(request.model)
         host = cast(EngineHost, RecordedHost(self.pieces))
-        yield card, facts_of(card), host, RecordedStream(request.arrived)
+        yield card, facts_of(card), host, RecordedStream(request.arrived), None
 
 
 def facts_of(card: ModelCard) -> ModelFacts:

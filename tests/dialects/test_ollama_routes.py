@@ -12,7 +12,8 @@ from service.app import VERSION, create_app
 from service.catalog.demo import PATH
 from service.errors import ContextOverflow, EngineFailed, ModelLoadFailed, Overloaded, ServiceError
 from service.events import FinishReason, ReasoningDelta, TextDelta
-from service.generation import Chat, GenerationRequest, Infill, Text, Tokens
+from service.fleet.residency import AS_IT_IS
+from service.generation import Chat, GenerationRequest, Infill, LoadWishes, Text, Tokens
 from service.settings import Settings
 from tests.dialects.fakes import CARD, FACTS, FakeRuntime, Script, end, says
 
@@ -311,9 +312,11 @@ def test_a_gap_is_filled_by_a_model_that_can() -> None:
 
 def test_only_a_loaded_model_says_whether_it_fills_gaps() -> None:
     class Late(FakeRuntime):
-        async def load(self, model: str, keep_alive: float | None = None) -> Any:
+        async def load(
+            self, model: str, keep_alive: float | None = None, wishes: LoadWishes = AS_IT_IS
+        ) -> Any:
             self.able_to |= {"insert"}
-            return await super().load(model, keep_alive)
+            return await super().load(model, keep_alive, wishes)
 
     runtime = Late()
 
