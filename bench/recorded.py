@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message
 from bench.paths import BUILD
 from service.app import catalog_of, create_app
 from service.catalog.card import ModelCard
-from service.engine.wire import Admitted
+from service.engine.wire import Admitted, EngineParams
 from service.events import (
     Finished,
     FinishReason,
@@ -65,6 +65,7 @@ class RecordedHost:
 
     def __init__(self, pieces: Sequence[str]) -> None:
         self._pieces = pieces
+        self.params = EngineParams("recorded")
 
     async def submit(
         self, stream: RecordedStream, prompt: Any, sampling: SamplingParams, *_: Any, **__: Any
