@@ -154,6 +154,7 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     presence_penalty and frequency_penalty at the whole answer only, as OpenAI defines them.
     max_tokens: None runs to the end of the context. logprobs: None off, else how many
     alternatives beside the sampled token; prompt_logprobs the same for the prompt's tokens.
+    must_fit: a prompt that leaves no room for max_tokens is refused.
     """
 
     max_tokens: int | None = None
@@ -196,6 +197,7 @@ class SamplingParams(Struct, frozen=True, omit_defaults=True):
     # Never written, with a space before them or without.
     bad_words: tuple[str, ...] = ()
     thoughts: Thoughts | None = None
+    must_fit: bool = False
 
 
 class LoadWishes(Struct, frozen=True):

@@ -82,12 +82,13 @@ def address(running: Service, dialect: str) -> str:
 
 
 def test_ollamas_client_finds_ollama_where_it_is_told_to_listen(running: Service) -> None:
-    found = ollama.Client(address(running, "ollama"))
-    answer = found.chat("demo", [{"role": "user", "content": "What is 2 + 3?"}], think=False)
+    with ollama.Client(address(running, "ollama")) as found:
+        answer = found.chat("demo", [{"role": "user", "content": "What is 2 + 3?"}], think=False)
 
-    assert answer.message.content
-    assert httpx.get(address(running, "tgi") + "/info").json()["router"]
-    assert httpx.get(address(running, "tgi") + "/").status_code == 200
+        assert answer.message.content
+        assert httpx.get(address(running, "tgi") + "/info").json()["router"]
+        assert httpx.get(address(running, "tgi") + "/").status_code == 200
+
     assert running.metric("llm_requests_total", 'api="ollama"') >= 1
 
 

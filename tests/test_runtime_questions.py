@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from service.errors import ContextOverflow, ModelNotFound, ModelUnavailable
+from service.errors import ContextOverflow, ModelNotFound, OutOfTime
 from service.events import FinishReason
 from service.generation import Chat, EmbeddingRequest, Message, Text
 from service.runtime import Runtime
@@ -185,5 +185,5 @@ async def test_an_embedding_that_the_service_ends_says_why(tmp_path: Path) -> No
     async with running_runtime(write_script(tmp_path, embeds=False)) as runtime:
         await runtime.load("")
         failed = await outcome(runtime.embed(replace(embedding("x"), timeout=0.2)))
-    assert isinstance(failed, ModelUnavailable)
-    assert failed.retryable
+    assert isinstance(failed, OutOfTime)
+    assert failed.message == "The request took longer than 0.2 seconds."

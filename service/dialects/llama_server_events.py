@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -23,8 +24,17 @@ POLL_SECONDS: Final = 0.5
 # The router's words for what a model does.
 STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
-# By the model's name, what an event of it says.
-Known = Mapping[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Said:
+    """What an event of a model says, and the process that it is said of."""
+
+    data: dict[str, Any]
+    pid: int | None = None
+
+
+# By the model's name.
+Known = Mapping[str, Said]
 
 
 async def models_sse(request: Request[State]) -> Response:
@@ -52,7 +62,7 @@ async def watched(runtime: Runtime, seconds: float = POLL_SECONDS) -> AsyncItera
 
 
 def seen(models: Sequence[ModelStatus]) -> Known:
-    return {status.card.name: encode_status(status) for status in models}
+    return {status.card.name: Said(encode_status(status), status.pid) for status in models}
 
 
 def encode_status(status: ModelStatus) -> dict[str, Any]:
@@ -71,5 +81,10 @@ def news(before: Known, after: Known) -> Iterator[dict[str, Any]]:
     if after.keys() - before.keys():
         yield {"model": "*", "event": "models_reload"}
     for name, said in after.items():
-        if before.get(name, said) != said:
-            yield {"model": name, "event": "model_status", "data": said}
+        was = before.get(name, said)
+        if None not in (was.pid, said.pid) and was.pid != said.pid:
+            # It was gone in between, for less time than anybody looked away.
+            yield {"model": name, "event": "model_status", "data": {"status": "unloaded"}}
+            yield {"model": name, "event": "model_status", "data": said.data}
+        elif was.data != said.data:
+            yield {"model": name, "event": "model_status", "data": said.data}

@@ -27,7 +27,7 @@ from service.dialects.several import Several
 from service.dialects.tgi_encode import TokenEvents, encode_generation, encode_prefill
 from service.dialects.tgi_request import HARMLESS, GenerateOptions, over_budget, parse_generate
 from service.dialects.tgi_shapes import compute_type, timing_headers
-from service.errors import InvalidRequest
+from service.errors import ContextOverflow, InvalidRequest
 from service.generation import GenerationRequest, Text
 from service.telemetry.http import exchange_of
 
@@ -80,9 +80,17 @@ async def fitting(
     request: Request[State], wanted: GenerationRequest, options: GenerateOptions
 ) -> Generation:
     """Admitted, with room for all that was asked for: TGI promises no less."""
-    generation = await admitted(request, wanted)
+    try:
+        generation = await admitted(request, wanted)
+    except ContextOverflow as overflow:
+        tokens, longest = overflow.prompt_tokens, overflow.context_length
+        if tokens >= longest:
+            # Whatever the answer's length.
+            raise
+        raise over_budget(tokens, longest, options) or overflow from None
     longest = generation.facts.n_ctx_seq
     if error := over_budget(generation.prompt_tokens, longest, options):
+        # It cut the prompt where there was nothing to cut.
         await generation.aclose()
         raise error
     return generation

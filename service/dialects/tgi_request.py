@@ -186,6 +186,7 @@ def parse_sampling(given: Fields, options: GenerateOptions, *, shown: bool) -> S
         logprobs=options.top_n_tokens if shown else None,
         prompt_logprobs=0 if options.prefill else None,
         token_ids=options.prefill,
+        must_fit=True,
     )
 
 

@@ -53,6 +53,8 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
             raise InvalidPrompt("logit_bias bans every one of them", "allowed_token_ids")
         limit = facts.n_ctx_seq
         if sampling.max_tokens is not None:
+            if sampling.must_fit and len(prompt) + sampling.max_tokens > limit:
+                raise _TooLong(len(prompt), limit)
             limit = min(limit, len(prompt) + sampling.max_tokens)
         sequences = [
             Sequence(

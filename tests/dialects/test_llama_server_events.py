@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.dialects.llama_server_events import news, watched
+from service.dialects.llama_server_events import Said, news, watched
 from tests.dialects.fakes import FakeRuntime
 
 LOADED: dict[str, Any] = {"status": "loaded"}
@@ -25,12 +25,28 @@ LOADING: dict[str, Any] = {"status": "loading"}
         ),
         ({"a": LOADED}, {}, [{"model": "a", "event": "model_remove"}]),
         ({}, {"a": LOADED}, [{"model": "*", "event": "models_reload"}]),
+        ({"a": (LOADED, 7)}, {"a": (LOADED, 7)}, []),
+        (
+            {"a": (LOADED, 7)},
+            {"a": (LOADED, 8)},
+            [
+                {"model": "a", "event": "model_status", "data": {"status": "unloaded"}},
+                {"model": "a", "event": "model_status", "data": LOADED},
+            ],
+        ),
     ],
 )
 def test_each_change_is_an_event(
     before: dict[str, Any], after: dict[str, Any], events: list[Any]
 ) -> None:
-    assert list(news(before, after)) == events
+    assert list(news(known(before), known(after))) == events
+
+
+def known(models: dict[str, Any]) -> dict[str, Said]:
+    return {
+        name: Said(*said) if isinstance(said, tuple) else Said(said)
+        for name, said in models.items()
+    }
 
 
 @pytest.mark.anyio

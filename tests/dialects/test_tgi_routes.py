@@ -167,6 +167,20 @@ def test_a_prompt_and_answer_that_do_not_fit_together_are_refused() -> None:
     assert runtime.open == set()
 
 
+def test_what_the_engine_refuses_for_its_length_is_refused_in_tgis_words() -> None:
+    runtime = FakeRuntime(script=ContextOverflow(2040, 2048, 9))
+    with client(runtime) as http:
+        body = {"inputs": "hi", "parameters": {"max_new_tokens": 9}}
+        response = http.post("/generate", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["error"] == (
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. "
+        "Given: 2040 `inputs` tokens and 9 `max_new_tokens`"
+    )
+    assert runtime.requests[0].sampling.must_fit
+
+
 @pytest.mark.parametrize(
     ("error", "status", "body"),
     [

@@ -58,6 +58,18 @@ def test_without_leave_to_cut_it_is_refused_with_its_length() -> None:
     assert refused.overflow == (64, 64)
 
 
+@pytest.mark.parametrize(("wanted", "fits"), [(54, True), (55, False)])
+def test_an_answer_that_must_fit_is_refused_before_it_is_queued(wanted: int, fits: bool) -> None:
+    bench = Bench(FakeModel(n_seq=1, n_ctx=64))
+    sampling = SamplingParams(max_tokens=wanted, must_fit=True)
+    bench.engine.admit(Submit(1, Tokens((1,) * 10), sampling))
+
+    (answer,) = bench.reports
+    assert isinstance(answer, Admitted) is fits
+    if isinstance(answer, Refused):
+        assert answer.overflow == (10, 64)
+
+
 def test_who_wants_ids_gets_the_prompts_too() -> None:
     bench = Bench(FakeModel())
     bench.engine.admit(Submit(1, Text("AB"), SamplingParams(token_ids=True, max_tokens=1)))
