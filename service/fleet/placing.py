@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Rows of logits beside those of running sequences: for prompts whose likelihoods are wanted.
 ROWS_FOR_PROMPTS: Final = 32
+# A driver may hang. The thread that asks it is lost then, the model is not.
+DRIVER_SECONDS: Final = 30.0
 
 Devices = Callable[[], Sequence[Gpu]]
 
@@ -81,7 +83,13 @@ class Placer:
 
     async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
         """A model whose header says too little is loaded as the settings say."""
-        return await asyncio.to_thread(self._place, card, params)
+        try:
+            return await asyncio.wait_for(
+                asyncio.to_thread(self._place, card, params), DRIVER_SECONDS
+            )
+        except TimeoutError:
+            message = f"the GPUs' driver did not answer within {DRIVER_SECONDS:g} s"
+            return Attempt(Unloadable("timeout", message))
 
     def _place(self, card: ModelCard, params: EngineParams) -> Attempt:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,23 @@ async def test_no_engine_is_started_for_a_model_without_a_place(tmp_path: Path) 
         assert "GPU 0 would need" in (host.supervisor.reason or "")
     finally:
         await models.close()
+
+
+async def test_a_driver_that_hangs_fails_the_load_and_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.fleet.placing.DRIVER_SECONDS", 0.05)
+    path, answers = a_7b(tmp_path), threading.Event()
+
+    def hangs() -> tuple[Gpu, ...]:
+        answers.wait(10)
+        return ()
+
+    attempt = await Placer(hangs)(card(path), EngineParams(str(path)))
+    answers.set()
+
+    assert isinstance(attempt.answer, Unloadable)
+    assert attempt.answer.kind == "timeout"
 
 
 def test_rows_of_logits_are_counted_as_the_engine_asks_for_them() -> None:
