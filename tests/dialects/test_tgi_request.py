@@ -39,7 +39,7 @@ def test_nothing_but_a_prompt_is_answered_greedily_to_the_end_of_the_context() -
     assert request.input == Text("hi")
     assert request.dialect == "tgi"
     assert request.sampling == SamplingParams(
-        temperature=0.0, include_stop=True, repeat_last_n=-1, max_tokens=None
+        temperature=0.0, include_stop=True, repeat_last_n=-1, max_tokens=None, must_fit=True
     )
 
 
