@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -26,6 +25,7 @@ from service.dialects.framing import encode_json
 from service.dialects.ollama_names import NOT_FOUND, NOT_PULLED, ModelUnknown, known
 from service.dialects.ollama_recipe import parse_create, parse_name, word_of
 from service.dialects.ollama_shapes import API, JSON, NDJSON, worded
+from service.dialects.origins import own_pages_only
 from service.dialects.respond import State, Stream, read_fields, tell_ignored, unless_gone
 from service.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable
 from service.store.transfers import Step
@@ -183,16 +183,6 @@ async def asked(request: Request[State]) -> Fields:
     fields = await read_fields(request, API)
     own_pages_only(request)
     return fields
-
-
-def own_pages_only(request: Request[State]) -> None:
-    """A page that a browser has open somewhere else could send a request like any of these, and
-    needs no answer to have done harm. Programs do not say where they come from."""
-    origin = request.headers.get("origin")
-    if origin is None or origin in request.state["settings"].cors_origins:
-        return
-    if urlsplit(origin).netloc != request.headers.get("host"):
-        raise Forbidden("pages of other origins may not change models here")
 
 
 def usable(card: ModelCard) -> ModelCard:

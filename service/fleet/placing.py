@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replace_gpu
 from typing import Final
 
 import psutil
@@ -99,19 +99,18 @@ class Placer:
             return Attempt(params)
         gpus, memory, wishes = self._devices(), psutil.virtual_memory(), wishes_of(params)
         # What it would get if it were alone, as far as can be known from here.
-        everything = [replace_gpu(gpu, free=gpu.total) for gpu in gpus]
+        empty = [dataclasses.replace(gpu, free=gpu.total) for gpu in gpus]
+        alone = _attempted(model, empty, memory.total, wishes)
         try:
             placement = place(model, gpus, memory.available, wishes)
         except PlacementError as error:
-            alone = attempted(model, everything, memory.total, wishes)
             return Attempt(Unloadable("out_of_memory", str(error)), cramped=alone is not None)
-        alone = attempted(model, everything, memory.total, wishes)
-        cramped = alone is not None and alone.gpu_layers > placement.gpu_layers
         _tell(card.name, placement)
+        cramped = alone is not None and alone.gpu_layers > placement.gpu_layers
         return Attempt(placed(params, placement, model), cramped)
 
 
-def attempted(
+def _attempted(
     model: ModelMemory, gpus: Sequence[Gpu], host_memory: int, wishes: Wishes
 ) -> Placement | None:
     try:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
+from bench.turns import loads_of_lru
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed, ModelUnavailable
@@ -174,20 +175,9 @@ async def test_clients_of_four_models_with_room_for_two_all_get_their_answers(
         await asyncio.gather(*(client() for _ in range(16)))
 
     assert ends == [FinishReason.STOP] * 300
-    assert sum(lives(Path(card.path)) for card in cards) <= loads_of_lru(trace, 2)
-
-
-def loads_of_lru(trace: list[ModelCard], room: int) -> int:
-    loaded: list[ModelCard] = []
-    loads = 0
-    for wanted in trace:
-        if wanted in loaded:
-            loaded.remove(wanted)
-        else:
-            loads += 1
-            del loaded[: max(0, len(loaded) - room + 1)]
-        loaded.append(wanted)
-    return loads
+    assert sum(lives(Path(card.path)) for card in cards) <= loads_of_lru(
+        [wanted.name for wanted in trace], 2
+    )
 
 
 async def test_a_failed_model_takes_no_room_and_comes_back_with_a_better_file(
