@@ -100,13 +100,15 @@ class Guards(Collector):
         )
         for name, collector in self.collectors.items():
             began = time.perf_counter()
-            read = True
+            read, families = True, list[Metric]()
             try:
-                yield from collector.collect()
+                # All before any of it is shown, or the reader's time would count as well.
+                families.extend(collector.collect())
             except Exception:
                 logger.exception("The metrics collector %s failed", name)
                 read = False
             seconds: float | None = time.perf_counter() - began
+            yield from families
             if isinstance(collector, SampledCollector):
                 sampler = collector.sampler
                 if sampler.absent and read:

@@ -174,3 +174,34 @@ def test_a_collector_that_breaks_takes_no_other_with_it(sampler: Sampler[int]) -
     assert found['llm_exporter_collector_success{collector="broken"}'] == 0
     assert found['llm_exporter_collector_success{collector="numbers"}'] == 1
     assert found["llm_before"] == 7
+
+
+class TwoFamilies(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("llm_first", "x", 1)
+        yield GaugeMetricFamily("llm_second", "x", 2)
+
+
+class HalfOfThem(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("llm_first", "x", 1)
+        raise OSError("gone")
+
+
+def test_the_time_of_a_collector_is_not_that_of_who_reads_it() -> None:
+    reading = Guards({"two": TwoFamilies()}).collect()
+    first = next(reading)
+    time.sleep(0.2)
+    families = {family.name: family for family in (first, *reading)}
+
+    (duration,) = families["llm_exporter_collector_duration_seconds"].samples
+    assert duration.value < 0.2
+    assert {"llm_first", "llm_second"} <= families.keys()
+
+
+def test_what_a_collector_told_before_it_failed_is_shown() -> None:
+    families = {family.name: family for family in Guards({"half": HalfOfThem()}).collect()}
+
+    assert "llm_first" in families
+    (success,) = families["llm_exporter_collector_success"].samples
+    assert success.value == 0
