@@ -161,7 +161,8 @@ class _Stderr(asyncio.Protocol):
     async def close(self) -> None:
         """What the dead process wrote last is still in the pipe: a moment to read it."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), 0.2)
+            async with asyncio.timeout(0.2):
+                await self._ended.wait()
         if self._transport is not None:
             self._transport.close()
 

@@ -84,9 +84,9 @@ class Placer:
     async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
         """A model whose header says too little is loaded as the settings say."""
         try:
-            return await asyncio.wait_for(
-                asyncio.to_thread(self._place, card, params), DRIVER_SECONDS
-            )
+            # Not `wait_for`: before Python 3.12 it answers who is cancelled as the answer comes.
+            async with asyncio.timeout(DRIVER_SECONDS):
+                return await asyncio.to_thread(self._place, card, params)
         except TimeoutError:
             message = f"the GPUs' driver did not answer within {DRIVER_SECONDS:g} s"
             return Attempt(Unloadable("timeout", message))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,30 @@ def test_a_gpu_that_llama_cpp_was_not_built_for_is_none(monkeypatch: pytest.Monk
     monkeypatch.setattr("service.fleet.devices.built_for_gpus", lambda: False)
 
     assert gpus() == ()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_stops_waiting_for_a_place_is_stopped_whenever_it_is(
+    tmp_path: Path, turns: int
+) -> None:
+    """Also when the answer has come, and is not read yet: the engine would start, and nobody
+    would be there to end it."""
+    path = a_7b(tmp_path)
+    asked, answered = threading.Event(), threading.Event()
+
+    def devices() -> tuple[Gpu, ...]:
+        asked.set()
+        answered.wait(10)
+        return ()
+
+    placing = asyncio.ensure_future(Placer(devices)(card(path), EngineParams(str(path))))
+    await asyncio.to_thread(asked.wait, 10)
+    answered.set()
+    # The loop stands still, so that the answer comes with its next turn.
+    time.sleep(0.1)  # noqa: ASYNC251
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    cancelled = placing.cancel()
+    await asyncio.wait({placing})
+
+    assert placing.cancelled() == cancelled
