@@ -22,7 +22,7 @@ ORDER = """
     model_status preparation progress adaptation
     fleet store control telemetry
     text catalog
-    generation events stats facts context errors settings model_settings registries
+    generation events stats facts context errors settings model_settings registries visible_gpus
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}

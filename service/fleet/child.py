@@ -36,14 +36,15 @@ _SET: Final = {
     # Idle OpenMP threads spin. Two engines on the same cores each fell from 39 to 1 token a
     # second by it; with this count they did not, and a lone engine lost nothing measurable.
     "GOMP_SPINCOUNT": "1000",
-    # As NVML counts the GPUs, by whose numbers models are placed.
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     # Else an abort starts gdb on the dying process.
     "GGML_NO_BACKTRACE": "1",
     # The Python stack of a SIGSEGV or SIGABRT, on stderr.
     "PYTHONFAULTHANDLER": "1",
     "PYTHONUNBUFFERED": "1",
 }
+# As NVML counts the GPUs, by whose numbers models are placed: in another order, a share would go to
+# another card than the one that it was worked out for.
+_ORDER: Final = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 _CODE: Final = Path(__file__).resolve().parents[2]
 
 
@@ -54,7 +55,7 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
         if name in _PASSED or name.startswith(_PASSED_PREFIXES)
     }
     # The engine runs the code that the service runs, wherever either was started.
-    return {**_SET, **passed, "PYTHONPATH": str(_CODE)}
+    return {**_SET, **passed, **_ORDER, "PYTHONPATH": str(_CODE)}
 
 
 class Child(asyncio.Protocol):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from service.catalog.architectures import installed
 from service.fleet.placement import Gpu
+from service.visible_gpus import visible
 
 logger = logging.getLogger(__name__)
 
@@ -49,25 +50,6 @@ def _read(nvml: Any) -> list[Gpu]:
         name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
         found.append(Gpu(index, uuid, name, memory.total, memory.free, RESERVE))
     return found
-
-
-def visible(found: Sequence[Gpu], said: str | None) -> tuple[Gpu, ...]:
-    """As CUDA_VISIBLE_DEVICES has them: numbers or the beginnings of UUIDs, up to the first that
-    means none."""
-    if said is None:
-        return tuple(found)
-    chosen = []
-    for word in filter(None, (part.strip() for part in said.split(","))):
-        matching = [
-            gpu
-            for gpu in found
-            if (word.isdigit() and gpu.index == int(word))
-            or (word.startswith("GPU-") and gpu.uuid.startswith(word))
-        ]
-        if len(matching) != 1:
-            break
-        chosen.append(matching[0])
-    return tuple(chosen)
 
 
 def built_for_gpus() -> bool:

@@ -32,6 +32,7 @@ def test_an_engine_gets_what_it_needs_of_the_environment_and_no_more() -> None:
             "PATH": "/bin",
             "HOME": "/root",
             "CUDA_VISIBLE_DEVICES": "1",
+            "CUDA_DEVICE_ORDER": "FASTEST_FIRST",
             "OMP_NUM_THREADS": "3",
             "GOMP_SPINCOUNT": "7",
             "LLM_API_KEY": "secret",

@@ -14,12 +14,13 @@ from service.catalog import demo
 from service.engine.scheduler import output_rows
 from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed
-from service.fleet.devices import gpus, visible
+from service.fleet.devices import gpus
 from service.fleet.placement import Gpu
 from service.fleet.placing import Attempt, Placer, wishes_of
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable
 from service.settings import Settings
+from service.visible_gpus import visible
 from tests.fleet.fakes import FAKE, QUICK, Seen, card, enter, lives, write_script
 from tests.fleet.model_headers import SHAPES, write
 
