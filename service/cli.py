@@ -31,7 +31,8 @@ from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.dialects.routing import ListenerDialect
 from service.http_protocol import HttpProtocol
 from service.runtime import Runtime
-from service.settings import WITHOUT_EFFECT, Listener, Settings, SettingsError, load
+from service.settings import Listener, Settings, SettingsError, load
+from service.settings_needs import WITHOUT_EFFECT
 from service.telemetry import logs
 
 logger = logging.getLogger("service")

@@ -1,6 +1,7 @@
-"""What the operator decided at start. Later sources win:
+"""What the operator decided. Later sources win, each value as a whole:
 
     defaults < YAML file (--config, LLM_CONFIG) < environment (LLM_<KEY>) < command line
+             < what was changed while the service ran (`service.control.config`)
 
 An unknown key in the file, a value out of range and a combination that cannot be honoured are
 all refused at start, with the name of the key: a typing error must not become a silent default.
@@ -8,27 +9,16 @@ all refused at start, with the name of the key: a typing error must not become a
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -44,34 +34,19 @@ from service.model_settings import (
     Splitting,
 )
 from service.registries import Registries
+from service.setting_values import (
+    Aliases,
+    Listener,
+    Listeners,
+    Models,
+    Names,
+    Paths,
+    is_loopback,
+    upper,
+)
+from service.settings_file import SettingsError, read_file
 
-# Taken from the file format that installations have, by features that are still to come. Who sets
-# one is told so at start.
-WITHOUT_EFFECT = frozenset({"enable_model_inspection"})
-LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
-
-
-class SettingsError(Exception):
-    """One line that names the key and says what is wrong with it."""
-
-
-def split_on(separator: str) -> BeforeValidator:
-    """Environment variables and arguments are text: "a,b" is then two elements."""
-
-    def split(value: Any) -> Any:
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(separator) if part.strip()]
-        return value
-
-    return BeforeValidator(split)
-
-
-def one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
-
-
-def upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
+__all__ = ["Listener", "Settings", "SettingsError", "is_loopback", "load"]
 
 
 def default_state_dir() -> Path:
@@ -79,47 +54,9 @@ def default_state_dir() -> Path:
     return Path(home) / "llm-inference"
 
 
-class Listener(BaseModel):
-    """A further address, at whose root one dialect is spoken. host None: `host` of the settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dialect: Literal["openai", "ollama", "anthropic", "tgi", "vllm", "llama-server"]
-    port: int = Field(ge=0, le=65535)
-    host: str | None = None
-
-
-def listener(value: Any) -> Any:
-    """`ollama=11434` and `ollama=[::1]:11434`, where it is not a mapping."""
-    if not isinstance(value, str):
-        return value
-    dialect, _, address = value.partition("=")
-    host, _, port = address.rpartition(":")
-    return {"dialect": dialect.strip(), "port": port, "host": host.strip("[]") or None}
-
-
-def mapping(value: Any) -> Any:
-    """From the environment or the command line it comes as text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return yaml.safe_load(value) or {}
-    except yaml.YAMLError:
-        raise ValueError("must be a mapping of names, as YAML or JSON") from None
-
-
-Names = Annotated[tuple[str, ...], NoDecode, split_on(",")]
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(one_or_many), split_on(os.pathsep)]
-Listeners = Annotated[
-    tuple[Annotated[Listener, BeforeValidator(listener)], ...], NoDecode, split_on(",")
-]
-Models = Annotated[dict[str, ModelSettings], NoDecode, BeforeValidator(mapping)]
-Aliases = Annotated[dict[str, str], NoDecode, BeforeValidator(mapping)]
-
-
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="forbid"
+        env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="forbid", allow_inf_nan=False
     )
 
     config: Path | None = Field(
@@ -439,8 +376,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
         path = given.get("config") or os.environ.get("LLM_CONFIG")
-        file = InitSettingsSource(settings_cls, read_file(Path(path)) if path else {})
-        return init_settings, env_settings, file
+        lower = (read_file(Path(path)) if path else {}) | env_settings()
+        # Without what is said above: mappings would be merged, and nothing be taken out of one.
+        rest = {key: value for key, value in lower.items() if key not in given}
+        return init_settings, InitSettingsSource(settings_cls, rest)
 
 
 def load(command_line: Mapping[str, Any]) -> Settings:
@@ -467,78 +406,3 @@ def reason(error: Any) -> str:
 
 def tagged(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"config: cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = (
-            f" in line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
-        )
-        raise SettingsError(f"config: {path} is not YAML{where}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise SettingsError(f"config: {path} must hold `key: value` lines")
-    return without_unset(translate_ollama_paths({str(key): values[key] for key in values}))
-
-
-def without_unset(values: dict[str, Any]) -> dict[str, Any]:
-    """`key:` with nothing behind it, or null, leaves the default in force."""
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def translate_ollama_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Files written for Ollama-backed services name the two halves of its store.
-
-    `models_dir: S/blobs` and `manifests_dir: S/manifests/...` are one store S.
-    """
-    stores = []
-    if blobs := values.pop("models_dir", None):
-        path = Path(str(blobs))
-        stores.append(path.parent if path.name == "blobs" else path)
-    if manifests := values.pop("manifests_dir", None):
-        path = Path(str(manifests))
-        above = [
-            parent for parent in path.parents if (parent / "manifests") in (path, *path.parents)
-        ]
-        stores.append(above[0] if above else path)
-    if stores:
-        named = values.get("model_dir") or []
-        values["model_dir"] = [
-            *([named] if isinstance(named, str) else named),
-            *dict.fromkeys(stores),
-        ]
-    return values
-
-
-def is_loopback(host: str) -> bool:
-    if host.lower() in LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def table() -> str:
-    """The settings as a Markdown table, for docs/settings.md."""
-    rows = ["| key | default | meaning |", "|---|---|---|"]
-    for key, field in Settings.model_fields.items():
-        default = "" if field.default_factory else shown(field.default)
-        later = " **No effect yet.**" if key in WITHOUT_EFFECT else ""
-        rows.append(f"| `{key}` | {default} | {field.description}{later} |")
-    return "\n".join(rows) + "\n"
-
-
-def shown(value: Any) -> str:
-    if value in (None, (), {}):
-        return ""
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(table())

@@ -17,19 +17,21 @@ ORDER = """
     plan model_commands
     app
     dialects admin host_guard http_protocol
+    reconfiguration
     runtime
     health
     model_status preparation progress adaptation
     fleet store control telemetry
-    text catalog
-    generation events stats facts context errors settings model_settings registries visible_gpus
+    text catalog access
+    generation events stats facts context errors model_settings registries visible_gpus \
+    settings setting_values settings_file settings_needs settings_table
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}
 
 # Beside the order: the engine is another process, which shares the ground and the pure text layer,
 # and of which the parent knows the messages alone.
-ENGINE_MAY = {"engine", "text", *GROUND - {"settings"}}
+ENGINE_MAY = {"engine", "text", *(name for name in GROUND if not name.startswith("setting"))}
 
 IMPORTERS = {
     # It can abort the process that it is loaded into.

@@ -9,15 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from service.dialects.routing import NAMES
-from service.settings import (
-    WITHOUT_EFFECT,
-    Listener,
-    Settings,
-    SettingsError,
-    is_loopback,
-    load,
-    table,
-)
+from service.settings import Listener, Settings, SettingsError, is_loopback, load
+from service.settings_needs import NEEDS, WITHOUT_EFFECT
+from service.settings_table import table
 
 ROOT = Path(__file__).parents[1]
 
@@ -203,10 +197,24 @@ def test_every_setting_is_read_somewhere_or_said_to_have_no_effect() -> None:
     assert Settings.model_fields.keys() - read - {"config"} == WITHOUT_EFFECT
 
 
+def test_of_every_setting_it_is_said_what_a_change_needs() -> None:
+    assert NEEDS.keys() == Settings.model_fields.keys()
+
+
+def test_a_mapping_replaces_the_one_below_it_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml(tmp_path, "aliases: {a: one, b: two}\n")
+    monkeypatch.setenv("LLM_ALIASES", "{c: three}")
+
+    assert load({"config": config}).aliases == {"c": "three"}
+    assert load({"config": config, "aliases": "{}"}).aliases == {}
+
+
 def test_the_page_of_settings_is_up_to_date() -> None:
     written = (ROOT / "docs/settings.md").read_text()
 
-    assert written.endswith(table()), "python -m service.settings writes the table anew"
+    assert written.endswith(table()), "python -m service.settings_table writes the table anew"
     assert set(re.findall(r"^\| `(\w+)`", written, re.M)) == set(Settings.model_fields)
 
 
