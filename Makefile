@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEBIAN := $(CURDIR)/$(VENV)/debian
-SOURCE := $(wildcard service exporters bench tools tests)
+SOURCE := $(wildcard service exporters grafana bench tools tests)
 
 # Environments of clients whose requirements are at odds with the tests' own, and with one another.
 CLIENTS := $(VENV)/clients
@@ -26,7 +26,7 @@ pip       = if [ -x $(BIN)/pip ]; then $(1)/bin/python -m pip --disable-pip-vers
 install   = $(call pip,$(VENV),install $(1))
 uninstall = $(call pip,$(VENV),uninstall --yes $(1))
 
-.PHONY: help run test test-clients test-llama-server lint format bench wheel lock clean
+.PHONY: help run test test-clients test-llama-server dashboards lint format bench wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ help: ## Show this list
 run: $(VENV)/.ready ## Set everything up and serve, with the bundled demo model if there is no other
 	@exec $(BIN)/llm-inference $(ARGS)
 
-test: $(VENV)/.ready $(VENV)/.test $(VENV)/.minilm $(CLIENTS)/text_generation/.ready $(CLIENTS)/npm/.ready ## Set everything up and run the whole suite
+test: $(VENV)/.ready $(VENV)/.test $(VENV)/.dashboards $(VENV)/.minilm $(CLIENTS)/text_generation/.ready $(CLIENTS)/npm/.ready ## Set everything up and run the whole suite
 	@sh tools/debian.sh $(DEBIAN)
 	@PATH="$(DEBIAN)/usr/bin:$(DEBIAN)/usr/sbin:$$PATH" $(BIN)/python -m pytest $(ARGS)
 
@@ -52,7 +52,10 @@ golden: $(VENV)/.ready $(VENV)/.test ## Write tests/dialects/golden anew: every 
 test-llama-server: $(VENV)/.ready $(VENV)/.test $(VENV)/.llama_server_tests ## Run llama.cpp's own tests of its server against this one
 	@$(BIN)/python -m tools.llama_server_tests $(ARGS)
 
-lint: $(VENV)/.ready $(VENV)/.test $(VENV)/.lint ## Check format, style and types
+dashboards: $(VENV)/.ready $(VENV)/.dashboards ## Write grafana/dashboards/*.json (ARGS="--help" says what else)
+	@$(BIN)/python -m grafana.build $(ARGS)
+
+lint: $(VENV)/.ready $(VENV)/.test $(VENV)/.dashboards $(VENV)/.lint ## Check format, style and types
 	@$(BIN)/ruff format --quiet --check $(SOURCE) || { echo "make format mends these"; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCE)
 	@$(BIN)/mypy $(SOURCE)
@@ -72,6 +75,7 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@$(call compile,pyproject.toml,runtime)
 	@$(call compile,--group test,test,runtime)
 	@$(call compile,--group lint,lint,runtime test)
+	@$(call compile,--group dashboards,dashboards,runtime test lint)
 	@$(call compile,--group build,build,runtime test lint)
 	@$(foreach from,$(wildcard bench/requirements.in),$(call compile,$(from),bench,runtime);)
 	@$(foreach from,$(wildcard tools/demo_model/requirements.in),$(call compile,$(from),demo_model);)
