@@ -88,6 +88,12 @@ MIRRORS: Final = (
         "llm_engine_up", "1 while the model's engine process serves.", ("model",), of_models(up)
     ),
     Mirror(
+        "llm_engine_deaths_total",
+        "Times that the model's engine process ended by itself, since the model was first loaded.",
+        ("model",),
+        of_models(lambda status: status.deaths),
+    ),
+    Mirror(
         "llm_model_loaded",
         "1 for a model that is loaded, 0 for one that is known and is not.",
         ("model",),

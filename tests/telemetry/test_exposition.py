@@ -183,6 +183,7 @@ def test_a_model_that_is_not_loaded_is_only_known() -> None:
     model = (("model", "demo:latest"),)
 
     assert samples(text, "llm_model_loaded") == {model: 0}
+    assert samples(text, "llm_engine_deaths_total") == {model: 0}
     assert samples(text, "llm_engine_up") == {}
     assert samples(text, "llm_requests_running") == {}
     assert samples(text, "llm_model_context_tokens") == {(("kind", "trained"), *model): 2048}
