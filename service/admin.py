@@ -16,7 +16,7 @@ from service.runtime import ModelStatus, Runtime
 from service.settings import Settings
 from service.telemetry.compat import WithCopies
 from service.telemetry.energy import EnergyLedger
-from service.telemetry.exposition import Source, render
+from service.telemetry.exposition import Encoded, Exposition, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
 from service.telemetry.snapshot import Snapshot
@@ -27,6 +27,7 @@ class State(TypedDict):
 
     runtime: Runtime
     recorder: Recorder
+    exposition: Exposition
     mirror: StateCollector
     monitors: Latest
     energy: EnergyLedger
@@ -51,7 +52,7 @@ async def ready(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
     if runtime.ready:
         return PlainTextResponse("OK")
-    reason = "draining" if runtime.draining else "no model can serve"
+    reason = "draining" if runtime.leaving or runtime.draining else "no model can serve"
     return PlainTextResponse(reason, 503, {"Retry-After": "5"})
 
 
@@ -105,18 +106,18 @@ def encode_status(status: ModelStatus) -> dict[str, Any]:
 
 
 async def metrics(request: Request[State]) -> Response:
-    registry = request.state["recorder"].registry
+    exposition = request.state["exposition"]
     if request.state["settings"].vllm_metric_names:
-        return await exposed(request, WithCopies(registry, native=True))
-    return await exposed(request, registry)
+        return await exposed(request, WithCopies(exposition, native=True))
+    return await exposed(request, exposition)
 
 
 async def vllm_metrics(request: Request[State]) -> Response:
     """For what knows vLLM's names only."""
-    return await exposed(request, WithCopies(request.state["recorder"].registry, native=False))
+    return await exposed(request, WithCopies(request.state["exposition"], native=False))
 
 
-async def exposed(request: Request[State], source: Source) -> Response:
+async def exposed(request: Request[State], source: Encoded) -> Response:
     recorder, runtime = request.state["recorder"], request.state["runtime"]
 
     def snapshot() -> Snapshot:

@@ -47,7 +47,7 @@ from service.store.library import Library
 from service.store.own_store import OwnStore
 from service.telemetry.configuration import Configuration
 from service.telemetry.energy import EnergyLedger
-from service.telemetry.exposition import add_build_info, own_collectors
+from service.telemetry.exposition import Exposition, add_build_info, own_collectors
 from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
@@ -108,7 +108,7 @@ def catalog_of(settings: Settings) -> Catalog:
 def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> Starlette:
     registry = CollectorRegistry()
     apis = [dialect.name for dialect in routing.DIALECTS]
-    recorder = Recorder(registry, apis, time.time)
+    recorder = Recorder(CollectorRegistry(), apis, time.time)
     mirror = StateCollector()
     monitors = Monitors(
         mirror.is_engine,
@@ -155,6 +155,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
                 "turnstile": Turnstile(),
                 "responses": ResponseStore(),
                 "recorder": recorder,
+                "exposition": Exposition(recorder.families.all, registry),
                 "mirror": mirror,
                 "monitors": monitors,
                 "energy": EnergyLedger(),

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
@@ -72,17 +73,22 @@ COPIES: Final = (
 
 
 class WithCopies(Collector):
-    """A registry's families, if `native`, and vLLM's copies of them, read once for both."""
+    """The families of `source`, if `native`, and vLLM's copies of them, read once for both."""
 
-    def __init__(self, registry: CollectorRegistry, *, native: bool) -> None:
-        self._registry = registry
+    def __init__(self, source: Collector, *, native: bool) -> None:
+        self._source = source
         self._native = native
 
     def collect(self) -> Iterator[Metric]:
-        families = list(self._registry.collect())
+        families = list(self._source.collect())
         if self._native:
             yield from families
         yield from copies(families)
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        encoder, content_type = choose_encoder(accept)
+        # It only collects, whatever its type says.
+        return encoder(cast(CollectorRegistry, self)), content_type
 
 
 def copies(families: Iterable[Metric]) -> Iterator[Metric]:

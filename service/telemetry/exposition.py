@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import platform
-from collections.abc import Iterable
-from typing import Protocol, cast
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from service.telemetry.kept import Kept
 from service.telemetry.mirror import StateCollector
 
 
@@ -37,15 +38,33 @@ def add_build_info(registry: CollectorRegistry, version: str) -> None:
     build.info({"version": version, "python": platform.python_version()})
 
 
-class Source(Protocol):
-    def collect(self) -> Iterable[Metric]: ...
+class Exposition(Collector):
+    """All families: what counts events keeps its lines, the others are made for each scrape."""
+
+    def __init__(self, counted: Sequence[Kept], others: CollectorRegistry) -> None:
+        self._counted = counted
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._counted:
+            yield from family.collect()
+        yield from self._others.collect()
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        encoder, content_type = choose_encoder(accept)
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        counted = "".join(family.lines(openmetrics=openmetrics) for family in self._counted)
+        return counted.encode() + encoder(self._others), content_type
 
 
-def render(source: Source, accept: str, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
-    """The body and its headers. Takes milliseconds for each thousand series: not on the loop."""
-    encoder, content_type = choose_encoder(accept)
-    # It only collects, whatever its type says.
-    body = encoder(cast(CollectorRegistry, source))
+class Encoded(Protocol):
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """The body and its content type. Takes milliseconds: not on the loop."""
+
+
+def render(source: Encoded, accept: str, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
+    """The body and its headers."""
+    body, content_type = source.encode(accept)
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if "gzip" in accept_encoding:
         # Level 1 does most of it: names and labels repeat.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from service.telemetry.kept import Kept
 
 # As vLLM's where it has the same measure, so that its dashboards can read copies.
 REQUEST_SECONDS: Final = (
@@ -38,14 +40,18 @@ LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 
 class Families:
     def __init__(self, registry: CollectorRegistry) -> None:
-        # A `_created` series beside each child would double the counters.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.all: list[Kept] = []
 
-        def counter(name: str, help: str, *labels: str) -> Counter:
-            return Counter(name, help, labels, registry=registry)
+        def kept(family: Counter | Histogram, labels: tuple[str, ...]) -> Kept:
+            self.all.append(Kept(family, *labels))
+            registry.register(self.all[-1])
+            return self.all[-1]
 
-        def histogram(name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(name, help, labels, buckets=buckets, registry=registry)
+        def counter(name: str, help: str, *labels: str) -> Kept:
+            return kept(Counter(name, help, labels, registry=None), labels)
+
+        def histogram(name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Kept:
+            return kept(Histogram(name, help, labels, buckets=buckets, registry=None), labels)
 
         # Requests
         self.requests = counter(

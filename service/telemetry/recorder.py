@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from service.errors import ContextOverflow, ServiceError
 from service.events import FinishReason, Timings, Usage
@@ -22,6 +22,7 @@ from service.stats import (
 )
 from service.telemetry.api_ledger import ApiLedger
 from service.telemetry.families import Families
+from service.telemetry.kept import Child
 from service.telemetry.tracing import is_sampled, trace_of
 
 MAX_MODELS: Final = 64
@@ -115,8 +116,8 @@ class Recorder:
         self._requests: dict[tuple[str, str], RequestChildren] = {}
         self._rejections: dict[tuple[str, str], RejectionChildren] = {}
         self._engines: dict[str, EngineChildren] = {}
-        self._http: dict[tuple[str, str, int], tuple[Counter, Counter]] = {}
-        self._answers: dict[tuple[str, str, str, int, bool], tuple[Counter, Histogram]] = {}
+        self._http: dict[tuple[str, str, int], tuple[Child, Child]] = {}
+        self._answers: dict[tuple[str, str, str, int, bool], tuple[Child, Child]] = {}
         self.families.label_overflow.labels("model")
         for api in apis:
             self.rejections_of(api, UNKNOWN)

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from service.settings import Settings
 from service.telemetry.configuration import Configuration
-from service.telemetry.exposition import render
+from service.telemetry.exposition import Exposition, render
 
 
 def samples(**given: Any) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def samples(**given: Any) -> dict[str, Any]:
     registry = CollectorRegistry()
     registry.register(Configuration(Settings(**given)))
     found: dict[str, Any] = {}
-    for family in plain(render(registry, "", "")[0].decode()):
+    for family in plain(render(Exposition((), registry), "", "")[0].decode()):
         for sample in family.samples:
             if sample.labels:
                 found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value

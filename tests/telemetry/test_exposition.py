@@ -22,7 +22,7 @@ from service.dialects.routing import DIALECTS
 from service.facts import Buffer
 from service.settings import Settings
 from service.stats import StepStats
-from service.telemetry.exposition import render
+from service.telemetry.exposition import Exposition, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.snapshot import Snapshot
 from tests.dialects.fakes import FACTS, FakeRuntime
@@ -105,10 +105,10 @@ def test_there_is_no_series_that_says_when_another_was_made() -> None:
 def test_a_scrape_is_compressed_for_those_who_take_it() -> None:
     registry = CollectorRegistry()
 
-    body, headers = render(registry, "", "gzip, deflate")
+    body, headers = render(Exposition((), registry), "", "gzip, deflate")
 
     assert headers["Content-Encoding"] == "gzip"
-    assert gzip.decompress(body) == render(registry, "", "")[0]
+    assert gzip.decompress(body) == render(Exposition((), registry), "", "")[0]
 
 
 def test_gauges_mirror_the_runtime() -> None:
@@ -212,7 +212,7 @@ def test_a_collector_that_fails_is_a_sample_and_no_broken_scrape() -> None:
     state.take(Snapshot)
     registry.register(Guards({"broken": Broken(), "state": state}))
 
-    text = render(registry, "", "")[0].decode()
+    text = render(Exposition((), registry), "", "")[0].decode()
 
     assert samples(text, "llm_exporter_collector_success") == {
         (("collector", "broken"),): 0,
