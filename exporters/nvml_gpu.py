@@ -93,6 +93,7 @@ def gpu_reading(ask: Ask, uuid: str, index: int, pcie_throughput: bool) -> GpuRe
         processes=processes(ask),
         clocks=hertz(each(pynvml.nvmlDeviceGetClockInfo, CLOCKS)),
         clocks_max=hertz(each(pynvml.nvmlDeviceGetMaxClockInfo, CLOCKS)),
+        memory_bus_bits=ask(pynvml.nvmlDeviceGetMemoryBusWidth),
         pstate=known_pstate(ask(pynvml.nvmlDeviceGetPerformanceState)),
         throttle=throttle(ask),
         throttle_seconds={

@@ -66,6 +66,7 @@ class GpuReading(Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessMemory, ...] | None = None
     clocks: Mapping[str, float] = {}
     clocks_max: Mapping[str, float] = {}
+    memory_bus_bits: int | None = None
     pstate: int | None = None
     throttle: Mapping[str, bool] = {}
     throttle_seconds: Mapping[str, float] = {}

@@ -64,6 +64,7 @@ def test_an_h200_tells_more(driver: Driver) -> None:
     assert (gpu.row_remap_pending, gpu.mig_mode) == (False, False)
     assert gpu.throttle_seconds == {"sw_power_cap": 5.0, "sync_boost": 0.0}
     assert gpu.thresholds["mem_max"] == 95
+    assert gpu.memory_bus_bits == 6144
 
 
 def test_each_card_of_a_mixed_machine_answers_for_itself(driver: Driver) -> None:

@@ -47,6 +47,7 @@ static const struct { const char *name; i64 m10, h200; } QUANTITIES[] = {
     {"memory_reserved", 0, 643825664},
     {"clock0", 1032, 1980}, {"clock1", 1032, 1980}, {"clock2", 2600, 3201}, {"clock3", 928, 1545},
     {"max_clock0", 1032, 1980}, {"max_clock1", 1032, 1980}, {"max_clock2", 2600, 3201}, {"max_clock3", 928, 1545},
+    {"bus_bits", 128, 6144},
     {"pstate", 0, 0},
     {"throttle", 0, 0}, {"throttle_supported", 0xff, 0x1ff},
     {"violation0_ns", NONE, 5000000000LL}, {"violation2_ns", NONE, 0},
@@ -280,6 +281,7 @@ static int clock_of(int card, const char *prefix, u32 kind, u32 *mhz) {
 int nvmlDeviceGetClockInfo(void *device, u32 kind, u32 *mhz) { ENTER_CARD; return clock_of(CARD, "clock", kind, mhz); }
 int nvmlDeviceGetMaxClockInfo(void *device, u32 kind, u32 *mhz) { ENTER_CARD; return clock_of(CARD, "max_clock", kind, mhz); }
 SIMPLE(nvmlDeviceGetPerformanceState, u32, "pstate")
+SIMPLE(nvmlDeviceGetMemoryBusWidth, u32, "bus_bits")
 struct violation { u64 reference, time; };
 int nvmlDeviceGetViolationStatus(void *device, u32 policy, struct violation *violation) {
     ENTER_CARD;
