@@ -2,10 +2,13 @@
 
     ServiceError
     ├── InvalidRequest        400   the request says something that cannot be done
-    │   └── ContextOverflow   400   the prompt alone does not fit the context
+    │   ├── ContextOverflow   400   the prompt alone does not fit the context
+    │   └── InvalidSettings   400   settings that cannot be honoured, each with its reason
     ├── Forbidden             403   the operator has not switched it on
     ├── ModelNotFound         404
     ├── AdapterNotFound       404
+    ├── StaleVersion          409   the settings have changed since the client looked at them
+    ├── ChangeRefused         409   settings that cannot be put in force here; the old ones are
     ├── Overloaded            429   the model's queue is full
     ├── Draining              503   the service is shutting down
     ├── ModelUnavailable      503   the model failed, or restarts too often; try later
@@ -14,13 +17,16 @@
     ├── EngineFailed          500   the engine died or the generation broke
     ├── RegistryFailed        502   a registry did not answer, or not as registries do
     ├── OutOfTime             504   it took longer than the client, or the operator, gives it
-    └── StoreFailed           507   the disk did not take it; the store is as it was
+    ├── StoreFailed           507   the disk did not take it; the store is as it was
+    └── StateNotWritten       507   the disk did not take the settings; the old ones are in force
 
 After the first byte the same failures travel as `Finished(reason=ERROR)`. The class carries the
 status that the OpenAI dialect uses; the other dialects map `code` to their own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class ServiceError(Exception):
@@ -58,6 +64,27 @@ class ContextOverflow(InvalidRequest):
             f"{wanted} in the completion). Please reduce the length of the messages or completion.",
             param="messages",
         )
+
+
+class InvalidSettings(InvalidRequest):
+    """`reasons` has one for each key."""
+
+    code = "invalid_settings"
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        said = [f"{key}: {reason}" if key else reason for key, reason in reasons.items()]
+        super().__init__("; ".join(said), param=next(iter(reasons), None))
+        self.reasons = dict(reasons)
+
+
+class StaleVersion(ServiceError):
+    status = 409
+    code = "stale_version"
+
+
+class ChangeRefused(ServiceError):
+    status = 409
+    code = "change_refused"
 
 
 class Forbidden(ServiceError):
@@ -124,6 +151,11 @@ class OutOfTime(ServiceError):
 class RegistryFailed(ServiceError):
     status = 502
     code = "registry_failed"
+
+
+class StateNotWritten(ServiceError):
+    status = 507
+    code = "state_not_written"
 
 
 class StoreFailed(ServiceError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -46,7 +47,7 @@ from service.setting_values import (
 )
 from service.settings_file import SettingsError, read_file
 
-__all__ = ["Listener", "Settings", "SettingsError", "is_loopback", "load"]
+__all__ = ["Given", "Listener", "Settings", "SettingsError", "is_loopback", "load", "read"]
 
 
 def default_state_dir() -> Path:
@@ -242,6 +243,12 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(
         default=60.0, ge=0, description="Seconds that running requests get to finish at shutdown."
     )
+    drain_delay: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds at shutdown in which new requests are still taken while /health/ready "
+        "says no, for balancers to notice.",
+    )
 
     # What it tells of itself
     exporters: bool = Field(
@@ -374,18 +381,53 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
-        path = given.get("config") or os.environ.get("LLM_CONFIG")
-        lower = (read_file(Path(path)) if path else {}) | env_settings()
-        # Without what is said above: mappings would be merged, and nothing be taken out of one.
-        rest = {key: value for key, value in lower.items() if key not in given}
-        return init_settings, InitSettingsSource(settings_cls, rest)
+        # The others are read by `read`, and once: what is in force changes when it is told to.
+        return (init_settings,)
+
+
+Source = Literal["default", "file", "environment", "command line", "override"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was said, by where. Keys are settings', values as they were written."""
+
+    file: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    command_line: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path | None:
+        path = self.command_line.get("config") or self.environment.get("config")
+        return Path(path) if path else None
+
+    def settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
+        """Raises pydantic's ValidationError."""
+        return Settings(
+            **{**self.file, **self.environment, **self.command_line, **(overrides or {})}
+        )
+
+    def source(self, key: str, overrides: Mapping[str, Any]) -> Source:
+        """Whence its value comes."""
+        places: tuple[tuple[Source, Mapping[str, Any]], ...] = (
+            ("override", overrides),
+            ("command line", self.command_line),
+            ("environment", self.environment),
+            ("file", self.file),
+        )
+        return next((name for name, values in places if key in values), "default")
+
+
+def read(command_line: Mapping[str, Any]) -> Given:
+    """Raises SettingsError for a file that is none. `command_line` has only what was said there."""
+    given = Given({}, EnvSettingsSource(Settings)(), command_line)
+    return replace(given, file=read_file(given.path)) if given.path else given
 
 
 def load(command_line: Mapping[str, Any]) -> Settings:
-    """Raises SettingsError. `command_line` has only what was said there."""
+    """Raises SettingsError."""
     try:
-        return Settings(**command_line)
+        return read(command_line).settings()
     except ValidationError as error:
         raise SettingsError("; ".join(map(describe, error.errors()))) from None
 
