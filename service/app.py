@@ -30,6 +30,7 @@ from service.catalog.architectures import Architectures, installed
 from service.catalog.catalog import Catalog
 from service.catalog.index import Index
 from service.catalog.roots import Root, roots_of
+from service.control.audit import Audit
 from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
@@ -129,7 +130,11 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         lambda: runtime.refresh(),
         quantize,
     )
+    audit = Audit(settings.state_dir, on_lost=recorder.families.audit_lost.inc)
     pages = ErrorPages(routing.WORDINGS, recorder)
+
+    def leaving() -> bool:
+        return runtime.leaving or runtime.draining
 
     def misdirected(scope: Scope) -> Response:
         return pages.page(scope, Failure(421, "The Host header names another server"))
@@ -159,17 +164,19 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
                 "mirror": mirror,
                 "monitors": monitors,
                 "energy": EnergyLedger(),
+                "audit": audit,
                 "version": VERSION,
             }
         lag.cancel()
         await asyncio.wait({starting, lag})
         await library.close()
         await runtime.close()
+        await asyncio.to_thread(audit.close)
         if spans is not None:
             await asyncio.to_thread(spans.shutdown)
 
     middleware = [
-        Middleware(Telemetry, recorder, pages.crash, lambda: runtime.draining, spans=spans),
+        Middleware(Telemetry, recorder, pages.crash, leaving, spans=spans),
         Middleware(HostGuard, settings, misdirected),
     ]
     middleware.append(Middleware(routing.DialectHeader))

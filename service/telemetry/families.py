@@ -37,6 +37,10 @@ OVERHEAD_SECONDS: Final = (
 LOAD_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
+# The address has shown no key, or one that is not known, or too old, or for something else; it did
+# so too often; or a page of another site asked.
+AUTH_FAILURES: Final = ("missing", "unknown", "expired", "scope", "throttled", "origin")
+
 
 class Families:
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -194,6 +198,17 @@ class Families:
         )  # fmt: skip
         self.http_bytes = counter(
             "llm_http_response_bytes_total", "Bytes of response bodies.", "endpoint"
+        )
+        self.auth_failures = counter(
+            "llm_auth_failures_total",
+            "Requests that were not let in for want of a key that may do it, by reason.",
+            "reason",
+        )  # fmt: skip
+        for reason in AUTH_FAILURES:
+            self.auth_failures.labels(reason)
+        self.audit_lost = counter(
+            "llm_audit_lost_lines_total",
+            "Lines that the audit log should have and that the disk did not take.",
         )
         self.trace_spans_dropped = counter(
             "llm_trace_spans_dropped_total",
