@@ -43,6 +43,8 @@ class StepStats(Struct, frozen=True, array_like=True):
     prefill_progress: tuple[tuple[int, int], ...] = ()
     # From the step's beginning to its report: the decode, the sampling and the rest.
     step_seconds: float = 0.0
+    # Of the prompt tokens looked up, those that a prompt of the last ten minutes began with too.
+    prefix_reusable_tokens: int = 0
 
 
 Operation = Literal["chat", "text_completion", "embeddings"]

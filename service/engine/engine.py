@@ -364,6 +364,7 @@ class Engine:
             tally.preemptions,
             progress,
             self._clock() - self._began if computed else 0.0,
+            plan.prefix_reusable_tokens,
         )
         self._send(Step(stats, tally.outputs))
         # Sending counts with the next step, which can still report it.

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from service.engine.cells import SharedCells
 from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache, common_prefix
+from service.engine.recurrence import Recurrence
 from service.engine.sequence import Sequence
 from service.engine.turns import Turns
 from service.generation import Selection
@@ -77,6 +78,7 @@ class Plan:
     prefill_tokens: int = 0
     prefix_queried_tokens: int = 0
     prefix_hit_tokens: int = 0
+    prefix_reusable_tokens: int = 0
 
 
 class Scheduler:
@@ -109,6 +111,7 @@ class Scheduler:
         # last cells from each other for ever.
         self._full = False
         self._turns = Turns()
+        self._recurrence = Recurrence()
         # Whether the set of active slots is another than when gaps were last closed.
         self._changed = False
 
@@ -233,6 +236,9 @@ class Scheduler:
             sequence.cached_tokens = length
             plan.prefix_queried_tokens += len(tokens)
             plan.prefix_hit_tokens += length
+            begun_before = self._recurrence.observe(tokens, sequence.basis, sequence.queued)
+            # Where every row of it has to be computed, nothing could have been saved.
+            plan.prefix_reusable_tokens += 0 if sequence.scores_prompt else begun_before
         return True
 
     def _target(self, source: int, length: int) -> int:

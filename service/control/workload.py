@@ -1,0 +1,140 @@
+"""What requests and engines did, added up for the analysis. Lives on the event loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from service.events import FinishReason
+from service.stats import ModelEvent, ModelLoaded, ModelLoadFailed, RequestStats, StepStats
+
+REMEMBERED_LENGTHS: Final = 512
+REMEMBERED_EVENTS: Final = 4096
+
+
+class Tally(Struct):
+    """Of one model. Seconds and tokens add up; `peak`, the most slots in use at once, does not.
+
+    starved: requests whose time was over before they were scheduled. The waiting_… are of steps
+    after which somebody waited for a slot.
+    """
+
+    requests: float = 0.0
+    starved: float = 0.0
+    queue_seconds: float = 0.0
+    total_seconds: float = 0.0
+    steps: float = 0.0
+    step_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    busy_slot_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    waiting_busy_slot_seconds: float = 0.0
+    prefix_queried: float = 0.0
+    prefix_hit: float = 0.0
+    prefix_reusable: float = 0.0
+    evictions: float = 0.0
+    preemptions: float = 0.0
+    peak: float = 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        *sums, _ = map(sum, zip(astuple(self), astuple(other), strict=True))
+        return Tally(*sums, max(self.peak, other.peak))
+
+    def since(self, before: Tally) -> Tally:
+        *rest, _ = (now - then for now, then in zip(astuple(self), astuple(before), strict=True))
+        return Tally(*rest, self.peak)
+
+
+class Occurrence(Struct, frozen=True):
+    """Something that happens to a model at times. at: monotonic seconds."""
+
+    at: float
+    kind: str
+    model: str
+
+
+class Workload:
+    """Implements `stats.Observer`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tallies: dict[str, Tally] = {}
+        # Tokens of prompt and answer together, of each model's last requests.
+        self._lengths: dict[str, deque[int]] = {}
+        self._occurrences: deque[Occurrence] = deque(maxlen=REMEMBERED_EVENTS)
+
+    def on_model(self, event: ModelEvent) -> None:
+        match event:
+            case ModelLoaded():
+                kind = "loaded"
+            case ModelLoadFailed():
+                kind = event.reason
+            case _:
+                kind = event.reason
+        self._occurrences.append(Occurrence(self._clock(), kind, event.model))
+
+    def on_step(self, model: str, stats: StepStats) -> None:
+        if stats.phase == "idle":
+            return
+        tally = self._tally(model)
+        seconds, busy = stats.step_seconds, stats.running * stats.step_seconds
+        tally.steps += 1
+        tally.step_seconds += seconds
+        tally.busy_slot_seconds += busy
+        tally.peak = max(tally.peak, stats.running)
+        if stats.prefill_tokens:
+            tally.prefill_seconds += seconds
+        if stats.waiting:
+            tally.waiting_seconds += seconds
+            tally.waiting_busy_slot_seconds += busy
+        tally.prefix_queried += stats.prefix_queried_tokens
+        tally.prefix_hit += stats.prefix_hit_tokens
+        tally.prefix_reusable += stats.prefix_reusable_tokens
+        tally.evictions += stats.evictions
+        tally.preemptions += stats.preemptions
+
+    def on_finish(self, stats: RequestStats) -> None:
+        """A request that never reached an engine says nothing of it."""
+        if stats.timings is None:
+            return
+        tally, timings = self._tally(stats.model), stats.timings
+        scheduled = timings.scheduled
+        tally.requests += 1
+        tally.total_seconds += max(0.0, stats.ended - timings.queued)
+        waited = (stats.ended if scheduled is None else scheduled) - timings.queued
+        tally.queue_seconds += max(0.0, waited)
+        if scheduled is None and stats.reason is FinishReason.TIMEOUT:
+            tally.starved += 1
+        if stats.usage is not None and scheduled is not None:
+            lengths = self._lengths.setdefault(stats.model, deque(maxlen=REMEMBERED_LENGTHS))
+            lengths.append(stats.usage.prompt_tokens + stats.usage.generation_tokens)
+
+    def forget(self) -> None:
+        """What was so under other settings is not so any more."""
+        self._lengths.clear()
+
+    def totals(self) -> dict[str, Tally]:
+        """Copies of this moment; each `peak` is that since the last call."""
+        totals = {}
+        for model, tally in self._tallies.items():
+            totals[model] = tally + Tally()
+            tally.peak = 0.0
+        return totals
+
+    def lengths(self) -> Mapping[str, tuple[int, ...]]:
+        return {model: tuple(lengths) for model, lengths in self._lengths.items()}
+
+    def occurred(self, seconds: float) -> Iterator[Occurrence]:
+        """Within the last seconds, oldest first."""
+        since = self._clock() - seconds
+        return (event for event in list(self._occurrences) if event.at >= since)
+
+    def _tally(self, model: str) -> Tally:
+        tally = self._tallies.get(model)
+        if tally is None:
+            tally = self._tallies[model] = Tally()
+        return tally
