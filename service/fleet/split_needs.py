@@ -1,0 +1,28 @@
+"""What a model would take on each GPU if it were placed as wished, also where there is no room. Pure.
+
+`placement` refuses what does not fit. Whoever has to say by how much asks here: the context is
+what it would be, or where not even that fits, the least that a model is given of itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+from service.context import padded
+from service.fleet.memory import ModelMemory
+from service.fleet.placement import LEAST_CONTEXT, Gpu, PlacementError, Wishes, place
+
+AMPLE: Final = 1 << 60
+
+
+def needs_of(model: ModelMemory, gpus: Sequence[Gpu], wishes: Wishes) -> tuple[int, ...]:
+    """Bytes on each GPU. Raises PlacementError for what no memory could make right."""
+    try:
+        placement = place(model, gpus, None, wishes)
+    except PlacementError:
+        least = wishes.context or min(LEAST_CONTEXT, padded(model.n_ctx_train))
+        ample = [dataclasses.replace(gpu, free=AMPLE, reserve=0) for gpu in gpus]
+        placement = place(model, ample, None, dataclasses.replace(wishes, context=least))
+    return tuple(share.total for share in placement.shares)
