@@ -1,10 +1,4 @@
-"""llm-inference serve: arguments → Settings → uvicorn, until a signal says to stop.
-
-    the first SIGTERM or SIGINT   ready turns 503 at once; new requests are refused while running
-                                  ones finish; after `drain_timeout` the rest end with an error in
-                                  their own dialect; then the engines are closed: exit code 0
-    the second                    now
-    SIGUSR1                       log at DEBUG; again: at `log_level`
+"""llm-inference: arguments → Settings → a server, until a signal says to stop (server.py).
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 the settings cannot be honoured,
 3 could not start (uvicorn's).
@@ -13,34 +7,25 @@ Exit codes: 0 stopped as asked, 1 failed while running, 2 the settings cannot be
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
-import signal
+import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
-from functools import partial
-from types import FrameType
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import uvicorn
 
-from service import model_commands, plan
+from service import model_commands, plan, systemd
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
-from service.dialects.routing import ListenerDialect
 from service.http_protocol import HttpProtocol
-from service.runtime import Runtime
-from service.settings import Listener, Settings, SettingsError, load
+from service.server import BACKLOG, FLUSH_SECONDS, Server
+from service.settings import Settings, SettingsError, is_loopback, load
 from service.settings_needs import WITHOUT_EFFECT
 from service.telemetry import logs
 
 logger = logging.getLogger("service")
 
-# After the drain nothing is left but bytes on their way, and readers that take none.
-FLUSH_SECONDS: Final = 3
-NOT_STARTED: Final = 3
-BACKLOG: Final = 1024
 KEEP_ALIVE_SECONDS: Final = 75
 
 
@@ -54,12 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.pop("command")
     if given.pop("debug", False):
         given["log_level"] = "DEBUG"
+    return start(given)
+
+
+def start(given: dict[str, Any], make_runtime: MakeRuntime = default_runtime) -> int:
+    """`given`: what `parser()` found, beside `command` and `debug`."""
+    descriptor = given.pop("fd", None)
     try:
-        settings = load(given)
-    except SettingsError as error:
+        sockets = systemd.inherited(os.environ, descriptor)
+        settings = load({**given, **address_of(sockets)})
+    except (SettingsError, systemd.NoSocket) as error:
         print(f"llm-inference: {error}", file=sys.stderr)
+        systemd.stopping()
         return 2
-    return serve(settings)
+    return serve(settings, make_runtime, sockets)
+
+
+def address_of(sockets: Sequence[socket.socket]) -> dict[str, Any]:
+    """What stands in the place of `host` and `port`: of several sockets the one that can be reached
+    from furthest, so that whatever is demanded of an address is demanded of that one."""
+    names = sorted((s.getsockname() for s in sockets), key=lambda name: is_loopback(name[0]))
+    return {"host": names[0][0], "port": names[0][1]} if names else {}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,6 +79,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--debug", action="store_true", help="The same as --log-level DEBUG.")
+    parser.add_argument(
+        "--fd",
+        type=int,
+        metavar="N",
+        help="Listen on the socket that is open as descriptor N, not on `host` and `port`; "
+        "sockets that systemd hands over are found without this.",
+    )
     for key, field in Settings.model_fields.items():
         flags = ["--" + key.replace("_", "-")]
         if key == "tensor_split":
@@ -93,7 +100,19 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> int:
+def serve(
+    settings: Settings,
+    make_runtime: MakeRuntime = default_runtime,
+    sockets: Sequence[socket.socket] = (),
+) -> int:
+    try:
+        return run(settings, make_runtime, sockets)
+    finally:
+        # Also where something failed that nobody thought of.
+        systemd.stopping()
+
+
+def run(settings: Settings, make_runtime: MakeRuntime, sockets: Sequence[socket.socket]) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(os.environ):
         logger.warning("%s in the environment is no setting", name)
@@ -121,8 +140,8 @@ def serve(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> in
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=FLUSH_SECONDS,
     )
-    server = Server(config, app.state.runtime, settings)
-    server.run()
+    server = Server(config, app.state.runtime, settings, handed_over=bool(sockets))
+    server.run(list(sockets) or None)
     return 0 if server.started and not app.state.failed else 1
 
 
@@ -130,73 +149,3 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Not refused, as an unknown key in the file is: others may use the prefix too."""
     known = {f"LLM_{key.upper()}" for key in Settings.model_fields}
     return sorted(n for n in environment if n.startswith("LLM_") and n.upper() not in known)
-
-
-def addresses(server: asyncio.base_events.Server) -> Iterator[str]:
-    for socket in server.sockets:
-        host, port, *_ = socket.getsockname()
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-class Server(uvicorn.Server):
-    """uvicorn would close its listener first and then wait for every reader, for ever. Here the
-    listener stays open while requests finish, so that probes and clients are told."""
-
-    def __init__(self, config: uvicorn.Config, runtime: Runtime, settings: Settings) -> None:
-        super().__init__(config)
-        self.runtime = runtime
-        self.drain_timeout = settings.drain_timeout
-        self.settings = settings
-        self._stopping = False
-        self._draining: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGUSR1, logs.toggle_debug, self.settings.log_level
-        )
-        try:
-            further = [await self.listen(listener) for listener in self.settings.listeners]
-        except OSError as error:
-            logger.error("Cannot listen: %s", error)
-            await self.lifespan.shutdown()
-            sys.exit(NOT_STARTED)
-        fields = {"pid": os.getpid(), "version": VERSION}
-        for listener, opened in zip(self.settings.listeners, further, strict=True):
-            for where in addresses(opened):
-                logger.info("Speaking %s on %s", listener.dialect, where, extra={"fields": fields})
-        for server in self.servers:
-            for where in addresses(server):
-                logger.info("Listening on %s", where, extra={"fields": fields})
-        self.servers += further
-
-    async def listen(self, listener: Listener) -> asyncio.Server:
-        """The same app, as one dialect has it."""
-        config = copy(self.config)
-        config.loaded_app = ListenerDialect(self.config.loaded_app, listener.dialect)
-        return await asyncio.get_running_loop().create_server(
-            partial(
-                HttpProtocol,
-                config=config,
-                server_state=self.server_state,
-                app_state=self.lifespan.state,
-            ),
-            host=listener.host or self.settings.host,
-            port=listener.port,
-            backlog=BACKLOG,
-        )
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal handler: it only sets flags, which `on_tick` reads ten times a second."""
-        if self._stopping:
-            self.should_exit = self.force_exit = True
-        self._stopping = True
-        self.runtime.draining = True
-
-    async def on_tick(self, counter: int) -> bool:
-        if self._stopping and self._draining is None:
-            logger.info("Stopping: waiting up to %g s for running requests", self.drain_timeout)
-            self._draining = asyncio.create_task(self.runtime.drain(self.drain_timeout))
-        if self._draining is not None and self._draining.done():
-            self.should_exit = True
-        return await super().on_tick(counter)

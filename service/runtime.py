@@ -88,6 +88,8 @@ class Runtime:
         limits: Limits | None = None,
         vet: Vet | None = None,
     ) -> None:
+        # About to stop: still serves, and says that it is not to be asked any more.
+        self.leaving = False
         self.draining = False
         self._catalog = catalog
         self._settings = settings
@@ -141,7 +143,9 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Some model can answer, at once or after a load; not before the first load is over."""
-        if self.draining or (self._first and self._first.supervisor.state == "loading"):
+        if self.leaving or self.draining:
+            return False
+        if self._first and self._first.supervisor.state == "loading":
             return False
         return any(
             card.problem is None and self._state(card) in ("ready", "unloaded")

@@ -53,6 +53,7 @@ NEEDS: Final[dict[str, Need]] = {
     "request_timeout": "nothing",
     "step_timeout": "nothing",
     "drain_timeout": "nothing",
+    "drain_delay": "nothing",
     "exporters": "restart",
     "expected_gpus": "restart",
     "price_per_kwh": "nothing",

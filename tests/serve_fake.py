@@ -11,9 +11,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, cast
 
-from service.cli import parser, serve
+from service.cli import parser, start
 from service.events import Event, TextDelta
-from service.settings import load
 from tests.dialects.fakes import FakeRuntime, Script, end, says
 
 
@@ -46,8 +45,8 @@ def main() -> int:
     given = vars(parser().parse_args(arguments))
     given.pop("command")
     if kind == "doomed":
-        return serve(load(given), Doomed().make)
-    return serve(load(given), FakeRuntime(script=cast(Script, SCRIPTS[kind])).make)
+        return start(given, Doomed().make)
+    return start(given, FakeRuntime(script=cast(Script, SCRIPTS[kind])).make)
 
 
 if __name__ == "__main__":

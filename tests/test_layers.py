@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     __main__
     cli
+    server
     plan model_commands
     app
     dialects admin host_guard http_protocol
@@ -24,7 +25,7 @@ ORDER = """
     fleet store control telemetry
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \
-    settings setting_values settings_file settings_needs settings_table
+    settings setting_values settings_file settings_needs settings_table systemd
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}

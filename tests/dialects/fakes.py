@@ -95,6 +95,7 @@ class FakeRuntime:
         default_factory=lambda: says("Hello", " there")
     )
     able: bool = True
+    leaving: bool = False
     draining: bool = False
     admitting: float = 0.0
     waiting: int = 0
@@ -123,7 +124,7 @@ class FakeRuntime:
 
     @property
     def ready(self) -> bool:
-        return self.able and not self.draining
+        return self.able and not (self.leaving or self.draining)
 
     async def start(self) -> None: ...
 
