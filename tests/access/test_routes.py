@@ -6,7 +6,7 @@ from pathlib import Path
 from starlette.routing import BaseRoute, Mount, Route
 
 from service.access.caller import Scope
-from service.access.routes import GROUPS, TABLE, rows, scopes_for
+from service.access.routes import GROUPS, TABLE, Scopes, rows, scopes_for
 from service.app import create_app
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
@@ -49,7 +49,9 @@ def test_nothing_is_public_but_that_the_process_turns() -> None:
 
 
 def test_head_is_as_get_unless_it_has_a_row_of_its_own() -> None:
-    assert scopes_for("HEAD", "/metrics") == scopes_for("GET", "/metrics") == {Scope.METRICS}
-    assert scopes_for("HEAD", "/api/blobs/{digest}") == {Scope.ADMIN}
+    assert (
+        scopes_for("HEAD", "/metrics") == scopes_for("GET", "/metrics") == Scopes({Scope.METRICS})
+    )
+    assert scopes_for("HEAD", "/api/blobs/{digest}") == Scopes({Scope.ADMIN})
     assert scopes_for("GET", "/api/blobs/{digest}") is None
     assert scopes_for("HEAD", "/api/generate") is None
