@@ -1,0 +1,74 @@
+"""PromQL, put together from what the dashboards select by.
+
+`SERVICE("llm_ready")` is the series of a family of what is chosen on top of the dashboard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# As long as Grafana thinks that a rate needs, from the data source's scrape interval.
+STEP: Final = "$__rate_interval"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Label matchers, and selectors of series with them. `more` is further matchers."""
+
+    matchers: str
+
+    def __call__(self, family: str, more: str = "") -> str:
+        return f"{family}{{{','.join(filter(None, (self.matchers, more)))}}}"
+
+    def rate(self, family: str, more: str = "", over: str = STEP) -> str:
+        return f"rate({self(family, more)}[{over}])"
+
+    def increase(self, family: str, more: str = "", over: str = STEP) -> str:
+        return f"increase({self(family, more)}[{over}])"
+
+    def quantile(
+        self, quantile: float, family: str, by: str = "", more: str = "", over: str = STEP
+    ) -> str:
+        """Of a histogram, which is named without `_bucket`."""
+        labels = ", ".join(filter(None, ("le", by)))
+        rates = self.rate(f"{family}_bucket", more, over)
+        return f"histogram_quantile({quantile}, sum by ({labels}) ({rates}))"
+
+    def mean(self, family: str, by: str = "", more: str = "") -> str:
+        """Of a histogram or summary: its sum for each that it counted."""
+        return share(
+            total(self.rate(f"{family}_sum", more), by),
+            total(self.rate(f"{family}_count", more), by),
+        )
+
+
+SERVICE: Final = Source('job=~"$job",instance=~"$instance"')
+MODEL: Final = Source(SERVICE.matchers + ',model=~"$model"')
+API: Final = Source(SERVICE.matchers + ',api=~"$api"')
+ENDPOINT: Final = Source(API.matchers + ',endpoint=~"$endpoint"')
+# What reads GPUs and hosts can be another target than the service.
+MACHINE: Final = Source('instance=~"$gpu_instance"')
+GPU: Final = Source(MACHINE.matchers + ',gpu=~"$gpu"')
+
+
+def total(expr: str, by: str = "") -> str:
+    return f"sum by ({by}) ({expr})" if by else f"sum({expr})"
+
+
+def highest(expr: str, by: str = "") -> str:
+    return f"max by ({by}) ({expr})" if by else f"max({expr})"
+
+
+def lowest(expr: str, by: str = "") -> str:
+    return f"min by ({by}) ({expr})" if by else f"min({expr})"
+
+
+def share(part: str, whole: str) -> str:
+    """Without a whole there is no share: nothing is divided by zero."""
+    return f"{part} / ({whole} > 0)"
+
+
+def share_or_none(part: str, whole: str) -> str:
+    """As `share`, where no series of a part means that there was none of it."""
+    return share(f"({part} or vector(0))", whole)
