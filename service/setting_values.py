@@ -70,6 +70,30 @@ Listeners = Annotated[
     tuple[Annotated[Listener, BeforeValidator(listener)], ...], NoDecode, split_on(",")
 ]
 Models = Annotated[dict[str, ModelSettings], NoDecode, BeforeValidator(mapping)]
+Component = Literal[
+    "gpu.thermal",
+    "gpu.throttle",
+    "gpu.lost",
+    "gpu.vram_headroom",
+    "gpu.offload",
+    "gpu.balance",
+    "gpu.pcie",
+    "gpu.power_cap",
+    "cpu.threads",
+    "cpu.pressure",
+    "cpu.loop_lag",
+    "memory.available",
+    "memory.swap",
+    "memory.oom",
+    "serving.queue",
+    "serving.batch",
+    "serving.cache",
+    "serving.context",
+    "serving.thrash",
+]
+Losses = Annotated[
+    dict[Component, Annotated[float, Field(ge=0, le=1)]], NoDecode, BeforeValidator(mapping)
+]
 Aliases = Annotated[dict[str, str], NoDecode, BeforeValidator(mapping)]
 
 

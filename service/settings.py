@@ -39,6 +39,7 @@ from service.setting_values import (
     Aliases,
     Listener,
     Listeners,
+    Losses,
     Models,
     Names,
     Paths,
@@ -265,6 +266,11 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         description="What a kilowatt-hour costs, in any currency; /metrics then has the cost of each model's energy.",
+    )
+    optimization_losses: Losses = Field(
+        default={},
+        description="The share of service, of 0 to 1, that a component of the optimisation score "
+        "costs at its worst, as `cpu.threads: 0.2`, where it is another than docs/optimization.md says.",
     )
     vllm_metric_names: bool = Field(
         default=False,

@@ -57,6 +57,7 @@ NEEDS: Final[dict[str, Need]] = {
     "exporters": "restart",
     "expected_gpus": "restart",
     "price_per_kwh": "nothing",
+    "optimization_losses": "nothing",
     "vllm_metric_names": "nothing",
     "reasoning_fields": "nothing",
     "preserve_think_tags": "nothing",

@@ -1,0 +1,40 @@
+"""What a configuration would do to the model in use, as the placement works it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from service.settings import Settings
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """In bytes, of each GPU that an engine is shown, in its order. free_after: with the model there,
+    and what others have of the card gone from it. gpu_layers are of `layers`, the output counted as
+    one; shares: of the layers on GPUs, empty where one GPU has them all. host_free: None where it is
+    not known. context: tokens of all slots together.
+    """
+
+    gpu_layers: int
+    layers: int
+    shares: tuple[float, ...]
+    needed: tuple[int, ...]
+    free_after: tuple[int, ...]
+    host_free: int | None
+    context: int
+    # Why there is no such place, in words; the figures are of no meaning then.
+    refused: str | None = None
+
+
+class Candidate(Struct, frozen=True):
+    """A model that is installed, and what it would take. needed: bytes of each GPU, then host."""
+
+    name: str
+    size_bytes: int
+    parameters: int | None
+    estimate: Estimate
+
+
+# Of the model in use. None: its header says too little.
+Estimator = Callable[[Settings], Estimate | None]
