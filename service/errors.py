@@ -4,12 +4,14 @@
     ├── InvalidRequest        400   the request says something that cannot be done
     │   ├── ContextOverflow   400   the prompt alone does not fit the context
     │   └── InvalidSettings   400   settings that cannot be honoured, each with its reason
-    ├── Forbidden             403   the operator has not switched it on
+    ├── Unauthorized          401   no key was shown, or none that is known
+    ├── Forbidden             403   the operator has not switched it on, or not for this key
     ├── ModelNotFound         404
     ├── AdapterNotFound       404
     ├── StaleVersion          409   the settings have changed since the client looked at them
     ├── ChangeRefused         409   settings that cannot be put in force here; the old ones are
     ├── Overloaded            429   the model's queue is full
+    ├── RateLimited           429   the key has had what it may have for now
     ├── Draining              503   the service is shutting down
     ├── ModelUnavailable      503   the model failed, or restarts too often; try later
     ├── ModelUnusable         422   the model's files are no model for this server; nothing was loaded
@@ -27,6 +29,7 @@ status that the OpenAI dialect uses; the other dialects map `code` to their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 
 class ServiceError(Exception):
@@ -34,6 +37,7 @@ class ServiceError(Exception):
     code = "internal_error"
     # Whether a client that waits and tries again may fare better.
     retryable = False
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after: float | None = None
@@ -87,6 +91,19 @@ class ChangeRefused(ServiceError):
     code = "change_refused"
 
 
+class Unauthorized(ServiceError):
+    """The same for all that is wrong with a key: nobody learns how near he was."""
+
+    status = 401
+    code = "invalid_api_key"
+    headers = MappingProxyType(
+        {"WWW-Authenticate": 'Bearer realm="llm-inference", Basic realm="llm-inference"'}
+    )
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect API key provided.")
+
+
 class Forbidden(ServiceError):
     status = 403
     code = "forbidden"
@@ -112,6 +129,12 @@ class AdapterNotFound(ServiceError):
 class Overloaded(ServiceError):
     status = 429
     code = "queue_full"
+    retryable = True
+
+
+class RateLimited(ServiceError):
+    status = 429
+    code = "rate_limit_exceeded"
     retryable = True
 
 

@@ -58,6 +58,7 @@ def of_error(error: ServiceError) -> Failure:
         error.param,
         error.retry_after,
         error.retryable,
+        headers=dict(error.headers),
         numbers=numbers,
     )
 

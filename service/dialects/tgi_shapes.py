@@ -20,6 +20,7 @@ FINGERPRINT: Final = f"{TGI_VERSION}-native"
 # Failure.code → TGI's word for it, its status, and what it says before the reason.
 KINDS: Final = {
     "queue_full": ("overloaded", 429),
+    "rate_limit_exceeded": ("overloaded", 429),
     "engine_failed": ("generation", 424),
     "engine_crashed": ("generation", 424),
     "model_load_failed": ("generation", 424),
