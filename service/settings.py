@@ -51,6 +51,12 @@ from service.settings_file import SettingsError, read_file
 __all__ = ["Given", "Listener", "Settings", "SettingsError", "is_loopback", "load", "read"]
 
 
+def credential() -> Path | None:
+    """What `LoadCredential=api-keys:FILE` of a systemd unit hands over."""
+    path = Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/nowhere", "api-keys")
+    return path if path.is_file() else None
+
+
 def default_state_dir() -> Path:
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home) / "llm-inference"
@@ -75,6 +81,16 @@ class Settings(BaseSettings):
         description="Further ports, each with one dialect at its root: `- {port: 11434, dialect: "
         "ollama}` in the file, `ollama=11434,vllm=[::1]:8000` elsewhere. Paths that the dialect "
         "does not have are served as on the first port.",
+    )
+    api_keys_file: Path | None = Field(
+        default_factory=credential,
+        description="The file of API keys, without which nobody is then let in; `llm-inference keys` "
+        "writes it. None: `api-keys` among systemd's credentials, else no keys are asked for.",
+    )
+    shared_prefix_cache: bool = Field(
+        default=False,
+        description="Let requests of different API keys share what was computed of prompts that "
+        "begin the same. Whoever has one key can then tell by timing what others asked.",
     )
     insecure_no_auth: bool = Field(
         default=False, description="Listen on more than loopback although nothing checks who asks."
@@ -130,6 +146,12 @@ class Settings(BaseSettings):
     state_dir: Path = Field(
         default_factory=default_state_dir,
         description="Where the service keeps what it found out, such as the index of models.",
+    )
+
+    presets_file: Path | None = Field(
+        default=None,
+        description="Presets of one's own, beside `performance`, `balanced` and `conservative`: a "
+        "YAML file of names, each with `settings`, and `description` and `extends` if wanted.",
     )
 
     verify_checksums: bool = Field(
@@ -324,10 +346,10 @@ class Settings(BaseSettings):
     def combination(self) -> Self:
         """Each of these is a set of values that are fine alone and cannot be honoured together."""
         exposed = [host for host in self.hosts if not is_loopback(host)]
-        if exposed and not self.insecure_no_auth:
+        if exposed and not self.insecure_no_auth and self.api_keys_file is None:
             raise ValueError(
                 f"host: {exposed[0]} can be reached from other machines and nothing checks who "
-                "asks: bind 127.0.0.1, or say insecure_no_auth"
+                "asks: set api_keys_file, bind 127.0.0.1, or say insecure_no_auth"
             )
         model_settings.check(self)
         for name in self.models:
