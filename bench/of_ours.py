@@ -18,6 +18,7 @@ from bench.contest import Bar, Contest
 from bench.dialects import dialects
 from bench.exposition import mean, quantile, scrape
 from bench.load import Figures, closed_loop, figures
+from bench.observed import scrapes, telemetry
 from bench.paths import MODELS
 from bench.servers import OURS, Server, Setup, ours
 from bench.turns import turns
@@ -176,4 +177,6 @@ WITHOUT: dict[str, Callable[[Setup], AbstractAsyncContextManager[list[Contest]]]
     "in_flight": in_flight,
     "dialects": dialects,
     "turns": turns,
+    "scrapes": scrapes,
+    "telemetry": telemetry,
 }

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+
+from service.telemetry.encoding import body, chosen, encode
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -86,9 +86,9 @@ class WithCopies(Collector):
         yield from copies(families)
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        encoder, content_type = choose_encoder(accept)
-        # It only collects, whatever its type says.
-        return encoder(cast(CollectorRegistry, self)), content_type
+        content_type, openmetrics = chosen(accept)
+        families = encode(self.collect(), openmetrics=openmetrics)
+        return body([families], openmetrics=openmetrics), content_type
 
 
 def copies(families: Iterable[Metric]) -> Iterator[Metric]:

@@ -14,10 +14,10 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from service.telemetry.encoding import body, chosen, encode
 from service.telemetry.kept import Kept
 from service.telemetry.mirror import StateCollector
 
@@ -51,10 +51,10 @@ class Exposition(Collector):
         yield from self._others.collect()
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        encoder, content_type = choose_encoder(accept)
-        openmetrics = content_type.startswith("application/openmetrics-text")
-        counted = "".join(family.lines(openmetrics=openmetrics) for family in self._counted)
-        return counted.encode() + encoder(self._others), content_type
+        content_type, openmetrics = chosen(accept)
+        counted = [family.lines(openmetrics=openmetrics) for family in self._counted]
+        others = encode(self._others.collect(), openmetrics=openmetrics)
+        return body([*counted, others], openmetrics=openmetrics), content_type
 
 
 class Encoded(Protocol):
@@ -64,10 +64,10 @@ class Encoded(Protocol):
 
 def render(source: Encoded, accept: str, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
     """The body and its headers."""
-    body, content_type = source.encode(accept)
+    content, content_type = source.encode(accept)
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if "gzip" in accept_encoding:
         # Level 1 does most of it: names and labels repeat.
-        body = gzip.compress(body, 1)
+        content = gzip.compress(content, 1)
         headers["Content-Encoding"] = "gzip"
-    return body, headers
+    return content, headers

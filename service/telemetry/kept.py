@@ -6,26 +6,20 @@ last scrape. The client library makes each of them anew, which takes ten microse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from prometheus_client import Counter, Histogram, disable_created_metrics
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
 
-# The library does not say so.
-number: Callable[[float], str] = floatToGoString
+from service.telemetry.encoding import heading, heads, line
 
 
 class Child:
     """One set of label values. Counted on the event loop, read on the thread of a scrape."""
 
-    def __init__(self, family: Metric, child: Any, labels: dict[str, str]) -> None:
-        self._family = family
+    def __init__(self, child: Any, labels: dict[str, str]) -> None:
         self._child = child
         self._labels = labels
         # Counts what was counted: lines are of the state that they were begun with.
@@ -51,14 +45,9 @@ class Child:
     def _written(self, *, exemplars: bool) -> str:
         samples = [sample for metric in self._child.collect() for sample in metric.samples]
         if not self._heads:
-            named = Metric(self._family.name, "", self._family.type)
-            for sample in samples:
-                named.add_sample(sample.name, {**self._labels, **sample.labels}, 0.0)
-            text = generate_latest(Only(named)).decode()
-            self._heads = [line[: -len("0.0")] for line in text.split("\n") if line[:1] not in ("#", "")]
+            self._heads = heads((s.name, {**self._labels, **s.labels}) for s in samples)
         return "".join(
-            f"{head}{number(sample.value)}"
-            f"{told(sample.exemplar) if exemplars and sample.exemplar else ''}\n"
+            line(head, sample, exemplars=exemplars)
             for head, sample in zip(self._heads, samples, strict=True)
         )
 
@@ -69,13 +58,11 @@ class Kept(Collector):
     def __init__(self, family: Counter | Histogram, *labels: str) -> None:
         # A `_created` series beside each child would double the counters.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._of = family
+        self._family = family
         self._labels: Final = labels
-        (metric,) = family.collect()
-        self._metric = Metric(metric.name, metric.documentation, metric.type)
         self._children: dict[tuple[str, ...], Child] = {}
         if not labels:
-            child = self._children[()] = Child(self._metric, family, {})
+            child = self._children[()] = Child(family, {})
             self.inc, self.observe = child.inc, child.observe
 
     def labels(self, *values: object) -> Child:
@@ -83,41 +70,19 @@ class Kept(Collector):
         child = self._children.get(key)
         if child is None:
             labels = dict(zip(self._labels, key, strict=True))
-            child = Child(self._metric, self._of.labels(*key), labels)
-            self._children[key] = child
+            child = self._children[key] = Child(self._family.labels(*key), labels)
         return child
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._of.collect()
+        yield from self._family.collect()
 
     def describe(self) -> Iterator[Metric]:
-        yield from self._of.describe()
+        yield from self._family.describe()
 
     def lines(self, *, openmetrics: bool) -> str:
         """What the client library's encoder writes of the family, to the byte."""
-        encoder = generate_openmetrics if openmetrics else generate_latest
-        head = encoder(Only(self._metric)).decode().removesuffix("# EOF\n")
+        (metric,) = self._family.describe()
         children = list(self._children.values())
-        return head + "".join(child.lines(openmetrics=openmetrics) for child in children)
-
-
-class Only(Collector):
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-
-    def collect(self) -> Iterator[Metric]:
-        yield self._metric
-
-
-def told(exemplar: Exemplar) -> str:
-    """As OpenMetrics 1.0 writes it behind a sample. Our labels hold ids, which need no escapes
-    but get them, since an id is what a caller chose."""
-    labels = ",".join(
-        f'{name}="{escaped(value)}"' for name, value in sorted(exemplar.labels.items())
-    )
-    when = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
-    return f" # {{{labels}}} {number(exemplar.value)}{when}"
-
-
-def escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+        return heading(metric.name, metric.documentation, metric.type, openmetrics) + "".join(
+            [child.lines(openmetrics=openmetrics) for child in children]
+        )
