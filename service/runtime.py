@@ -36,6 +36,7 @@ from service.fleet.host import EngineHost, by_api
 from service.fleet.limits import Limits
 from service.fleet.residency import AS_IT_IS, Residency
 from service.fleet.stream import EngineStream
+from service.fleet.succession import Succession
 from service.fleet.unharmed import Unharmed
 from service.fleet.vetting import Vet
 from service.generation import (
@@ -137,6 +138,28 @@ class Runtime:
             self._rescans.cancel()
             await asyncio.wait({self._rescans})
         await self._residency.close()
+
+    # Settings that change
+
+    def affected(self, settings: Settings) -> list[str]:
+        """Models that would be loaded anew."""
+        return sorted(card.name for card in self._residency.affected(settings).values())
+
+    async def prepare(self, settings: Settings) -> Succession:
+        """Loads anew what they need it for, and sends nobody there yet. Raises ChangeRefused, and
+        then all is as before."""
+        succession = self._residency.succession(settings)
+        await succession.prepare()
+        return succession
+
+    async def adopt(self, settings: Settings, succession: Succession) -> None:
+        """All but the names of models is in force at once."""
+        aliases = self._settings.aliases
+        self._settings = settings
+        self._residency.adopt(settings, succession)
+        if settings.aliases != aliases:
+            await asyncio.to_thread(self._catalog.rename, settings.aliases)
+        self._residency.pin(self._pinned())
 
     # What there is
 
@@ -370,7 +393,9 @@ class Runtime:
 
     def _open(self, request: GenerationRequest | EmbeddingRequest, most: int | None) -> Entry:
         return self._log.open(
-            Entry(request.id, request.model, request.dialect, request.endpoint, most)
+            Entry(
+                request.id, request.model, request.dialect, request.endpoint, most, request.owner
+            )
         )
 
     @asynccontextmanager

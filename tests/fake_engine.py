@@ -124,6 +124,8 @@ class FakeEngine:
                     elif isinstance(command, wire.Detokenize):
                         text = " ".join(map(str, command.tokens)).encode()
                         self.send(wire.Detokenized(command.id, text))
+                    elif isinstance(command, wire.SetThreads):
+                        self.send(wire.ThreadsSet(command.threads or 1))
                     elif isinstance(command, wire.Cancel):
                         self.cancel(command.id)
                 self.changed.notify()
@@ -279,7 +281,7 @@ def facts(script: Script, params: wire.EngineParams, slots: int) -> ModelFacts:
         n_params=1,
         size_bytes=1,
         kv_layout="split",
-        threads=1,
+        threads=params.threads or 1,
         bos="",
         eos="",
         eog_tokens=(0,),

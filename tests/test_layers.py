@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     __main__
     cli
-    server
+    server probe
     plan model_commands
     app
-    dialects admin host_guard http_protocol
-    reconfiguration
+    dialects admin gate host_guard http_protocol
+    reconfiguration distribution
     runtime
     health
     model_status preparation progress adaptation

@@ -94,6 +94,11 @@ class Catalog:
         self._refreshing = Lock()
         self._told: set[str] = set()
 
+    def rename(self, aliases: Mapping[str, str]) -> None:
+        """With other aliases than before; looks at the disk."""
+        self._aliases = aliases
+        self.refresh()
+
     def refresh(self) -> None:
         """Looks at the disk, so it belongs on a worker thread; one at a time."""
         with self._refreshing:

@@ -38,6 +38,7 @@ from service.engine.wire import (
     Probed,
     Ready,
     Report,
+    SetThreads,
     Submit,
     Tokenize,
     encode,
@@ -134,6 +135,8 @@ def read_commands(channel: Channel, engine: Engine, first: list[Command]) -> Non
                     engine.embed(command)
                 case Cancel():
                     engine.cancel(command)
+                case SetThreads():
+                    engine.set_threads(command)
                 case Tokenize():
                     channel.send(tokenized(engine.model, command))
                 case Detokenize():

@@ -24,7 +24,17 @@ from service.engine.prefix_cache import PrefixCache
 from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
 from service.engine.sequence import Sequence
 from service.engine.stopwatch import Stopwatch
-from service.engine.wire import Cancel, Embed, EngineParams, Refused, Report, Step, Submit
+from service.engine.wire import (
+    Cancel,
+    Embed,
+    EngineParams,
+    Refused,
+    Report,
+    SetThreads,
+    Step,
+    Submit,
+    ThreadsSet,
+)
 from service.events import (
     Embedding,
     Finished,
@@ -39,6 +49,7 @@ from service.stats import StepStats
 GATHER_SECONDS = 0.0005
 
 Send = Callable[[Report], None]
+Work = list[Sequence] | EmbeddingJob | Cancel | SetThreads
 Output = tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]
 
 
@@ -53,8 +64,8 @@ class _Tally:
 
 
 class Engine:
-    """`model` and everything in here belongs to the thread that calls `run`; `admit` and `cancel`
-    may be called from one other."""
+    """`model` and everything in here belongs to the thread that calls `run`; all that
+    puts something into the inbox may be called from one other."""
 
     def __init__(
         self,
@@ -83,7 +94,7 @@ class Engine:
         )
         self._batch = Batch(facts.n_batch)
         self._embeddings = EmbeddingQueue(facts.n_embed_input, model.embed_inputs)
-        self._inbox: SimpleQueue[list[Sequence] | EmbeddingJob | Cancel | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._steps = 0
         self._closed = False
         self._told_idle = True
@@ -109,6 +120,9 @@ class Engine:
         self._inbox.put(work)
 
     def cancel(self, command: Cancel) -> None:
+        self._inbox.put(command)
+
+    def set_threads(self, command: SetThreads) -> None:
         self._inbox.put(command)
 
     def close(self) -> None:
@@ -172,7 +186,7 @@ class Engine:
                 return
             self._take(command, tally)
 
-    def _take(self, command: list[Sequence] | EmbeddingJob | Cancel | None, tally: _Tally) -> None:
+    def _take(self, command: Work | None, tally: _Tally) -> None:
         if command is None:
             self._closed = True
         elif isinstance(command, Cancel):
@@ -181,6 +195,8 @@ class Engine:
             if (job := self._embeddings.remove(command.id)) is not None:
                 end = job.finished(FinishReason.CANCELLED, self._clock())
                 tally.outputs.append((job.request, end))
+        elif isinstance(command, SetThreads):
+            self._send(ThreadsSet(self.model.set_threads(command.threads)))
         elif isinstance(command, EmbeddingJob):
             self._embeddings.add(command)
         else:

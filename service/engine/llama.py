@@ -19,6 +19,7 @@ from typing import Any, Literal
 import llama_cpp as llama
 import numpy as np
 import psutil
+from msgspec.structs import replace
 
 from service.context import choose_context, choose_layout, padded
 from service.engine import buffers
@@ -221,6 +222,14 @@ class LlamaModel:
         self._adapters.apply(self._embedding.context, adapters)
         return self._embedding.embed(inputs)
 
+    def set_threads(self, threads: int | None) -> int:
+        now, in_prompts = threads_of(threads)
+        llama.llama_set_n_threads(self._context, now, in_prompts)
+        if self._embedding is not None:
+            llama.llama_set_n_threads(self._embedding.context, now, now)
+        self.facts = replace(self.facts, threads=now)
+        return now
+
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
         logits = self._logits(row)
         peak = float(logits.max())
@@ -314,8 +323,7 @@ class LlamaModel:
             memory_bytes=psutil.virtual_memory().available,
         )
         layout = choose_layout(params.kv_layout, n_ctx, n_seq=params.n_seq, n_ctx_train=n_ctx_train)
-        available = len(os.sched_getaffinity(0))
-        threads = params.threads or min(available, psutil.cpu_count(logical=False) or available)
+        threads, threads_batch = threads_of(params.threads)
         settings = llama.llama_context_default_params()
         # llama.cpp does the same, and bounds its batches by what it was before.
         settings.n_ctx = padded(n_ctx)
@@ -324,7 +332,7 @@ class LlamaModel:
         settings.n_seq_max = params.n_seq
         settings.n_outputs_max = output_rows(params.n_seq)
         settings.n_threads = threads
-        settings.n_threads_batch = params.threads_batch or params.threads or available
+        settings.n_threads_batch = params.threads_batch or threads_batch
         settings.kv_unified = layout == "unified"
         settings.flash_attn_type = _FLASH[params.flash_attention]
         settings.type_k = CACHE_TYPES[params.cache_type_k]
@@ -465,6 +473,13 @@ def open_files(path: str) -> None:
     settings.use_extra_bufts = False
     settings.load_mode = llama.LLAMA_LOAD_MODE_MMAP
     _loaded(path, settings)
+
+
+def threads_of(wanted: int | None) -> tuple[int, int]:
+    """That compute answers, and prompts: those gain from threads that share a core."""
+    available = len(os.sched_getaffinity(0))
+    physical = min(available, psutil.cpu_count(logical=False) or available)
+    return (wanted, wanted) if wanted else (physical, available)
 
 
 def _load_model(params: EngineParams, progress: Callable[[float], None]) -> Any:

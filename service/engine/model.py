@@ -79,6 +79,10 @@ class Model(Protocol):
         """One vector for each input. Raises RuntimeError where there is no memory for it."""
         ...
 
+    def set_threads(self, threads: int | None) -> int:
+        """So many compute from the next batch on; None: as many as suit the machine. How many do."""
+        ...
+
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
         """Of `token` and the `top` most likely ones, under the raw logits of batch row `row`."""
         ...

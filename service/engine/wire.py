@@ -4,10 +4,12 @@ The socket is an inherited AF_UNIX pair: no port, nobody else can speak on it. A
 bytes of length (little endian) and one msgpack value; msgspec checks every field on both sides.
 Nothing is ever pickled: a frame can carry no code.
 
-    service → engine    Load, then any of Submit, Embed, Cancel, Tokenize, Detokenize; or Probe
+    service → engine    Load, then any of Submit, Embed, Cancel, Tokenize, Detokenize, SetThreads;
+                        or Probe
     engine → service    LoadProgress*, then Ready or LoadFailed; or Probed or LoadFailed;
                         for each Submit and Embed: Admitted or Refused, once;
                         for each Tokenize: Tokenized, for each Detokenize: Detokenized, or Refused;
+                        for each SetThreads: ThreadsSet, before its next step;
                         for each step: one Step, with the output of every sequence in it
 
 The engine answers a Submit before it queues it, from its reading thread: a prompt that does not
@@ -117,7 +119,13 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
     id: int
 
 
-Command = Load | Probe | Submit | Embed | Tokenize | Detokenize | Cancel
+class SetThreads(Struct, frozen=True, array_like=True, tag="set_threads"):
+    """From the next step on; None leaves their number to the engine."""
+
+    threads: int | None
+
+
+Command = Load | Probe | Submit | Embed | Tokenize | Detokenize | Cancel | SetThreads
 
 
 class LoadProgress(Struct, frozen=True, array_like=True, tag="progress"):
@@ -163,6 +171,12 @@ class Detokenized(Struct, frozen=True, array_like=True, tag="detokenized"):
     text: bytes
 
 
+class ThreadsSet(Struct, frozen=True, array_like=True, tag="threads_set"):
+    """So many compute from now on."""
+
+    threads: int
+
+
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):
     """`overflow` is set for a prompt that does not fit: (prompt tokens, longest sequence)."""
 
@@ -186,7 +200,7 @@ class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
 
 
 Answer = Admitted | Refused | Tokenized | Detokenized
-Report = LoadProgress | Ready | LoadFailed | Probed | Answer | Step | Fatal
+Report = LoadProgress | Ready | LoadFailed | Probed | Answer | ThreadsSet | Step | Fatal
 
 _LENGTH = struct.Struct("<I")
 T = TypeVar("T")

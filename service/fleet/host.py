@@ -18,6 +18,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from service.engine import wire
 from service.errors import ContextOverflow, InvalidRequest, Overloaded, ServiceError
 from service.events import FinishReason
@@ -211,6 +213,18 @@ class EngineHost:
         for stream in list(self._streams.values()):
             self._end(stream, ending, now)
 
+    def adopt(self, limits: Limits) -> None:
+        """From now on; who waits already waits as long as was said when it came."""
+        self.places.capacity += limits.queue - self._limits.queue
+        self._watchdog.timeout = limits.step_timeout
+        self._limits = self.supervisor.limits = limits
+
+    def set_threads(self, threads: int | None) -> None:
+        """From the engine's next step on, and in later lives."""
+        self.supervisor.params = replace(self.params, threads=threads)
+        if self.supervisor.state == "ready":
+            self.supervisor.send(wire.encode(wire.SetThreads(threads)))
+
     async def rest(self) -> None:
         """Comes back when it has nothing to do."""
         if not self.idle:
@@ -229,6 +243,8 @@ class EngineHost:
     def on_ready(self, facts: ModelFacts, seconds: float) -> None:
         now = time.monotonic()
         self._observer.on_model(ModelLoaded(self.model, seconds))
+        if self.params.threads != self.supervisor.loaded_with.threads:
+            self.set_threads(self.params.threads)
         # The engine may have taken fewer slots than it was asked to.
         self.places.capacity = facts.n_seq + self._limits.queue
         self._facts.set_result(facts)

@@ -11,7 +11,8 @@ class KeepAlive:
     key of one whose time is over."""
 
     def __init__(self, default: float, expire: Callable[[str], None]) -> None:
-        self._default = default
+        # Of models of which nobody said how long; those that wait already go on waiting as they do.
+        self.default = default
         self._expire = expire
         # Where a request said how long.
         self._seconds: dict[str, float] = {}
@@ -19,7 +20,11 @@ class KeepAlive:
 
     def seconds(self, key: str) -> float:
         """Negative: for ever."""
-        return self._seconds.get(key, self._default)
+        return self._seconds.get(key, self.default)
+
+    def said(self, key: str) -> float | None:
+        """What a request said of it."""
+        return self._seconds.get(key)
 
     def keep(self, key: str, seconds: float) -> None:
         """From the next time on that it is idle; the last who says it counts."""

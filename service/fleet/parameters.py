@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
+
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
+from service.facts import Adapter
+from service.fleet.adapting import configured
 from service.fleet.limits import Limits
 from service.settings import Settings
 
@@ -14,6 +20,20 @@ def limits_from(settings: Settings) -> Limits:
         queue_timeout=settings.queue_timeout,
         step_timeout=settings.step_timeout,
     )
+
+
+def changed_limits(limits: Limits, before: Settings, after: Settings) -> Limits:
+    """With those of `after` that are others than `before` had."""
+    old, new = limits_from(before), limits_from(after)
+    names = ("queue", "queue_timeout", "step_timeout")
+    changed = {n: getattr(new, n) for n in names if getattr(new, n) != getattr(old, n)}
+    return replace(limits, **changed)
+
+
+def ways(card: ModelCard, settings: Settings) -> tuple[EngineParams, tuple[Adapter, ...]]:
+    """All that a load is needed for: threads can change without one."""
+    params = engine_params(card, settings)
+    return msgspec.structs.replace(params, threads=None), configured(card, settings)
 
 
 def engine_params(card: ModelCard, settings: Settings) -> EngineParams:

@@ -30,10 +30,12 @@ from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
 from service.fleet.keep_alive import KeepAlive
 from service.fleet.limits import Limits
-from service.fleet.parameters import engine_params, limits_from
-from service.fleet.placing import PlaceModel, Placer
+from service.fleet.parameters import changed_limits, engine_params, limits_from, ways
+from service.fleet.placing import Attempt, PlaceModel, Placer
 from service.fleet.room import Come, Never, Resident, Wait, make_room, turn_seconds
 from service.fleet.stream import Ending
+from service.fleet.succession import Succession
+from service.fleet.supervisor import Place
 from service.fleet.vetting import Unloadable, Vet, unfit
 from service.fleet.wishes import covered, granted, unmet
 from service.generation import LoadWishes
@@ -74,6 +76,7 @@ class Residency:
         self._adapters: dict[str, tuple[Adapter, ...]] = {}
         self._pinned: frozenset[str] = frozenset()
         self._keep_alive = KeepAlive(settings.keep_alive, self._expire)
+        self._heirs: Succession | None = None
         # Those that wait for room, longest first; the keys of hosts that have not been started.
         self._wanting: list[str] = []
         self._leaving: dict[asyncio.Task[None], tuple[str, EngineHost]] = {}
@@ -97,6 +100,96 @@ class Residency:
         key = self._key(card)
         now = [self._hosts[key]] if key in self._hosts else []
         return now + [host for other, host in self._leaving.values() if other == key]
+
+    # Settings that change
+
+    def affected(self, settings: Settings) -> dict[str, ModelCard]:
+        """Those that have an engine, or wait for one, and would be loaded in another way."""
+        return {
+            key: card
+            for key, card in self._cards.items()
+            if ways(card, self._settings) != ways(card, settings)
+        }
+
+    def succession(self, settings: Settings) -> Succession:
+        self._heirs = Succession(self, settings)
+        return self._heirs
+
+    def heir(
+        self, card: ModelCard, params: EngineParams, placed: EngineParams, settings: Settings
+    ) -> EngineHost:
+        """An engine for the time after: nobody is sent to it yet."""
+
+        async def there(_: EngineParams) -> EngineParams:
+            return placed
+
+        return self._fresh(key_of(card, settings), card, params, place=there)
+
+    def swap(
+        self, key: str, card: ModelCard, params: EngineParams, fallback: EngineParams | None = None
+    ) -> EngineHost:
+        """What runs finishes first, what comes waits."""
+        if key in self._hosts and key not in self._wanting:
+            self._send_away(key, "reload")
+        return self._make(key, card, params, fallback)
+
+    async def attempt(self, card: ModelCard, params: EngineParams) -> Attempt:
+        """Where it would go as things are, with the one that serves in its place."""
+        return await self._placer(card, params)
+
+    def params(self, card: ModelCard, settings: Settings) -> EngineParams:
+        """What runs at the moment may have other adapters than the settings say."""
+        adapters = configured(card, settings)
+        if key_of(card, settings) == self._key(card):
+            adapters = self._wanted_adapters(card)
+        return replace(engine_params(card, settings), adapters=adapters)
+
+    def key(self, card: ModelCard, settings: Settings) -> str:
+        return key_of(card, settings)
+
+    def adopt(self, settings: Settings, succession: Succession) -> None:
+        """From now on; all at once. (1) Requests go to the heirs. (2) What was loaded in the old
+        way meanwhile goes, and comes in the new one when it is asked for. (3) Threads need no
+        load."""
+        before, self._settings = self._settings, settings
+        self._limits = changed_limits(self._limits, before, settings)
+        self._keep_alive.default = settings.keep_alive
+        for key, (card, heir) in succession.heirs.items():  # (1)
+            self._inherit(key, card, heir)
+        heirs = {id(heir) for _, heir in succession.heirs.values()}
+        for key, card in list(self._cards.items()):
+            host = self._hosts[key]
+            if id(host) in heirs or key in succession.swapped:
+                continue
+            if ways(card, before) != ways(card, settings):  # (2)
+                if key in self._wanting:
+                    host.supervisor.params = self._params(card)
+                else:
+                    self._send_away(key, "reload")
+            elif (threads := engine_params(card, settings).threads) != host.params.threads:
+                host.set_threads(threads)  # (3)
+        for host in self.hosts:
+            host.adopt(self._limits)
+        for key, host in self._hosts.items():
+            self._rests(key, host)
+        succession.heirs = {}
+        self._invite()
+
+    def _inherit(self, key: str, card: ModelCard, heir: EngineHost) -> None:
+        if key in self._wanting:
+            # It has gone meanwhile and is wanted again: it comes in the new way by itself.
+            self._hosts[key].supervisor.params = heir.params
+            task = asyncio.create_task(self._leave(heir, "reload"))
+            self._leaving[task] = key, heir
+            task.add_done_callback(self._left)
+            return
+        seconds = self._keep_alive.said(key)
+        if key in self._hosts:
+            self._send_away(key, "reload")
+        now = self._key(card)
+        self._hosts[now], self._cards[now] = heir, card
+        if seconds is not None:
+            self._keep_alive.keep(now, seconds)
 
     def host(self, card: ModelCard, wishes: LoadWishes = AS_IT_IS) -> EngineHost:
         """The model's engine, which loads once a request has entered it. All who ask meanwhile
@@ -127,7 +220,25 @@ class Residency:
         params: EngineParams,
         fallback: EngineParams | None = None,
     ) -> EngineHost:
-        host = self._hosts[key] = EngineHost(
+        self._hosts[key] = host = self._fresh(key, card, params, fallback)
+        self._cards[key] = card
+        return host
+
+    def _fresh(
+        self,
+        key: str,
+        card: ModelCard,
+        params: EngineParams,
+        fallback: EngineParams | None = None,
+        place: Place | None = None,
+    ) -> EngineHost:
+        def want(host: EngineHost) -> None:
+            if self._hosts.get(key) is host:
+                self._want(key)
+            else:
+                host.start()
+
+        return EngineHost(
             card.name,
             params,
             self._limits,
@@ -135,17 +246,13 @@ class Residency:
             command=self._command,
             vet=partial(self._vetted, card, params.adapters),
             fallback=fallback,
-            place=partial(self._place, key, card),
+            place=place or partial(self._place, key, card),
             on_change=lambda host: self._on_change(key, host),
-            want=lambda _: self._want(key),
+            want=want,
         )
-        self._cards[key] = card
-        return host
 
     def _key(self, card: ModelCard) -> str:
-        """Of what is loaded: a file with other adapters is another model."""
-        adapters = configured(card, self._settings)
-        return "\n".join((os.path.realpath(card.path), *map(repr, adapters)))
+        return key_of(card, self._settings)
 
     async def _vetted(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> Unloadable | None:
         found = await self._vet(card) if self._vet is not None else None
@@ -236,6 +343,8 @@ class Residency:
 
     async def close(self) -> None:
         self._wanting.clear()
+        if self._heirs is not None:
+            await asyncio.gather(*(heir.close() for _, heir in self._heirs.heirs.values()))
         if self._next_turn is not None:
             self._next_turn.cancel()
         draining = [host for _, host in self._leaving.values()]
@@ -382,6 +491,12 @@ class Residency:
     def _changed(self, key: str, card: ModelCard) -> bool:
         known = self._cards[key]
         return (known.size_bytes, known.modified) != (card.size_bytes, card.modified)
+
+
+def key_of(card: ModelCard, settings: Settings) -> str:
+    """Of what is loaded: a file with other adapters is another model."""
+    adapters = configured(card, settings)
+    return "\n".join((os.path.realpath(card.path), *map(repr, adapters)))
 
 
 def _turn_ends(host: EngineHost) -> float | None:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal, Protocol
 
+from msgspec.structs import replace
+
 from service.engine import wire
 from service.errors import ModelLoadFailed, ModelUnavailable, ServiceError
 from service.facts import ModelFacts
@@ -83,14 +85,17 @@ class Supervisor:
         self.deaths = 0
         self._model = model
         self.params = params
-        self._limits = limits
+        self.limits = limits
         self._witness = witness
         self._command = command
         self._vet = vet
         self._fallback = fallback
         self._place = place
-        # Whether it serves with those, since it could not be loaded with the others.
+        # Whether it serves with those, since it could not be loaded with the others; and why not.
         self.fell_back = False
+        self.refusal: str | None = None
+        # What the living engine was given, where `params` has changed since.
+        self.loaded_with = params
         self._restarts = Restarts(first=limits.restart_pause)
         self._child: Child | None = None
         self._load: asyncio.Future[wire.Ready | wire.LoadFailed] | None = None
@@ -147,7 +152,7 @@ class Supervisor:
             logger.exception("the supervisor of %s broke", self._model)
             self.reason = "the service made an error"
             message = f"The model `{self._model}` is not available."
-            rest = self._limits.rest_after_bad_load
+            rest = self.limits.rest_after_bad_load
             self._fail(ModelUnavailable, message, rest, time.monotonic())
 
     async def _live_and_die(self) -> None:
@@ -159,10 +164,11 @@ class Supervisor:
             self.facts = self.load_fraction = None
             now = time.monotonic()
             if self._fallback is not None:
+                self.refusal = unloadable.message if unloadable is not None else ended
                 logger.warning(
                     "%s cannot be loaded as was asked (%s); then as before",
                     self._model,
-                    unloadable.message if unloadable is not None else ended,
+                    self.refusal,
                 )
                 if unloadable is not None:
                     self._witness.on_load_failure(unloadable.kind)
@@ -185,7 +191,7 @@ class Supervisor:
 
     async def _one_life(self) -> tuple[Unloadable | None, str]:
         """From birth to burial: what kept it from loading, if it said so, and how it ended."""
-        params = self.params
+        params = self.loaded_with = self.params
         if self._place is not None:
             placed = await self._place(params)
             if isinstance(placed, Unloadable):
@@ -193,7 +199,7 @@ class Supervisor:
             params = placed
         child = self._child = Child(self._model, self._on_report)
         unloadable: Unloadable | None = None
-        grace = self._limits.stop_grace
+        grace = self.limits.stop_grace
         try:
             await child.start(self._command)
             child.send(wire.encode(wire.Load(params)))
@@ -223,12 +229,12 @@ class Supervisor:
         self._load = load = asyncio.get_running_loop().create_future()
         done, _ = await asyncio.wait(
             {load, child.lost},
-            timeout=self._limits.load_timeout,
+            timeout=self.limits.load_timeout,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not done:
             child.kill("took too long to load")
-            return Unloadable("timeout", f"more than {self._limits.load_timeout:g} s")
+            return Unloadable("timeout", f"more than {self.limits.load_timeout:g} s")
         if not load.done():
             return None
         report = load.result()
@@ -253,6 +259,9 @@ class Supervisor:
                 self.load_fraction = report.fraction
             case wire.Probed():
                 pass
+            case wire.ThreadsSet():
+                if self.facts is not None:
+                    self.facts = replace(self.facts, threads=report.threads)
             case wire.Fatal():
                 logger.error("the engine of %s gave up: %s", self._model, report.message)
                 self.kill("gave up")
@@ -261,7 +270,7 @@ class Supervisor:
 
     def _refuse(self, unloadable: Unloadable, now: float) -> None:
         no_memory = unloadable.kind == "out_of_memory"
-        limits = self._limits
+        limits = self.limits
         rest = limits.rest_after_no_memory if no_memory else limits.rest_after_bad_load
         why = _UNLOADABLE.get(unloadable.kind, "its engine refuses it")
         self.reason = f"{why} ({unloadable.message})"

@@ -12,7 +12,7 @@ class Watchdog:
     """
 
     def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
         self.forget()
 
     def forget(self) -> None:
@@ -43,4 +43,4 @@ class Watchdog:
 
     def wedged(self, now: float) -> bool:
         since = [at for at in (self._answer_due_since, self._step_due_since) if at is not None]
-        return bool(since) and now - min(since) > self._timeout
+        return bool(since) and now - min(since) > self.timeout

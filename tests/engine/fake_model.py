@@ -178,6 +178,10 @@ class FakeModel:
     def chosen(self, row: int) -> int:
         return self.next_of(self._contents[row])
 
+    def set_threads(self, threads: int | None) -> int:
+        self.facts = msgspec.structs.replace(self.facts, threads=threads or 1)
+        return self.facts.threads
+
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
         assert row in self._contents, "logits of a row that did not ask for them"
         chosen = Logprob(token, self.piece(token), -1.0)
