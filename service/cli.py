@@ -142,7 +142,9 @@ def run(settings: Settings, make_runtime: MakeRuntime, sockets: Sequence[socket.
     )
     server = Server(config, app.state.runtime, settings, handed_over=bool(sockets))
     server.run(list(sockets) or None)
-    return 0 if server.started and not app.state.failed else 1
+    # The lifespan's own errors are logged by uvicorn and not raised.
+    failed = app.state.failed or server.lifespan.should_exit
+    return 0 if server.started and not failed else 1
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

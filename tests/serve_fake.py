@@ -1,16 +1,20 @@
 """`llm-inference serve` with a scripted runtime: `python -m tests.serve_fake STREAM [FLAG...]`.
 
 STREAM is what every request gets: `short`, `slow` (two seconds), `endless`, or `flood`; `doomed`
-is a runtime whose start fails after a second.
+is a runtime whose start fails after a second, `broken` one that cannot be asked to stop, and
+`blocking` one whose event loop stands still for four seconds on SIGUSR2.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
+from service import systemd
 from service.cli import parser, start
 from service.events import Event, TextDelta
 from tests.dialects.fakes import FakeRuntime, Script, end, says
@@ -20,6 +24,24 @@ class Doomed(FakeRuntime):
     async def start(self) -> None:
         await asyncio.sleep(1)
         raise OSError("the disk is gone")
+
+
+class Broken(FakeRuntime):
+    async def start(self) -> None:
+        asyncio.get_running_loop().call_later(0.2, signal.raise_signal, signal.SIGTERM)
+
+    async def close(self) -> None:
+        raise RuntimeError("it cannot be closed")
+
+
+class Blocking(FakeRuntime):
+    async def start(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, self.block)
+
+    def block(self) -> None:
+        systemd.notify("STATUS=blocked")
+        time.sleep(4)
+        systemd.notify("STATUS=unblocked")
 
 
 class Flood:
@@ -38,14 +60,15 @@ SCRIPTS: dict[str, Any] = {
     "endless": [[TextDelta(0, "a")], 3600.0],
     "flood": Flood(),
 }
+RUNTIMES = {"doomed": Doomed, "broken": Broken, "blocking": Blocking}
 
 
 def main() -> int:
     kind, *arguments = sys.argv[1:]
     given = vars(parser().parse_args(arguments))
     given.pop("command")
-    if kind == "doomed":
-        return start(given, Doomed().make)
+    if kind in RUNTIMES:
+        return start(given, RUNTIMES[kind]().make)
     return start(given, FakeRuntime(script=cast(Script, SCRIPTS[kind])).make)
 
 
