@@ -18,7 +18,7 @@ ORDER = """
     plan model_commands
     app
     dialects admin gate host_guard http_protocol
-    reconfiguration distribution
+    reconfiguration distribution keyed_runtime
     runtime
     health
     model_status preparation progress adaptation

@@ -19,6 +19,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from exporters.readings import Latest
+from service.control.audit import Audit
+from service.control.presets import Preset
 from service.dialects.body import ClientGone, read_array, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
@@ -35,6 +37,7 @@ from service.telemetry.http import Exchange, exchange_of
 from service.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
+    from service.reconfiguration import Reconfiguration
     from service.runtime import Embeddings, Generation, Runtime, Tokenized
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,9 @@ class State(TypedDict):
     responses: ResponseStore
     recorder: Recorder
     monitors: Latest
+    audit: Audit
+    reconfiguration: Reconfiguration
+    presets: Sequence[Preset]
 
 
 class Answers(Protocol):

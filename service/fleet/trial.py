@@ -1,0 +1,27 @@
+"""Whether a model would be served as wished, on paper. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from service.fleet.memory import ModelMemory
+from service.fleet.placement import LEAST_CONTEXT, Gpu, PlacementError, Wishes, place
+
+
+def refusal(
+    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int | None, wishes: Wishes
+) -> str | None:
+    """Why not, in words. A context for whose sake layers leave the GPUs is too long a one: each
+    token would be waited for longer, whether or not the context is used."""
+    try:
+        placement = place(model, gpus, host_memory, wishes)
+        if wishes.context is None or wishes.gpu_layers is not None:
+            return None
+        short = dataclasses.replace(wishes, context=min(wishes.context, LEAST_CONTEXT))
+        most = place(model, gpus, host_memory, short).gpu_layers
+    except PlacementError as error:
+        return str(error)
+    if placement.gpu_layers >= most:
+        return None
+    return f"{placement.gpu_layers} layers on GPUs, of {most} that there is room for without it"
