@@ -15,7 +15,6 @@ from typing import Any, Final, TypedDict, Unpack
 from grafana_foundation_sdk.models import bargauge as sdk_bars
 from grafana_foundation_sdk.models import common, prometheus
 from grafana_foundation_sdk.models import dashboard as sdk
-from grafana_foundation_sdk.models import gauge as sdk_gauge
 from grafana_foundation_sdk.models import heatmap as sdk_heatmap
 from grafana_foundation_sdk.models import stat as sdk_stat
 from grafana_foundation_sdk.models import statetimeline as sdk_timeline
@@ -134,7 +133,22 @@ def stat(title: str, about: str, *queries: Query, **look: Unpack[Look]) -> sdk.P
 
 
 def gauge(title: str, about: str, *queries: Query, **look: Unpack[Look]) -> sdk.Panel:
-    options = sdk_gauge.Options(reduce_options=last(), orientation=common.VizOrientation.AUTO)
+    # The SDK's gauge does not know the shapes of Grafana 13; older ones pass over what they do not know.
+    options = {
+        "shape": "gauge",
+        "barShape": "flat",
+        "barWidthFactor": 0.4,
+        "segmentCount": 1,
+        "segmentSpacing": 0.3,
+        "effects": {},
+        "showThresholdLabels": False,
+        "showThresholdMarkers": True,
+        "sizing": "auto",
+        "minVizWidth": 75,
+        "minVizHeight": 75,
+        "orientation": "auto",
+        "reduceOptions": last(),
+    }
     return panel("gauge", title, about, asked(queries), {"h": 5, "w": 4, **look}, options)
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, Final, Unpack
 
-from grafana_foundation_sdk.models import common, prometheus
+from grafana_foundation_sdk.models import prometheus
 from grafana_foundation_sdk.models import dashboard as sdk
-from grafana_foundation_sdk.models import table as sdk_table
 
 from grafana.panels import Look, Query, asked, override, panel
 from grafana.thresholds import Steps
@@ -56,13 +55,14 @@ def table(
     targets = asked([Query(column.expr) for column in columns], instant=True)
     for target in targets:
         target.format_val = prometheus.PromQueryFormat.TABLE
-    options = sdk_table.Options(
-        cell_height=common.TableCellHeight.SM,
-        sort_by=[common.TableSortByFieldState(display_name=sort_by, desc=descending)]
-        if sort_by
-        else [],
-    )
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True}
+    # The SDK's table has a footer, which Grafana's has not any more.
+    options = {
+        "frameIndex": 0,
+        "showHeader": True,
+        "cellHeight": "sm",
+        "sortBy": [{"displayName": sort_by, "desc": descending}] if sort_by else [],
+    }
+    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
     made = panel("table", title, about, targets, {"w": 24, **look}, options, custom)
     made.transformations = joined(keys, columns)
     assert made.field_config is not None

@@ -32,7 +32,6 @@ def values(name: str, label: str, series: str, of: str, about: str) -> sdk.Varia
         label=label,
         description=about,
         datasource=PROMETHEUS,
-        definition=query,
         query={"query": query, "refId": f"variable-{name}"},
         multi=True,
         include_all=True,
