@@ -238,6 +238,7 @@ class GenerationRequest(Struct, frozen=True):
     cache_salt: prompts share what was computed of them only among requests with the same one.
     priority: where requests wait, lower ones are taken first.
     load: what of it is not met, the dialect reports.
+    owner: the name of the key that asks; `local` where there are no keys.
     traceparent: of the HTTP request's span, as W3C Trace Context writes it, where it is traced.
     adapters: these and no others; None: what the model, or the name that it was asked for by, has.
     """
@@ -259,6 +260,7 @@ class GenerationRequest(Struct, frozen=True):
     cache_salt: str = ""
     priority: int = 0
     load: LoadWishes = LoadWishes()
+    owner: str = "local"
     traceparent: str | None = None
     adapters: tuple[AdapterChoice, ...] | None = None
 
@@ -282,4 +284,5 @@ class EmbeddingRequest(Struct, frozen=True):
     truncation: Truncation | None = None
     keep_alive: float | None = None
     load: LoadWishes = LoadWishes()
+    owner: str = "local"
     traceparent: str | None = None

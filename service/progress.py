@@ -31,7 +31,8 @@ class Progress:
     """A moment of a request. What is not known at that moment is None.
 
     `started`, `updated` and `ended` are in Unix seconds. `processed_tokens` of the prompt are
-    computed or were found computed; `queue_position` 1 is next.
+    computed or were found computed; `queue_position` 1 is next. `owner`: the name of the key that
+    asked, `local` where there are no keys.
     """
 
     id: str
@@ -50,15 +51,23 @@ class Progress:
     queue_position: int | None = None
     load_fraction: float | None = None
     error: str | None = None
+    owner: str = "local"
 
 
 class Entry:
     """One request, from its arrival on. Who knows more of it says so here."""
 
     def __init__(
-        self, id: str, model: str, dialect: str, endpoint: str, max_tokens: int | None
+        self,
+        id: str,
+        model: str,
+        dialect: str,
+        endpoint: str,
+        max_tokens: int | None,
+        owner: str = "local",
     ) -> None:
         self.id = id
+        self.owner = owner
         self.model = model
         self.dialect = dialect
         self.endpoint = endpoint
@@ -107,6 +116,7 @@ class Entry:
             queue_position=position(generation) if generation else None,
             load_fraction=self.host.supervisor.load_fraction if self.host else None,
             error=self.error or next((end.error for end in self._ends if end.error), None),
+            owner=self.owner,
         )
 
     def _state(self) -> State:

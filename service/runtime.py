@@ -393,9 +393,7 @@ class Runtime:
 
     def _open(self, request: GenerationRequest | EmbeddingRequest, most: int | None) -> Entry:
         return self._log.open(
-            Entry(
-                request.id, request.model, request.dialect, request.endpoint, most, request.owner
-            )
+            Entry(request.id, request.model, request.dialect, request.endpoint, most, request.owner)
         )
 
     @asynccontextmanager

@@ -19,17 +19,9 @@ POLL_SECONDS: Final = 0.5
 MAX_BYTES: Final = 1024 * 1024
 # systemd's folder of what `LoadCredential=` names, which nobody else can enter.
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
-CREDENTIAL: Final = "api-keys"
 
 # Told of each attempt to read it anew: the keys before and after, and what was wrong.
 OnReload = Callable[[Keys, Keys, str | None], None]
-
-
-def credential() -> Path | None:
-    """The key file that systemd hands over, if it does."""
-    folder = os.environ.get(CREDENTIALS)
-    path = Path(folder, CREDENTIAL) if folder else None
-    return path if path is not None and path.is_file() else None
 
 
 class KeyFile:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from service.dialects.origins import own_pages_only
 from service.dialects.respond import (
     State,
     json,
@@ -55,7 +54,6 @@ def numbered(status: ModelStatus) -> list[dict[str, Any]]:
 
 async def rescale(request: Request[State]) -> Response:
     """llama-server's: the scales of requests that say nothing; of those left out, 0."""
-    own_pages_only(request)
     fields = await read_elements(request, "llama-server", "lora")
     runtime = request.state["runtime"]
     card = runtime.resolve(request.query_params.get("model"))
@@ -66,7 +64,6 @@ async def rescale(request: Request[State]) -> Response:
 
 async def load(request: Request[State]) -> Response:
     """vLLM's; `base_model_name` as in its --lora-modules, where there is more than one model."""
-    own_pages_only(request)
     fields = await read_fields(request, "vllm")
     name, path = fields.text("lora_name", longest=128), fields.text("lora_path", longest=4096)
     if not name or not path:
@@ -82,7 +79,6 @@ async def load(request: Request[State]) -> Response:
 
 
 async def unload(request: Request[State]) -> Response:
-    own_pages_only(request)
     fields = await read_fields(request, "vllm")
     name = fields.text("lora_name", longest=128)
     if not name:

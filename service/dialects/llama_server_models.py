@@ -16,7 +16,6 @@ from service.dialects.llama_server_events import STATES, models_sse
 from service.dialects.llama_server_request import DEFAULTS
 from service.dialects.llama_server_shapes import encode_settings
 from service.dialects.model_defaults import model_defaults
-from service.dialects.origins import own_pages_only
 from service.dialects.respond import State, json, read_fields, unless_gone
 from service.errors import ModelUnavailable
 from service.generation import SamplingParams
@@ -112,7 +111,6 @@ def encode_model(status: ModelStatus) -> dict[str, Any]:
 
 
 async def load_model(request: Request[State]) -> Response:
-    own_pages_only(request)
     fields = await read_fields(request, "llama-server")
     runtime = request.state["runtime"]
     await unless_gone(request.receive, runtime.load(named(fields)))
@@ -120,7 +118,6 @@ async def load_model(request: Request[State]) -> Response:
 
 
 async def unload_model(request: Request[State]) -> Response:
-    own_pages_only(request)
     fields = await read_fields(request, "llama-server")
     runtime = request.state["runtime"]
     await unless_gone(request.receive, runtime.unload(named(fields)))
@@ -150,7 +147,6 @@ async def running(request: Request[State]) -> Response:
 
 async def unload_named(request: Request[State]) -> Response:
     """llama-swap's. Without a name, all of them."""
-    own_pages_only(request)
     runtime = request.state["runtime"]
     model = request.path_params.get("id")
     if model:

@@ -25,7 +25,6 @@ from service.dialects.framing import encode_json
 from service.dialects.ollama_names import NOT_FOUND, NOT_PULLED, ModelUnknown, known
 from service.dialects.ollama_recipe import parse_create, parse_name, word_of
 from service.dialects.ollama_shapes import API, JSON, NDJSON, worded
-from service.dialects.origins import own_pages_only
 from service.dialects.respond import State, Stream, read_fields, tell_ignored, unless_gone
 from service.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable
 from service.store.transfers import Step
@@ -147,7 +146,6 @@ async def has_blob(request: Request[State]) -> Response:
 
 async def upload_blob(request: Request[State]) -> Response:
     exchange_of(request.scope).api = API
-    own_pages_only(request)
     check_coding(request.scope)
     length = request.headers.get("content-length")
     try:
@@ -180,9 +178,7 @@ async def arriving(request: Request[State]) -> AsyncGenerator[bytes, None]:
 
 
 async def asked(request: Request[State]) -> Fields:
-    fields = await read_fields(request, API)
-    own_pages_only(request)
-    return fields
+    return await read_fields(request, API)
 
 
 def usable(card: ModelCard) -> ModelCard:

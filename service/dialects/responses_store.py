@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from service.dialects.framing import encode_json
@@ -34,13 +35,33 @@ class Entry:
     expires: float
 
 
+@dataclass
+class Shelf:
+    """By whose they are, and their ids: two may have chosen the same."""
+
+    entries: OrderedDict[tuple[str, str], Entry] = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def take(self, place: tuple[str, str]) -> Entry | None:
+        entry = self.entries.pop(place, None)
+        if entry is not None:
+            self.size -= entry.size
+        return entry
+
+
 class ResponseStore:
     """Oldest out first, once there are too many or too much of them. Belongs to one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._size = 0
+        self._shelf = Shelf()
+        self._owner = ""
+
+    def of(self, owner: str) -> ResponseStore:
+        """The same, as far as it is `owner`'s: nobody else's responses are found in it."""
+        view = copy.copy(self)
+        view._owner = owner
+        return view
 
     def put(
         self, response: dict[str, Any], conversation: tuple[Message, ...] | None = None
@@ -50,8 +71,9 @@ class ResponseStore:
         if size > MAX_BYTES:
             return
         expires = self._clock() + KEPT_SECONDS
-        self._entries[response["id"]] = Entry(response, conversation, size, expires)
-        self._size += size
+        place = self._owner, response["id"]
+        self._shelf.entries[place] = Entry(response, conversation, size, expires)
+        self._shelf.size += size
         self._forget()
 
     def get(self, id: str, param: str = "response_id") -> dict[str, Any]:
@@ -67,30 +89,27 @@ class ResponseStore:
         return entry.conversation
 
     def status(self, id: str) -> str | None:
-        entry = self._entries.get(id)
+        entry = self._shelf.entries.get((self._owner, id))
         return entry.response["status"] if entry is not None else None
 
     def delete(self, id: str) -> bool:
-        entry = self._entries.pop(id, None)
-        if entry is not None:
-            self._size -= entry.size
-        return entry is not None
+        return self._shelf.take((self._owner, id)) is not None
 
     def _find(self, id: str, param: str) -> Entry:
         self._forget()
-        entry = self._entries.get(id)
+        entry = self._shelf.entries.get((self._owner, id))
         if entry is None:
             raise ResponseNotFound(id, param)
         return entry
 
     def _forget(self) -> None:
-        now = self._clock()
-        while self._entries:
-            oldest = next(iter(self._entries))
-            full = len(self._entries) > MAX_RESPONSES or self._size > MAX_BYTES
-            if not full and self._entries[oldest].expires > now:
+        now, shelf = self._clock(), self._shelf
+        while shelf.entries:
+            oldest = next(iter(shelf.entries))
+            full = len(shelf.entries) > MAX_RESPONSES or shelf.size > MAX_BYTES
+            if not full and shelf.entries[oldest].expires > now:
                 return
-            self.delete(oldest)
+            shelf.take(oldest)
 
 
 def weight(messages: tuple[Message, ...]) -> int:

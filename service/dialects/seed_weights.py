@@ -33,7 +33,6 @@ from service.control.weights import Card, written
 from service.dialects.body import read_object
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
-from service.dialects.origins import own_pages_only
 from service.dialects.respond import State
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
 from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
@@ -115,7 +114,6 @@ async def validate(request: Request[State]) -> Response:
 
 async def change(request: Request[State]) -> Response:
     """(1) It is a distribution, (2) the settings are in order, (3) memory can hold it, (4) apply."""
-    own_pages_only(request)
     fields = await body(request)
     dry_run = fields.flag("dry_run")
     scene, wanted = asked(request, fields, rescale=True)

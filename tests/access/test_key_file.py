@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.access import key_file
-from service.access.key_file import KeyFile, credential
+from service.access.key_file import KeyFile
 from service.access.keys import KeyFileError
 
 A, B = (f"{name} inference sha256:{hashlib.sha256(name.encode()).hexdigest()}\n" for name in "ab")
@@ -38,15 +38,7 @@ def test_systemd_shuts_the_folder_and_not_the_file(
     put(tmp_path / "api-keys", A, 0o440)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    assert credential() == tmp_path / "api-keys"
     assert KeyFile(tmp_path / "api-keys").keys.names == ["a"]
-
-
-def test_no_credential_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert credential() is None
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    assert credential() is None
 
 
 @pytest.mark.parametrize("text", [None, "a inference", "\x00" * (1024 * 1024 + 1)])
