@@ -11,6 +11,16 @@ from typing import Final
 # As long as Grafana thinks that a rate needs, from the data source's scrape interval.
 STEP: Final = "$__rate_interval"
 
+# The other ranges that are asked for, and why they are not Grafana's to choose.
+FIXED_RANGES: Final = {
+    "$__range": "a table of what was in the time shown",
+    "15m": "energy is read every two seconds, and little of it by a small card",
+    "1h": "loads, lengths and burn rates of a service with little traffic need that long",
+    "6h": "the second window of the burn rate",
+    "24h": "a day is what its title says",
+    "30d": "the window of the objective",
+}
+
 
 @dataclass(frozen=True)
 class Source:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, Final, Unpack
 
-from grafana_foundation_sdk.models import prometheus
 from grafana_foundation_sdk.models import dashboard as sdk
+from grafana_foundation_sdk.models import prometheus
 
 from grafana.panels import Look, Query, asked, override, panel
 from grafana.thresholds import Steps
