@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -19,18 +19,22 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Scope
 
 from exporters.collector import Guards
 from exporters.monitors import NAMES, Monitors
 from service import admin
+from service.access.caller import Caller
+from service.access.key_file import KeyFile
+from service.access.keys import KeyFileError
 from service.catalog.architectures import Architectures, installed
 from service.catalog.catalog import Catalog
 from service.catalog.index import Index
 from service.catalog.roots import Root, roots_of
 from service.control.audit import Audit
+from service.control.config import Applied
+from service.control.versions import Start, afresh
 from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
@@ -39,13 +43,19 @@ from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
 from service.fleet.quantizing import quantize
 from service.fleet.vetting import Vetting
+from service.gate import Gate
 from service.host_guard import HostGuard
+from service.in_force import InForce, Origins
+from service.keyed_runtime import KeyedRuntime
+from service.reconfiguration import Reconfiguration
 from service.registries import Registries
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.stats import Observer
 from service.store.library import Library
 from service.store.own_store import OwnStore
+from service.telemetry import logs
+from service.telemetry.api_keys import ApiKeys
 from service.telemetry.configuration import Configuration
 from service.telemetry.energy import EnergyLedger
 from service.telemetry.exposition import Exposition, add_build_info, own_collectors
@@ -106,7 +116,12 @@ def catalog_of(settings: Settings) -> Catalog:
     )
 
 
-def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) -> Starlette:
+def create_app(
+    settings: Settings | Start, make_runtime: MakeRuntime = default_runtime
+) -> Starlette:
+    """Of bare settings nothing that was changed at run time is read."""
+    start = afresh(settings, time.time()) if isinstance(settings, Settings) else settings
+    settings = start.settings
     registry = CollectorRegistry()
     apis = [dialect.name for dialect in routing.DIALECTS]
     recorder = Recorder(CollectorRegistry(), apis, time.time)
@@ -118,12 +133,18 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         without=() if settings.exporters else NAMES,
     )
     registry.register(Guards({**own_collectors(mirror), **monitors.collectors}))
-    registry.register(Configuration(settings))
     workers = WorkerThreads()
     registry.register(workers)
     add_build_info(registry, VERSION)
     spans = tracing(os.environ, VERSION, recorder.families.trace_spans_dropped.inc)
     runtime = make_runtime(settings, recorder if spans is None else Traced(recorder, spans))
+    reconfiguration = Reconfiguration(start, runtime)
+    reconfiguration.listen(follow_level)
+    registry.register(Configuration(reconfiguration))
+
+    def in_force() -> Settings:
+        return reconfiguration.settings
+
     library = Library(
         OwnStore(settings.store),
         Registries.parse(settings.pull_from),
@@ -132,6 +153,14 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
     )
     audit = Audit(settings.state_dir, on_lost=recorder.families.audit_lost.inc)
     pages = ErrorPages(routing.WORDINGS, recorder)
+    keys = keys_of(settings)
+    registry.register(ApiKeys(keys))
+    gate = Gate(
+        keys,
+        as_the_key_finds_it,
+        lambda why: recorder.families.auth_failures.labels(why).inc(),
+        audit,
+    )
 
     def leaving() -> bool:
         return runtime.leaving or runtime.draining
@@ -143,6 +172,8 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         asyncio.get_running_loop().set_default_executor(workers.executor())
         lag = asyncio.create_task(recorder.sample_loop_lag())
+        following = asyncio.create_task(reconfiguration.follow_file())
+        watching = asyncio.create_task(keys.watch()) if keys is not None else None
         starting = asyncio.create_task(runtime.start())
         await asyncio.wait({starting}, timeout=START_SECONDS)
         if starting.done():
@@ -157,6 +188,7 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
                 "runtime": runtime,
                 "library": library,
                 "settings": settings,
+                "reconfiguration": reconfiguration,
                 "turnstile": Turnstile(),
                 "responses": ResponseStore(),
                 "recorder": recorder,
@@ -168,7 +200,12 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
                 "version": VERSION,
             }
         lag.cancel()
-        await asyncio.wait({starting, lag})
+        following.cancel()
+        ending = {starting, lag, following}
+        if watching is not None:
+            watching.cancel()
+            ending.add(watching)
+        await asyncio.wait(ending)
         await library.close()
         await runtime.close()
         await asyncio.to_thread(audit.close)
@@ -177,20 +214,13 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
 
     middleware = [
         Middleware(Telemetry, recorder, pages.crash, leaving, spans=spans),
-        Middleware(HostGuard, settings, misdirected),
+        Middleware(InForce, in_force),
+        Middleware(HostGuard, in_force, misdirected),
+        Middleware(routing.DialectHeader),
+        Middleware(Origins, in_force, CORS_HEADERS),
     ]
-    middleware.append(Middleware(routing.DialectHeader))
-    if settings.cors_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                settings.cors_origins,
-                allow_methods=("GET", "POST", "DELETE"),
-                allow_headers=CORS_HEADERS,
-            )
-        )
     app = Starlette(
-        routes=[*routing.routes(), *admin.routes],
+        routes=gate.guarded([*routing.routes(), *admin.routes]),
         middleware=middleware,
         exception_handlers={
             ServiceError: pages.service_error,
@@ -201,8 +231,35 @@ def create_app(settings: Settings, make_runtime: MakeRuntime = default_runtime) 
         lifespan=lifespan,
     )
     app.state.runtime = runtime
+    app.state.reconfiguration = reconfiguration
+    app.state.keys = keys
     app.state.failed = False
     return app
+
+
+def keys_of(settings: Settings) -> KeyFile | None:
+    """Raises SettingsError."""
+    if settings.api_keys_file is None:
+        return None
+    try:
+        return KeyFile(settings.api_keys_file)
+    except KeyFileError as error:
+        raise SettingsError(f"api_keys_file: {error}") from None
+
+
+def as_the_key_finds_it(state: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+    shared = state["settings"].shared_prefix_cache
+    return {
+        **state,
+        "runtime": KeyedRuntime(state["runtime"], caller, shared_prefixes=shared),
+        "responses": state["responses"].of(caller.name),
+    }
+
+
+def follow_level(applied: Applied) -> None:
+    """Of its own accord: SIGUSR1 may have switched it since."""
+    if "log_level" in applied.changed:
+        logs.set_level(applied.changed["log_level"][1])
 
 
 def stop_if_failed(app: Starlette, starting: asyncio.Task[None]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from starlette.responses import Response
@@ -27,14 +28,11 @@ class HostGuard:
     """`refuse` makes the response for a request that is not let in."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, refuse: Callable[[Scope], Response]
+        self, app: ASGIApp, settings: Callable[[], Settings], refuse: Callable[[Scope], Response]
     ) -> None:
         self.app = app
+        self.settings = settings
         self.refuse = refuse
-        own = {host.lower() for host in settings.hosts}
-        self.any_address = not own.isdisjoint(WILDCARDS)
-        self.names = LOOPBACK | {name.lower() for name in settings.allowed_hosts}
-        self.names |= {f"[{host}]" if ":" in host else host for host in own - WILDCARDS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self.admits(scope):
@@ -50,8 +48,19 @@ class HostGuard:
         if match is None:
             return False
         name = match["name"].lower()
+        settings = self.settings()
+        names, any_address = known(settings.hosts, settings.allowed_hosts)
         # An address cannot be rebound: it is what the browser connected to.
-        return name in self.names or (self.any_address and is_address(name))
+        return name in names or (any_address and is_address(name))
+
+
+@lru_cache(maxsize=1)
+def known(hosts: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[frozenset[str], bool]:
+    """The names that mean this service, and whether every address does."""
+    own = {host.lower() for host in hosts}
+    addresses = {f"[{host}]" if ":" in host else host for host in own - WILDCARDS}
+    names = LOOPBACK | {name.lower() for name in allowed} | addresses
+    return names, not own.isdisjoint(WILDCARDS)
 
 
 def is_address(name: str) -> bool:

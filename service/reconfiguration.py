@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,7 @@ from service.settings_needs import need
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS: Final = 2.0
 Listener = Callable[[Applied], None]
 # The label of what came of a change; what is not here is no one's fault but ours.
 RESULTS: Final = {400: "invalid", 409: "refused", 507: "not_written"}
@@ -67,6 +69,8 @@ class Reconfiguration:
         self._kept = [version for version in start.kept if version.number < start.version.number]
         self._store = Versions(folder_of(start.given.settings()))
         self._runtime = runtime
+        # Whether what lay on disk was put in force, the last time that it was read.
+        self.successful = not start.problems
         self._clock = clock
         self._listeners: list[Listener] = []
         self._changing = asyncio.Lock()
@@ -89,6 +93,10 @@ class Reconfiguration:
     @property
     def version(self) -> Version:
         return self._version
+
+    @property
+    def number(self) -> int:
+        return self._version.number
 
     @property
     def preset(self) -> str:
@@ -170,11 +178,30 @@ class Reconfiguration:
                     plan = self._plan(given, self._version.overrides, "file", "file")
                     applied = await self._put_in_force(given, plan)
         except (SettingsError, ServiceError) as error:
+            self.successful = False
             self.problems = (str(error),)
             logger.error("The file's settings are not in force: %s", error)
             return None
-        self.problems = ()
+        self.problems, self.successful = (), True
         return applied
+
+    async def follow_file(self) -> None:
+        """Reads it anew when it has changed, until it is cancelled."""
+        known = await asyncio.to_thread(self._identity)
+        while self._given.path is not None:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = await asyncio.to_thread(self._identity)
+            if now != known:
+                known = now
+                await self.reload()
+
+    def _identity(self) -> tuple[int, int, int] | None:
+        """None where there is no file."""
+        try:
+            stat = os.stat(self._given.path or "")
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     @contextmanager
     def _told(self, why: str, *, dry_run: bool) -> Iterator[None]:

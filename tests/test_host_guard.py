@@ -18,7 +18,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def admits(*hosts: str, **settings: Any) -> bool:
-    guard = HostGuard(app, Settings(**settings), lambda scope: Response(status_code=421))
+    in_force = Settings(**settings)
+    guard = HostGuard(app, lambda: in_force, lambda scope: Response(status_code=421))
     headers = [(b"host", host.encode("latin-1")) for host in hosts]
     return guard.admits({"type": "http", "headers": headers})
 

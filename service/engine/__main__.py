@@ -77,6 +77,8 @@ def confine(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # It tells the service to log more; who sends it may send it to all that the service started.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # And this one, to read its settings anew.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def leave() -> NoReturn:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping, Sized
+from typing import Final, Protocol
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -30,13 +30,37 @@ GAUGES: Final = {
     "keep_alive_seconds": "Time that an idle model stays loaded; +Inf: for ever.",
 }
 
+SOURCES: Final = ("api", "file", "preset", "recommendation")
+RESULTS: Final = ("applied", "invalid", "refused", "not_written", "failed")
+
+
+class InForce(Protocol):
+    """What is in force, and what came of changes: (source, result) → how many. `changed_at`, of the
+    last one that is in force, in seconds of the epoch. `successful` False: what lies on disk could
+    not be put in force, and what was before is."""
+
+    @property
+    def outcomes(self) -> Mapping[tuple[str, str], int]: ...
+    @property
+    def changed_at(self) -> float: ...
+    @property
+    def successful(self) -> bool: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def pending(self) -> Sized: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+
 
 class Configuration(Collector):
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, in_force: InForce) -> None:
+        self._in_force = in_force
 
     def collect(self) -> Iterator[Metric]:
-        settings = self._settings
+        settings = self._in_force.settings
         values = gauges(settings)
         for name, help in GAUGES.items():
             family = GaugeMetricFamily(f"llm_config_{name}", help)
@@ -50,7 +74,41 @@ class Configuration(Collector):
         for gpu, share in enumerate(settings.tensor_split):
             split.add_metric((str(gpu),), share / total)
         yield split
-        yield info(settings)
+        yield info(self._in_force)
+        yield from changes(self._in_force)
+
+
+def changes(in_force: InForce) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "llm_config_changes",
+        "Changes of settings that were asked for.",
+        labels=("source", "result"),
+    )
+    for source in SOURCES:
+        for result in RESULTS:
+            family.add_metric((source, result), in_force.outcomes.get((source, result), 0))
+    yield family
+    for name, help, value in (
+        (
+            "last_reload_successful",
+            "Whether the settings on disk are in force; 0: those before them are.",
+            float(in_force.successful),
+        ),
+        (
+            "last_reload_timestamp_seconds",
+            "When settings were last put in force.",
+            in_force.changed_at,
+        ),
+        ("version", "Number of the version of the settings that is in force.", in_force.number),
+        (
+            "pending_settings",
+            "Settings that were changed and wait for the next start.",
+            len(in_force.pending),
+        ),
+    ):
+        gauge = GaugeMetricFamily(f"llm_config_{name}", help)
+        gauge.add_metric((), value)
+        yield gauge
 
 
 def gauges(settings: Settings) -> dict[str, float | None]:
@@ -68,9 +126,11 @@ def gauges(settings: Settings) -> dict[str, float | None]:
     }
 
 
-def info(settings: Settings) -> Metric:
+def info(in_force: InForce) -> Metric:
+    settings = in_force.settings
     family = InfoMetricFamily("llm_config", "Settings that are no numbers; a hash of all of them.")
     words = {
+        "preset": in_force.preset,
         "split_mode": settings.split_mode or "auto",
         "cache_type_k": settings.cache_type_k,
         "cache_type_v": settings.cache_type_v,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,10 +15,25 @@ from service.telemetry.configuration import Configuration
 from service.telemetry.exposition import Exposition, render
 
 
+@dataclass
+class Changed:
+    settings: Settings
+    outcomes: Mapping[tuple[str, str], int]
+    changed_at: float = 1_760_000_000.0
+    successful: bool = True
+    pending: tuple[str, ...] = ()
+    preset: str = "custom"
+    number: int = 1
+
+
+def in_force(settings: Settings) -> Changed:
+    return Changed(settings, Counter({("api", "applied"): 2}))
+
+
 def samples(**given: Any) -> dict[str, Any]:
     """name → value, or name → {labels: value}."""
     registry = CollectorRegistry()
-    registry.register(Configuration(Settings(**given)))
+    registry.register(Configuration(in_force(Settings(**given))))
     found: dict[str, Any] = {}
     for family in plain(render(Exposition((), registry), "", "")[0].decode()):
         for sample in family.samples:
@@ -63,3 +81,14 @@ def test_a_model_that_stays_for_ever_is_kept_for_an_infinite_time(
 def test_the_hash_tells_two_configurations_apart_and_nothing_else() -> None:
     assert samples()["llm_config_info"] == samples()["llm_config_info"]
     assert samples()["llm_config_info"] != samples(port=9)["llm_config_info"]
+
+
+def test_changes_are_counted_by_who_made_them_and_what_came_of_them() -> None:
+    found = samples()
+
+    assert found["llm_config_changes_total"]["applied", "api"] == 2
+    assert found["llm_config_changes_total"]["invalid", "file"] == 0
+    assert found["llm_config_last_reload_successful"] == 1
+    assert found["llm_config_last_reload_timestamp_seconds"] == 1_760_000_000.0
+    assert found["llm_config_version"] == 1
+    assert found["llm_config_pending_settings"] == 0
