@@ -6,7 +6,7 @@ set -u
 
 folder=$1
 # command:package; each must run from where it was unpacked
-wanted="promtool:prometheus docker-registry:docker-registry openssl:openssl"
+wanted="promtool:prometheus amtool:prometheus-alertmanager docker-registry:docker-registry openssl:openssl"
 
 missing=""
 for pair in $wanted; do

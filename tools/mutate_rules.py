@@ -73,7 +73,7 @@ def changed(expression: str) -> Iterator[tuple[str, str]]:
                 rest = "|".join(choice for choice in choices if choice != left_out)
                 yield replaced(expression, token.span("wanted"), rest)
         elif kind in ("compare", "number"):
-            for other in _COMPARISONS[token["compare"]]:
+            for other in comparisons(token["compare"], token["number"]):
                 yield replaced(expression, token.span("compare"), other)
             for number in neighbours(token["number"]) if kind == "number" else ():
                 yield replaced(expression, token.span("number"), number)
@@ -82,6 +82,13 @@ def changed(expression: str) -> Iterator[tuple[str, str]]:
                 yield replaced(expression, token.span("set"), other)
         elif kind == "sign":
             yield replaced(expression, token.span("sign"), _SIGNS[token["sign"]])
+
+
+def comparisons(operator: str, number: str | None) -> Sequence[str]:
+    """The opposite one, and the one that differs at the bound: not where the bound is a fraction,
+    as what was measured hardly ever equals that."""
+    at_most = 1 if number is not None and "." in number else 2
+    return _COMPARISONS[operator][:at_most]
 
 
 def neighbours(number: str) -> Sequence[str]:
@@ -136,8 +143,18 @@ class Bench:
             document = yaml.safe_load((folder / "rules" / file).read_text())
             document["groups"][g]["rules"][r][mutant.key] = mutant.value
             (folder / "rules" / file).write_text(yaml.safe_dump(document))
-            near = {name: those_about(mutant.rule, test) for name, test in self.tests.items()}
-            return self._promtool(folder, near) and self._promtool(folder, self.tests)
+            names = self._built_on(mutant.rule)
+            near = {name: those_about(names, test) for name, test in self.tests.items()}
+            rest = {name: test for name, test in self.tests.items() if reads(test, file)}
+            return self._promtool(folder, near) and self._promtool(folder, rest)
+
+    def _built_on(self, name: str) -> set[str]:
+        """The rule, and the alerts whose expressions have it."""
+        every = [r for d in self.rules.values() for g in d["groups"] for r in g["rules"]]
+        return {
+            name,
+            *(rule["alert"] for rule in every if "alert" in rule and name in rule["expr"]),
+        }
 
     def _promtool(self, folder: Path, tests: dict[str, Document]) -> bool:
         (folder / "tests").mkdir(exist_ok=True)
@@ -156,8 +173,13 @@ def loaded(folder: Path) -> dict[str, Document]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yml"))}
 
 
-def those_about(rule: str, document: Document) -> Document:
-    about = [test for test in document["tests"] if rule in str(test["promql_expr_test"])]
+def reads(test: Document, rules: str) -> bool:
+    return f"../rules/{rules}" in test["rule_files"]
+
+
+def those_about(rules: set[str], document: Document) -> Document:
+    asked = [(test, str(test["promql_expr_test"])) for test in document["tests"]]
+    about = [test for test, text in asked if any(rule in text for rule in rules)]
     return {**document, "tests": about}
 
 
@@ -175,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.sample is not None:
         tried = random.Random(given.seed).sample(tried, given.sample)
     with ThreadPoolExecutor(given.jobs) as pool:
-        survived = [m for m, passed in zip(tried, pool.map(bench.passes, tried)) if passed]
+        survived = [
+            m for m, passed in zip(tried, pool.map(bench.passes, tried), strict=True) if passed
+        ]
     for mutant in survived:
         print(f"not seen: {mutant.rule} ({mutant.place[0]}): {mutant.what}")
     caught = 1 - len(survived) / len(tried)
