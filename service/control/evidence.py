@@ -55,6 +55,7 @@ class ModelEvidence(Struct, frozen=True, kw_only=True):
 
     name: str
     layers: int
+    aliases: tuple[str, ...] = ()
     gpu_layers: int = 0
     shares: tuple[float, ...] = ()
     split_mode: str = "layer"

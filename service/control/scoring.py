@@ -38,7 +38,8 @@ class Score:
 
 
 def score(evidence: Evidence) -> Score:
-    losses = evidence.settings.optimization_losses
+    chosen = evidence.settings.optimization_losses
+    losses = {str(id): loss for id, loss in chosen.items()}
     parts = [part for part in PARTS if part.applies(evidence)]
     factors = {
         part: (loss_of(part, evidence, losses.get(part.id)), part.healthy(evidence))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from service.events import FinishReason
 from service.stats import ModelEvent, ModelLoaded, ModelLoadFailed, RequestStats, StepStats
@@ -41,12 +41,12 @@ class Tally(Struct):
     peak: float = 0.0
 
     def __add__(self, other: Tally) -> Tally:
-        *sums, _ = map(sum, zip(astuple(self), astuple(other), strict=True))
-        return Tally(*sums, max(self.peak, other.peak))
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return replace(Tally(*map(sum, pairs)), peak=max(self.peak, other.peak))
 
     def since(self, before: Tally) -> Tally:
-        *rest, _ = (now - then for now, then in zip(astuple(self), astuple(before), strict=True))
-        return Tally(*rest, self.peak)
+        pairs = zip(astuple(self), astuple(before), strict=True)
+        return replace(Tally(*(now - then for now, then in pairs)), peak=self.peak)
 
 
 class Occurrence(Struct, frozen=True):
