@@ -11,16 +11,19 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import uvicorn
+from pydantic import ValidationError
 
 from service import model_commands, plan, systemd
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
+from service.control.versions import Start, started
 from service.http_protocol import HttpProtocol
 from service.server import BACKLOG, FLUSH_SECONDS, Server
-from service.settings import Settings, SettingsError, is_loopback, load
+from service.settings import Settings, SettingsError, complaint, is_loopback, read
 from service.settings_needs import WITHOUT_EFFECT
 from service.telemetry import logs
 
@@ -47,12 +50,20 @@ def start(given: dict[str, Any], make_runtime: MakeRuntime = default_runtime) ->
     descriptor = given.pop("fd", None)
     try:
         sockets = systemd.inherited(os.environ, descriptor)
-        settings = load({**given, **address_of(sockets)})
+        begin = begun({**given, **address_of(sockets)})
     except (SettingsError, systemd.NoSocket) as error:
         print(f"llm-inference: {error}", file=sys.stderr)
         systemd.stopping()
         return 2
-    return serve(settings, make_runtime, sockets)
+    return serve(begin, make_runtime, sockets)
+
+
+def begun(given: Mapping[str, Any]) -> Start:
+    """With what was changed while the service ran. Raises SettingsError."""
+    try:
+        return started(read(given), time.time())
+    except ValidationError as error:
+        raise SettingsError(complaint(error)) from None
 
 
 def address_of(sockets: Sequence[socket.socket]) -> dict[str, Any]:
@@ -101,25 +112,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def serve(
-    settings: Settings,
+    begin: Start,
     make_runtime: MakeRuntime = default_runtime,
     sockets: Sequence[socket.socket] = (),
 ) -> int:
     try:
-        return run(settings, make_runtime, sockets)
+        return run(begin, make_runtime, sockets)
     finally:
         # Also where something failed that nobody thought of.
         systemd.stopping()
 
 
-def run(settings: Settings, make_runtime: MakeRuntime, sockets: Sequence[socket.socket]) -> int:
+def run(begin: Start, make_runtime: MakeRuntime, sockets: Sequence[socket.socket]) -> int:
+    settings = begin.settings
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(os.environ):
         logger.warning("%s in the environment is no setting", name)
     for key in sorted(settings.model_fields_set & WITHOUT_EFFECT):
         logger.warning("%s is set and has no effect yet", key)
     try:
-        app = create_app(settings, make_runtime)
+        app = create_app(begin, make_runtime)
     except SettingsError as error:
         print(f"llm-inference: {error}", file=sys.stderr)
         return 2
@@ -140,7 +152,10 @@ def run(settings: Settings, make_runtime: MakeRuntime, sockets: Sequence[socket.
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=FLUSH_SECONDS,
     )
-    server = Server(config, app.state.runtime, settings, handed_over=bool(sockets))
+    state = app.state
+    server = Server(
+        config, state.runtime, state.reconfiguration, state.keys, handed_over=bool(sockets)
+    )
     server.run(list(sockets) or None)
     # The lifespan's own errors are logged by uvicorn and not raised.
     failed = app.state.failed or server.lifespan.should_exit

@@ -6,6 +6,7 @@
                                   closed: exit code 0
     the second                    now
     SIGUSR1                       log at DEBUG; again: at `log_level`
+    SIGHUP                        the file of settings and the file of keys are read anew
 
 A listening socket that is handed over (systemd's, or `--fd`) is held open by who made it: from the
 first signal on nothing more is accepted here, connections end with their next answer, and whoever
@@ -29,9 +30,11 @@ from typing import Any, Final
 import uvicorn
 
 from service import systemd
+from service.access.key_file import KeyFile
 from service.app import VERSION
 from service.dialects.routing import ListenerDialect
 from service.http_protocol import HttpProtocol
+from service.reconfiguration import Reconfiguration
 from service.runtime import Runtime
 from service.settings import Listener, Settings
 from service.telemetry import logs
@@ -54,22 +57,29 @@ class Server(uvicorn.Server):
     `handed_over` stays open without us."""
 
     def __init__(
-        self, config: uvicorn.Config, runtime: Runtime, settings: Settings, *, handed_over: bool
+        self,
+        config: uvicorn.Config,
+        runtime: Runtime,
+        reconfiguration: Reconfiguration,
+        keys: KeyFile | None,
+        *,
+        handed_over: bool,
     ) -> None:
         super().__init__(config)
         self.runtime = runtime
+        self.reconfiguration = reconfiguration
+        self.keys = keys
         self.handed_over = handed_over
-        # Replaced where they change while it runs.
-        self.settings = settings
+        self._reloads: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._draining: asyncio.Task[None] | None = None
         self._alive: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGUSR1, logs.toggle_debug, self.settings.log_level
-        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, lambda: logs.toggle_debug(self.settings.log_level))
+        loop.add_signal_handler(signal.SIGHUP, self.read_files_anew)
         try:
             further = [await self.listen(listener) for listener in self.settings.listeners]
         except OSError as error:
@@ -88,6 +98,21 @@ class Server(uvicorn.Server):
         if period is not None:
             self._alive = asyncio.create_task(systemd.tell_alive(period))
         systemd.ready()
+
+    @property
+    def settings(self) -> Settings:
+        return self.reconfiguration.settings
+
+    def read_files_anew(self) -> None:
+        task = asyncio.create_task(self.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def reload(self) -> None:
+        logger.info("SIGHUP: settings and keys are read anew")
+        if self.keys is not None:
+            self.keys.reload()
+        await self.reconfiguration.reload()
 
     async def listen(self, listener: Listener) -> asyncio.Server:
         """The same app, as one dialect has it."""

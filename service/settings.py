@@ -457,7 +457,11 @@ def load(command_line: Mapping[str, Any]) -> Settings:
     try:
         return read(command_line).settings()
     except ValidationError as error:
-        raise SettingsError("; ".join(map(describe, error.errors()))) from None
+        raise SettingsError(complaint(error)) from None
+
+
+def complaint(error: ValidationError) -> str:
+    return "; ".join(map(describe, error.errors()))
 
 
 def describe(error: Any) -> str:
