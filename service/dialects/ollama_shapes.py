@@ -30,6 +30,7 @@ SENTENCES: Final[dict[str | None, tuple[int, str | None]]] = {
     "queue_full": (503, "server busy, please try again.  maximum pending requests exceeded"),
     "context_length_exceeded": (400, "the input length exceeds the context length"),
     "cancelled": (499, "request canceled"),
+    "invalid_api_key": (401, "unauthorized"),
 }
 
 

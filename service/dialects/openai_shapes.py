@@ -23,7 +23,6 @@ FINISH_REASONS: Final = {
 }
 
 ERROR_TYPES: Final = {
-    401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
     501: "not_supported_error",

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 ERROR_TYPES: Final = {
     400: "BadRequestError",
-    401: "AuthenticationError",
     403: "PermissionDeniedError",
     404: "NotFoundError",
     405: "MethodNotAllowedError",
@@ -25,7 +24,10 @@ ERROR_TYPES: Final = {
 
 
 def worded(failure: Failure) -> tuple[int, dict[str, Any]]:
-    """`code` is the status, as a number. A full queue is 503: that is what its clients retry."""
+    """`code` is the status, as a number. A full queue is 503: that is what its clients retry. Of a
+    wrong key it says nothing more."""
+    if failure.code == "invalid_api_key":
+        return failure.status, {"error": "Unauthorized"}
     status = 503 if failure.code == "queue_full" else failure.status
     other = "InternalServerError" if status >= 500 else "BadRequestError"
     error = {
