@@ -81,6 +81,8 @@ class Chat(Struct, frozen=True, tag="chat"):
     # ends as the template ends that message.
     continue_final_message: bool = False
     add_generation_prompt: bool = True
+    # What the model itself begins conversations with is there already, or has no place here.
+    introduced: bool = False
 
 
 class Text(Struct, frozen=True, tag="text"):

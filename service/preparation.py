@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from msgspec.structs import replace
 
+from service.catalog.card import ModelCard
 from service.errors import InvalidRequest
 from service.facts import ModelFacts
 from service.generation import (
@@ -14,6 +15,8 @@ from service.generation import (
     GenerationRequest,
     Grammar,
     Infill,
+    Message,
+    Role,
     SamplingParams,
     Text,
     Thoughts,
@@ -25,6 +28,8 @@ from service.text.interpreter import Interpreter
 from service.text.reasoning import ReasoningFormat
 from service.text.template import ChatTemplate
 
+# A Modelfile comes from a stranger: what is no role is passed over.
+ROLES: Final[dict[str, Role]] = {role: role for role in get_args(Role)}
 # Of the context, for an answer of which nobody said how long it may be.
 ROOM: Final = 0.25
 
@@ -104,6 +109,19 @@ def infilling(infill: Infill, facts: ModelFacts) -> Text:
         raise InvalidRequest("This model cannot fill in text.", param="suffix")
     prefix, suffix, middle = facts.infill
     return Text(f"{prefix}{infill.prefix}{suffix}{infill.suffix}{middle}")
+
+
+def introduced(chat: Chat, card: ModelCard) -> Chat:
+    """With what the model's Modelfile has said before anybody asks: its SYSTEM where the request
+    does not begin with a system message, then its MESSAGEs, then the request's own."""
+    if chat.introduced or not (card.system or card.messages):
+        return chat
+    told = any(message.role == "system" for message in chat.messages[:1])
+    opening, rest = chat.messages[:told], chat.messages[told:]
+    if not told and card.system:
+        opening = (Message("system", card.system),)
+    said = (Message(ROLES[m.role], m.content) for m in card.messages if m.role in ROLES)
+    return replace(chat, messages=(*opening, *said, *rest), introduced=True)
 
 
 def without_oldest(chat: Chat, count: int) -> Chat:

@@ -54,6 +54,7 @@ from service.preparation import (
     Prepared,
     droppable,
     infilling,
+    introduced,
     prepare_chat,
     prepare_raw,
     rendered,
@@ -277,7 +278,7 @@ class Runtime:
         async with self._entered(request, request.n, entry) as (card, facts, host, stream, called):
             chosen = called if request.adapters is None else request.adapters
             adapters = _selection(host, chosen)
-            prepared = await self._prepare(request, facts)  # (5)
+            prepared = await self._prepare(request, card, facts)  # (5)
             admitted = await host.submit(  # (6)
                 stream,
                 prepared.prompt,
@@ -318,7 +319,7 @@ class Runtime:
     async def tokenize(self, model: str, input: Chat | Text | Infill) -> Tokenized:
         """As the same input would be tokenized to generate from."""
         async with self._asking(model) as (card, facts, host, stream):
-            text = await self._text(input, facts)
+            text = await self._text(input, card, facts)
             answer = await tokenize(host, stream, text)
         return Tokenized(text.prompt, answer.tokens, answer.pieces, card, facts)
 
@@ -328,8 +329,8 @@ class Runtime:
 
     async def render(self, model: str, chat: Chat) -> str:
         """The prompt that a conversation becomes."""
-        async with self._asking(model) as (_, facts, _, _):
-            return (await self._text(chat, facts)).prompt
+        async with self._asking(model) as (card, facts, _, _):
+            return (await self._text(chat, card, facts)).prompt
 
     async def load(
         self,
@@ -463,17 +464,20 @@ class Runtime:
         shorter, tokens = fitting
         return replace(request, input=shorter), overflow.prompt_tokens - tokens
 
-    async def _text(self, input: Chat | Text | Infill, facts: ModelFacts) -> Text:
+    async def _text(self, input: Chat | Text | Infill, card: ModelCard, facts: ModelFacts) -> Text:
         if isinstance(input, Chat):
-            return rendered(input, await self._template(facts), facts.bos)
+            return rendered(introduced(input, card), await self._template(facts), facts.bos)
         return infilling(input, facts) if isinstance(input, Infill) else input
 
-    async def _prepare(self, request: GenerationRequest, facts: ModelFacts) -> Prepared:
+    async def _prepare(
+        self, request: GenerationRequest, card: ModelCard, facts: ModelFacts
+    ) -> Prepared:
         chat = request.input
         if isinstance(chat, Infill):
             return prepare_raw(request, infilling(chat, facts))
         if not isinstance(chat, Chat):
             return prepare_raw(request, chat)
+        chat = introduced(chat, card)
         template = await self._template(facts)
         if sum(len(message.content or "") for message in chat.messages) > INLINE_CHARACTERS:
             return await asyncio.to_thread(prepare_chat, request, chat, template, facts.bos)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from service.catalog.card import Said
 from service.errors import InvalidRequest
 from service.generation import (
     Chat,
@@ -18,9 +19,15 @@ from service.generation import (
     Text,
     Thoughts,
 )
-from service.preparation import droppable, infilling, prepare_chat, without_oldest
+from service.preparation import (
+    droppable,
+    infilling,
+    introduced,
+    prepare_chat,
+    without_oldest,
+)
 from service.text.template import ChatTemplate
-from tests.dialects.fakes import FACTS
+from tests.dialects.fakes import CARD, FACTS
 
 HI = Message("user", "Hi?")
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
@@ -78,3 +85,21 @@ def test_a_budget_of_thoughts_gets_the_models_own_marks(
     prepared = prepare_chat(request, chat, ChatTemplate(source), "")
 
     assert prepared.sampling.thoughts == expected
+
+
+@given(chats, st.text(max_size=3), st.lists(roles, max_size=3))
+def test_a_modelfiles_words_come_first_and_once(chat: Chat, system: str, said: list[Role]) -> None:
+    card = replace(CARD, system=system, messages=tuple(Said(role, "said") for role in said))
+    begun = introduced(chat, card)
+
+    own = chat.messages[:1] if chat.messages[0].role == "system" else ()
+    first = own or ((Message("system", system),) if system else ())
+    words = tuple(Message(role, "said") for role in said)
+    assert begun.messages == (*first, *words, *chat.messages[len(own) :])
+    assert introduced(begun, card) == begun
+
+
+def test_words_of_nobody_are_passed_over() -> None:
+    card = replace(CARD, messages=(Said("ghost", "boo"), Said("user", "Ahoy")))
+
+    assert introduced(Chat((HI,)), card).messages == (Message("user", "Ahoy"), HI)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         layers = (demo, made.layer("system", "Be brief."), made.layer("template", GO_TEMPLATE))
         path = f"registry.ollama.ai/library/{name}/latest"
         made.model(path, *layers, config=CONFIG, name=f"{name}:latest")
+    said = [{"role": "user", "content": "Ahoy"}, {"role": "assistant", "content": "Aye."}]
+    told = (demo, made.layer("system", "Be a pirate."), made.layer("messages", json.dumps(said)))
+    path = "registry.ollama.ai/library/told/latest"
+    made.model(path, *told, config=CONFIG, name="told:latest")
     made.model("registry.ollama.ai/library/gemma3/4b", made.layer("model", INCOMPATIBLE))
     damage(made, made.root.parent / "outside")
     return made
@@ -55,7 +60,7 @@ def test_ollamas_own_client_lists_what_ollama_would(store: Store, client: ollama
     models = {model.model: model for model in client.list().models}
     expected = {listed.name: (listed.size, listed.digest) for listed in store.listed}
 
-    assert len(expected) == 54
+    assert len(expected) == 55
     listed = {name: (model.size, model.digest) for name, model in models.items()}
     assert {name: listed[name] for name in expected} == expected
     assert listed.keys() - expected.keys() == {"gemma3:4b", "demo:latest"}
@@ -98,6 +103,70 @@ def test_two_names_of_one_blob_share_an_engine(running: Service, client: ollama.
     listed = {model.model: model for model in client.list().models}
     assert loaded["one:latest"].digest == listed["one:latest"].digest
     assert loaded["one:latest"].context_length
+
+
+SYSTEM = [{"role": "system", "content": "Be kind."}]
+OPENING = "<|im_start|>user\nAhoy<|im_end|>\n<|im_start|>assistant\nAye.<|im_end|>\n"
+PIRATE = "<|im_start|>system\nBe a pirate.<|im_end|>\n"
+KIND = "<|im_start|>system\nBe kind.<|im_end|>\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "begins", "without"),
+    [
+        ("/api/chat", {"messages": ASK}, PIRATE + OPENING, "kind"),
+        ("/api/chat", {"messages": SYSTEM + ASK}, KIND + OPENING, "pirate"),
+        ("/api/generate", {"prompt": "7?"}, PIRATE + OPENING, "kind"),
+        ("/api/generate", {"prompt": "7?", "system": "Be kind."}, KIND + OPENING, "pirate"),
+        ("/api/generate", {"prompt": "7?", "raw": True}, "7?", "pirate"),
+        ("/api/generate", {"prompt": "7?", "template": "{{ .System }}/{{ .Prompt }}"},
+         "Be a pirate./7?", "kind"),
+    ],
+)  # fmt: skip
+def test_what_a_modelfile_says_comes_before_what_is_asked(
+    running: Service, path: str, body: dict[str, Any], begins: str, without: str
+) -> None:
+    asked = {"model": "told", **body, "stream": False, "_debug_render_only": True}
+    answer = httpx.post(running.url + path, json=asked, timeout=60).json()
+    prompt = answer["_debug_info"]["rendered_template"]
+
+    assert prompt.removeprefix("<s>").startswith(begins)
+    assert without not in prompt
+
+
+def test_who_goes_on_from_a_context_is_not_told_the_messages_again(running: Service) -> None:
+    def prompt(**more: Any) -> str:
+        asked = {"model": "told", "prompt": "7?", **more, "_debug_render_only": True}
+        answer = httpx.post(running.url + "/api/generate", json=asked, timeout=60).json()
+        return str(answer["_debug_info"]["rendered_template"])
+
+    assert ("Ahoy" in prompt(), "pirate" in prompt()) == (True, True)
+    assert ("Ahoy" in prompt(context=[5]), "pirate" in prompt(context=[5])) == (False, True)
+
+
+def test_every_dialect_has_what_the_modelfile_says(running: Service) -> None:
+    """As Ollama's own OpenAI and Anthropic routes do: by the length of the same question's prompt."""
+
+    def tokens(path: str, model: str, *counts: str, **more: Any) -> int:
+        body = {"model": model, "messages": ASK, "max_tokens": 1, **more}
+        found: Any = httpx.post(running.url + path, json=body, timeout=60).json()
+        for key in counts:
+            found = found[key]
+        return int(found)
+
+    for path, *counts in (
+        ("/v1/chat/completions", "usage", "prompt_tokens"),
+        ("/vllm/v1/chat/completions", "usage", "prompt_tokens"),
+        ("/tgi/v1/chat/completions", "usage", "prompt_tokens"),
+        ("/v1/messages/count_tokens", "input_tokens"),
+    ):
+        plain, told = (tokens(path, model, *counts) for model in ("demo", "told"))
+        assert told > plain + 10, path
+        if "chat" in path:
+            own = tokens(path, "told", *counts, messages=SYSTEM + ASK)
+            bare = tokens(path, "demo", *counts, messages=SYSTEM + ASK)
+            # The request's own system message goes in the place of the model's.
+            assert own - bare < told - plain, path
 
 
 @pytest.mark.parametrize(
@@ -147,7 +216,7 @@ def test_health_tells_every_damaged_entry_with_its_reason(running: Service) -> N
     assert len({model["reason"] for model in bad}) == 22
     assert all(model["code"] and model["state"] == "failed" for model in bad)
     (root,) = [root for root in body["roots"] if root["named"]]
-    assert (root["kind"], root["models"], root["unusable"]) == ("ollama", 54, 23)
+    assert (root["kind"], root["models"], root["unusable"]) == ("ollama", 55, 23)
 
 
 def names(client: ollama.Client) -> set[str | None]:

@@ -118,17 +118,23 @@ async def generate(request: Request[State]) -> Response:
     thinking = thinking_of(request, asked, card, able)
     if not prompt.text:
         return await loaded(request, asked, GENERATE)
-    task = await task_of(request, asked, prompt, thinking)
+    task = await task_of(
+        request, asked, prompt.input(thinking, card.system or ""), prompt, thinking
+    )
     if isinstance(task, str):
         return rendered(asked, GENERATE, task)
     return await answer(request, asked, task)
 
 
 async def task_of(
-    request: Request[State], asked: Asked, prompt: Prompt, thinking: Thinking
+    request: Request[State],
+    asked: Asked,
+    input: Chat | Text | Infill,
+    prompt: Prompt,
+    thinking: Thinking,
 ) -> Task | str:
     """What to generate from; or its text alone, where that is all that is wanted."""
-    runtime, input = request.state["runtime"], prompt.input(thinking)
+    runtime = request.state["runtime"]
     if not isinstance(input, Chat):
         unused = {"think": asked.think is not None, **prompt.unused}
         exchange_of(request.scope).ignored += [name for name, given in unused.items() if given]

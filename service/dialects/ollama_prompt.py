@@ -39,20 +39,25 @@ class Prompt:
             "suffix": self.raw and bool(self.suffix),
         }
 
-    def input(self, thinking: Thinking) -> Chat | Text | Infill:
+    def input(self, thinking: Thinking, own_system: str = "") -> Chat | Text | Infill:
+        """`own_system`: the model's, where the request has none. What else the model begins
+        conversations with is put before the chat by whoever renders it, unless this one goes on
+        from an earlier one."""
         if self.raw:
             return Text(self.text)
+        system = self.system or own_system
         if self.template:
-            values = {"System": self.system, "Prompt": self.text, "Suffix": self.suffix}
+            values = {"System": system, "Prompt": self.text, "Suffix": self.suffix}
             return Text(render(self.template, values))
         if self.fills:
             return Infill(self.text, self.suffix)
-        messages = [Message("system", self.system)] if self.system else []
+        messages = [Message("system", system)] if system else []
         return Chat(
             (*messages, Message("user", self.text)),
             tool_choice=ToolChoice("none"),
             enable_thinking=thinking.enable,
             reasoning_effort=thinking.effort,
+            introduced=bool(self.context),
         )
 
 
