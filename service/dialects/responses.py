@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects.fields import Fields
 from service.dialects.model_defaults import defaults_for
 from service.dialects.openai_extras import beyond, parse_extras, without_effect
 from service.dialects.opening import Opening
@@ -41,11 +42,14 @@ from service.telemetry.http import exchange_of
 
 
 async def create(request: Request[State]) -> Response:
-    fields = await read_fields(request, "openai")
+    return await respond(request, await read_fields(request, "openai"), "openai")
+
+
+async def respond(request: Request[State], fields: Fields, dialect: str) -> Response:
     store = request.state["responses"]
     defaults = defaults_for(request, fields)
     wanted, asked = parse_response_request(
-        fields, store.conversation, **identity(request), defaults=defaults
+        fields, store.conversation, **identity(request), defaults=defaults, dialect=dialect
     )
     tell_ignored(request, fields, HARMLESS)
     exchange_of(request.scope).ignored += unheeded(fields)
@@ -115,10 +119,11 @@ async def count_tokens(request: Request[State]) -> Response:
     return json({"object": "response.input_tokens", "input_tokens": len(counted.tokens)})
 
 
-routes: Final = [
-    Route("/v1/responses", create, methods=["POST"]),
+of_stored: Final = [
     Route("/v1/responses/input_tokens", count_tokens, methods=["POST"]),
     Route("/v1/responses/{id}", retrieve),
     Route("/v1/responses/{id}", delete, methods=["DELETE"]),
     Route("/v1/responses/{id}/cancel", cancel, methods=["POST"]),
 ]
+
+routes: Final = [Route("/v1/responses", create, methods=["POST"]), *of_stored]

@@ -58,6 +58,7 @@ def parse_response_request(
     endpoint: str,
     timeout: float | None = None,
     defaults: Mapping[str, Any] = NONE,
+    dialect: str = "openai",
 ) -> tuple[GenerationRequest, Asked]:
     for key, reason in REFUSED.items():
         if fields.get(key):
@@ -78,7 +79,7 @@ def parse_response_request(
         model=fields.text("model", longest=512) or "",
         input=chat,
         arrived=arrived,
-        dialect="openai",
+        dialect=dialect,
         endpoint=endpoint,
         sampling=sampling,
         response_format=shape,

@@ -25,8 +25,11 @@ from service.dialects import (
     openai,
     seed,
     seed_analysis,
+    seed_configure,
     seed_gpu,
     seed_metrics,
+    seed_presets,
+    seed_weights,
     tgi,
     vllm,
 )
@@ -47,6 +50,7 @@ NAMES: Final = tuple(dialect.name for dialect in DIALECTS)
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
     (f"/{ollama.DIALECT.name}/v1/", openai.DIALECT.wording),
+    (f"/{vllm.DIALECT.name}/v1/messages", anthropic.DIALECT.wording),
     *[(f"/{dialect.name}/", dialect.wording) for dialect in DIALECTS],
     ("/v1/messages", anthropic.DIALECT.wording),
     *[(path, tgi.DIALECT.wording) for path in tgi.ROOT_PATHS],
@@ -69,6 +73,9 @@ def routes() -> list[BaseRoute]:
         *seed_metrics.at_root,
         *seed_gpu.at_root,
         *seed_analysis.at_root,
+        *seed_presets.at_root,
+        *seed_weights.at_root,
+        *seed_configure.at_root,
         *tgi.at_root,
         *vllm.at_root,
         *llama_server.at_root,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects import vllm_cohere, vllm_control, vllm_rank, vllm_tokens
+from service.dialects import anthropic, responses, vllm_cohere, vllm_control, vllm_rank, vllm_tokens
 from service.dialects.adapters import listed
 from service.dialects.answers import collect, total_usage
 from service.dialects.dialect import Dialect
@@ -101,6 +101,10 @@ async def embeddings(request: Request[State]) -> Response:
     return await embed(request, await read(request), "vllm")
 
 
+async def respond(request: Request[State]) -> Response:
+    return await responses.respond(request, await read(request), "vllm")
+
+
 async def batch(request: Request[State]) -> Response:
     """Several conversations in one request: a choice for each, in their order."""
     fields = await read_fields(request, "vllm")
@@ -182,6 +186,9 @@ DIALECT: Final = Dialect(
         _BATCH,
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/v1/responses", respond, methods=["POST"]),
+        *responses.of_stored,
+        *anthropic.at_root,
         Route("/v1/models", list_models),
         Route("/tokenize", vllm_tokens.tokenize, methods=["POST"]),
         Route("/detokenize", vllm_tokens.detokenize, methods=["POST"]),

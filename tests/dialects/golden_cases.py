@@ -242,6 +242,9 @@ VLLM: Final = {
     "prompt-logprobs": Case(
         "/vllm/v1/chat/completions", {"messages": ASK, "prompt_logprobs": 1}, PROMPT_SCORED
     ),
+    "response": Case("/vllm/v1/responses", {"input": "hi"}),
+    "response-stream": Case("/vllm/v1/responses", {"input": "hi", **STREAM}),
+    "message": Case("/vllm/v1/messages", {"messages": ASK, "max_tokens": 9}),
     "tokenize": Case("/vllm/tokenize", {"prompt": "ab", "return_token_strs": True}),
     "detokenize": Case("/vllm/detokenize", {"tokens": [104, 105]}),
     "models": Case("/vllm/v1/models", method="GET"),

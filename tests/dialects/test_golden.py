@@ -78,11 +78,16 @@ def test_a_transcript_fits_its_schema(dialect: str, name: str, case: Case) -> No
     assert answer_faults(found, media_type[1], unmarked(content)) == []
 
 
+# What vLLM serves in others' shapes.
+LENT = {("vllm", "/v1/responses"): "openai", ("vllm", "/v1/messages"): "anthropic"}
+
+
 def spoken(dialect: str, path: str) -> tuple[str, str]:
     """Whose schemas are meant, and the path without a prefix."""
     for prefix in CASES:
         if path.startswith(f"/{prefix}/"):
-            return prefix, path.removeprefix(f"/{prefix}")
+            path = path.removeprefix(f"/{prefix}")
+            return LENT.get((prefix, path), prefix), path
     if dialect == "seed":
         return {"/api/chat/completions": "openai", "/hf/v1/completions": "tgi"}.get(
             path, "ollama"

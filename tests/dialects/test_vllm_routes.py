@@ -17,6 +17,7 @@ from service.events import (
     TokenLogprobs,
     ToolCallDelta,
 )
+from service.generation import Chat
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime, Script, end, says
 
@@ -336,3 +337,42 @@ def test_what_the_file_says_of_the_tokenizer() -> None:
     assert {"bos_token", "eos_token", "tokenizer_class"} <= loaded.keys()
     assert "bos_token" not in unloaded
     assert wrong.status_code == 404
+
+
+def test_a_response_is_made_kept_and_continued() -> None:
+    runtime = FakeRuntime(script=HELLO)
+    with client(runtime) as http:
+        first = http.post("/vllm/v1/responses", json={"input": "hi"}).json()
+        kept = http.get(f"/vllm/v1/responses/{first['id']}").json()
+        asked = {"input": "and?", "previous_response_id": first["id"], "stream": True}
+        streamed = http.post("/vllm/v1/responses", json=asked).text
+        scrape = http.get("/metrics").text
+
+    assert first["status"] == "completed"
+    assert first["output"][0]["content"][0]["text"] == "Hello"
+    assert kept == first
+    assert "event: response.completed" in streamed
+    assert runtime.requests[-1].dialect == "vllm"
+    chat = runtime.requests[-1].input
+    assert isinstance(chat, Chat)
+    assert [message.role for message in chat.messages] == ["user", "assistant", "user"]
+    assert 'llm_requests_total{api="vllm",code="200",endpoint="/v1/responses"' in scrape
+
+
+def test_anthropics_messages_are_answered_as_anthropic_words_them() -> None:
+    with client(FakeRuntime(script=HELLO)) as http:
+        message = http.post("/vllm/v1/messages", json={**CHAT, "max_tokens": 5}).json()
+        refused = http.post("/vllm/v1/messages", json=CHAT)
+
+    assert message["content"][0]["text"] == "Hello"
+    assert refused.status_code == 400
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+    assert refused.json()["type"] == "error"
+
+
+def test_a_response_without_input_is_refused_in_vllms_words() -> None:
+    with client() as http:
+        refused = http.post("/vllm/v1/responses", json={"input": 5})
+
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == 400
