@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.control.gathering import Status
+    from service.control.hardware import Hardware
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -38,3 +44,17 @@ class Candidate(Struct, frozen=True):
 
 # Of the model in use. None: its header says too little.
 Estimator = Callable[[Settings], Estimate | None]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """estimator: for other settings. automatic: with nothing chosen but the context."""
+
+    estimator: Estimator | None = None
+    automatic: Estimate | None = None
+    candidates: Sequence[Candidate] = ()
+
+
+# Of the loaded models the first is the one in use; the others are what else is installed. Reads
+# headers: not on the event loop.
+Estimating = Callable[[Settings, "Hardware", "Sequence[Status]"], Estimates]

@@ -167,12 +167,20 @@ class Evidence(Struct, frozen=True, kw_only=True):
             return None
         if main.split_mode == "none":
             return None
+        if sum(1 for share in main.shares if share) == 1 and self.fits_on_one:
+            return 0.0
         capacity = self.capacities
         if capacity is None or len(main.shares) > len(capacity):
             return None
         shares = (*main.shares, *[0.0] * (len(capacity) - len(main.shares)))
         total = sum(shares)
         return sum(abs(a / total - b) for a, b in zip(shares, capacity, strict=True)) / 2
+
+    @property
+    def fits_on_one(self) -> bool:
+        """Whether the model in use would have its place whole on a single card."""
+        best = self.automatic
+        return best is not None and not best.refused and not best.shares and whole(best)
 
     @property
     def capacities(self) -> tuple[float, ...] | None:
@@ -203,3 +211,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
         return bool(self.gpus) and (
             (self.queue_share or 0) > 0.1 or (self.cpu_layer_share or 0) > 0
         )
+
+
+def whole(estimate: Estimate) -> bool:
+    return estimate.gpu_layers == estimate.layers

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
+from prometheus_client.registry import Collector
 
 from exporters.readings import GpuReading, HostReading, Latest
 from service.control.workload import Tally, Workload
@@ -179,3 +180,9 @@ def newest(intervals: tuple[Interval, ...], seconds: float) -> tuple[Interval, .
         if total >= seconds:
             return intervals[-count:]
     return intervals
+
+
+def buckets_of(histogram: Collector) -> dict[float, float]:
+    """Of a histogram without labels."""
+    samples = (sample for metric in histogram.collect() for sample in metric.samples)
+    return {float(s.labels["le"]): s.value for s in samples if s.name.endswith("_bucket")}

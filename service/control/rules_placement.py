@@ -32,13 +32,17 @@ def split_by_memory(evidence: Evidence) -> Finding | None:
     main, best = evidence.main, evidence.automatic
     if main is None or best is None or best.refused or not above(evidence.unbalanced, 0.1):
         return None
-    if not best.shares or len(best.shares) != len(evidence.gpus):
+    chosen = evidence.settings.for_model((main.name, *main.aliases)).tensor_split
+    if len(best.shares) not in (0, len(evidence.gpus)) or not (best.shares or chosen):
         return None
     split = [round(share, 4) for share in best.shares]
+    action = f"Set tensor_split to {shares(split)}."
+    if not split:
+        action = "Set tensor_split to nothing: it has its place whole on one card."
     return Finding(
         f"{main.name} is split {shares(main.shares)}, and the cards have room for "
         f"{shares(evidence.capacities or ())}.",
-        f"Set tensor_split to {shares(split)}.",
+        action,
         {"tensor_split": list(main.shares), "capacity": list(evidence.capacities or ()),
          "distance": evidence.unbalanced},
         for_main(evidence, tensor_split=split),

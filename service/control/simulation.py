@@ -65,11 +65,11 @@ def placed(
     if own.gpu_layers != old.gpu_layers and own.gpu_layers is not None:
         layers = min(own.gpu_layers, main.layers) if layers or estimate else layers
     split = main.shares
-    if own.tensor_split and own.tensor_split != old.tensor_split:
-        split = own.tensor_split
+    if own.tensor_split != old.tensor_split:
+        split = own.tensor_split or ()
     if estimate is not None:
         context, layers = estimate.context, estimate.gpu_layers
-        split = estimate.shares or split
+        split = estimate.shares
     unified = main.context_per_slot > main.context // max(1, main.slots)
     flash = main.flash_attention
     if own.flash_attention != old.flash_attention:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import astuple, replace
 
 from service.events import FinishReason
-from service.stats import ModelEvent, ModelLoaded, ModelLoadFailed, RequestStats, StepStats
+from service.stats import ModelEvent, ModelLoaded, RequestStats, StepStats
 
 REMEMBERED_LENGTHS: Final = 512
 REMEMBERED_EVENTS: Final = 4096
@@ -68,13 +68,7 @@ class Workload:
         self._occurrences: deque[Occurrence] = deque(maxlen=REMEMBERED_EVENTS)
 
     def on_model(self, event: ModelEvent) -> None:
-        match event:
-            case ModelLoaded():
-                kind = "loaded"
-            case ModelLoadFailed():
-                kind = event.reason
-            case _:
-                kind = event.reason
+        kind = "loaded" if isinstance(event, ModelLoaded) else event.reason
         self._occurrences.append(Occurrence(self._clock(), kind, event.model))
 
     def on_step(self, model: str, stats: StepStats) -> None:
@@ -116,6 +110,7 @@ class Workload:
     def forget(self) -> None:
         """What was so under other settings is not so any more."""
         self._lengths.clear()
+        self._occurrences.clear()
 
     def totals(self) -> dict[str, Tally]:
         """Copies of this moment; each `peak` is that since the last call."""

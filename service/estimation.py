@@ -1,0 +1,152 @@
+"""Answers the analysis's questions with the placement that loads go by."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace as with_fields
+
+from exporters.readings import GpuReading
+from service.catalog.card import ModelCard
+from service.catalog.gguf import GgufError
+from service.control.estimate import Candidate, Estimate, Estimates
+from service.control.gathering import Status
+from service.control.hardware import Hardware
+from service.fleet.devices import RESERVE
+from service.fleet.memory import ModelMemory
+from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.parameters import engine_params
+from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, place
+from service.fleet.placing import wishes_of
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Larger models that are tried, and the fewest times the weights of the one in use.
+CANDIDATES: Final = 4
+LARGER: Final = 1.2
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What there would be if the model in use were not loaded. usable: to an engine as it is built."""
+
+    gpus: tuple[Gpu, ...]
+    host: int
+    usable: tuple[Gpu, ...]
+
+
+class Estimation:
+    """Keeps headers that it has read. Any thread may call it."""
+
+    def __init__(self, *, gpu_engine: bool) -> None:
+        self._gpu_engine = gpu_engine
+        self._headers: dict[tuple[str, float], ModelMemory | None] = {}
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, settings: Settings, hardware: Hardware, models: Sequence[Status]
+    ) -> Estimates:
+        used = next((s for s in models if s.state == "ready" and s.facts is not None), None)
+        if used is None or used.facts is None or (memory := self._header(used.card)) is None:
+            return Estimates()
+        room, card = self._room(hardware, used), used.card
+
+        def estimator(settings: Settings) -> Estimate | None:
+            return estimate(
+                memory, room.usable, room.host, wishes_of(engine_params(card, settings))
+            )
+
+        wishes = wishes_of(engine_params(card, settings))
+        alone = Wishes(
+            context=used.facts.n_ctx,
+            slots=wishes.slots,
+            kv_layout=wishes.kv_layout,
+            type_k=wishes.type_k,
+            type_v=wishes.type_v,
+            flash_attention=wishes.flash_attention,
+            n_ubatch=wishes.n_ubatch,
+            n_outputs=wishes.n_outputs,
+        )
+        automatic = estimate(memory, room.gpus, room.host, alone) if room.gpus else None
+        return Estimates(estimator, automatic, self._candidates(settings, room, card, models))
+
+    def _candidates(
+        self, settings: Settings, room: _Room, used: ModelCard, models: Sequence[Status]
+    ) -> list[Candidate]:
+        if not room.usable:
+            return []
+        larger = [
+            status.card
+            for status in models
+            if status.card.problem is None and status.card.size_bytes > LARGER * used.size_bytes
+        ]
+        found = []
+        for card in sorted(larger, key=lambda card: card.size_bytes)[-CANDIDATES:]:
+            if (memory := self._header(card)) is not None:
+                wishes = wishes_of(engine_params(card, settings))
+                answer = estimate(memory, room.usable, room.host, wishes)
+                found.append(Candidate(card.name, card.size_bytes, card.parameter_count, answer))
+        return found
+
+    def _room(self, hardware: Hardware, used: Status) -> _Room:
+        gpus = tuple(
+            Gpu(gpu.index, gpu.uuid, gpu.name or "GPU", memory.total, memory.free + own, RESERVE)
+            for place, gpu in enumerate(hardware.gpus)
+            if (memory := gpu.memory) is not None and (own := owned(gpu, place, used)) is not None
+        )
+        buffers = used.facts.buffers if used.facts else ()
+        taken = sum(b.bytes for b in buffers if b.device.startswith("CPU") and b.kind != "weights")
+        return _Room(gpus, hardware.memory_available + taken, gpus if self._gpu_engine else ())
+
+    def _header(self, card: ModelCard) -> ModelMemory | None:
+        key = (card.path, card.modified)
+        with self._lock:
+            if key not in self._headers:
+                try:
+                    self._headers[key] = read_memory(card.shards or (card.path,))
+                except (GgufError, Unmeasurable, OSError) as error:
+                    logger.debug("%s cannot be estimated: %s", card.name, error)
+                    self._headers[key] = None
+            return self._headers[key]
+
+
+def owned(gpu: GpuReading, place: int, used: Status) -> int:
+    """Bytes of the card that the model's engine has: by the driver, else by its own word."""
+    for process in gpu.processes or ():
+        if process.pid == used.pid and process.bytes is not None:
+            return process.bytes
+    buffers = used.facts.buffers if used.facts else ()
+    return sum(b.bytes for b in buffers if b.device == f"CUDA{place}")
+
+
+def estimate(memory: ModelMemory, gpus: Sequence[Gpu], host: int, wishes: Wishes) -> Estimate:
+    layers = len(memory.layers) + 1
+    try:
+        return of_placement(place(memory, gpus, host, wishes), layers)
+    except PlacementError as error:
+        nothing = (0,) * len(gpus)
+        refused = Estimate(
+            gpu_layers=0, layers=layers, shares=(), needed=nothing, free_after=nothing,
+            host_free=None, context=0,
+        )  # fmt: skip
+        return with_fields(refused, refused=str(error))
+
+
+def of_placement(placement: Placement, layers: int) -> Estimate:
+    split = placement.tensor_split if placement.split_mode != "none" else ()
+    total = sum(split)
+    used = sum(1 for share in split if share)
+    return Estimate(
+        gpu_layers=placement.gpu_layers,
+        layers=layers,
+        shares=tuple(share / total for share in split) if used > 1 else (),
+        needed=tuple(share.total for share in placement.shares),
+        free_after=placement.free_after,
+        host_free=placement.host_free_after,
+        context=placement.context,
+    )
