@@ -185,6 +185,15 @@ class Reconfiguration:
         self.problems, self.successful = (), True
         return applied
 
+    def file_differs(self) -> bool:
+        """Whether the file says something else than what was read of it; looks at the disk."""
+        if self._given.path is None:
+            return False
+        try:
+            return read(self._given.command_line).file != self._given.file
+        except SettingsError:
+            return True
+
     async def follow_file(self) -> None:
         """Reads it anew when it has changed, until it is cancelled."""
         known = await asyncio.to_thread(self._identity)

@@ -12,20 +12,40 @@ class SettingsError(Exception):
     """One line that names the key and says what is wrong with it."""
 
 
+class WithoutAliases(yaml.SafeLoader):
+    """For text from elsewhere: a few lines of aliases of aliases can mean gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def read_file(path: Path) -> dict[str, Any]:
+    """Raises SettingsError."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"config: cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise SettingsError(f"config: {path} is not YAML") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> dict[str, Any]:
+    """Raises SettingsError. `name`: of the text, for its errors."""
+    try:
+        # Safe: both are SafeLoaders.
+        values = yaml.load(text, loader)  # noqa: S506
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = (
             f" in line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         )
-        raise SettingsError(f"config: {path} is not YAML{where}") from None
+        raise SettingsError(f"config: {name} is not YAML{where}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise SettingsError(f"config: {path} must hold `key: value` lines")
+        raise SettingsError(f"config: {name} must hold `key: value` lines")
     return without_unset(translate_ollama_paths({str(key): values[key] for key in values}))
 
 

@@ -84,6 +84,11 @@ READ: Final = """
     GET /api/metrics/apis     GET /api/metrics/dashboard
     GET /api/metrics/gpu      GET /api/metrics/optimization
     GET /is_sleeping
+    GET /api/dashboard/configure   GET /api/dashboard/configure/versions
+    GET /api/dashboard/presets
+    GET /api/dashboard/weight-distribution
+    GET /api/dashboard/weight-distribution/presets
+    POST /api/dashboard/weight-distribution/validate
 """
 
 METRICS: Final = """
@@ -93,10 +98,13 @@ METRICS: Final = """
 ADMIN: Final = """
     POST /api/pull     POST /api/push   POST /api/create   POST /api/copy   DELETE /api/delete
     HEAD,POST /api/blobs/{digest}
+    POST /api/dashboard/configure           POST /api/dashboard/configure/rollback
+    GET /api/dashboard/configure/export     POST /api/dashboard/configure/import
     POST /models/load  POST /models/unload
     POST /api/models/unload   POST /api/models/unload/{id:path}
     POST /v1/load_lora_adapter   POST /v1/unload_lora_adapter   POST /lora-adapters
     POST /props        POST /slots/{id:int}
+    POST /api/dashboard/weight-distribution
     POST /sleep        POST /wake_up    POST /abort_requests    POST /reset_prefix_cache
 """
 
