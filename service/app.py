@@ -34,6 +34,7 @@ from service.catalog.index import Index
 from service.catalog.roots import Root, roots_of
 from service.control.audit import Audit
 from service.control.config import Applied
+from service.control.presets import BUILT_IN, read_presets
 from service.control.versions import Start, afresh
 from service.dialects import routing
 from service.dialects.body import ClientGone
@@ -122,6 +123,7 @@ def create_app(
     """Of bare settings nothing that was changed at run time is read."""
     start = afresh(settings, time.time()) if isinstance(settings, Settings) else settings
     settings = start.settings
+    presets = BUILT_IN if settings.presets_file is None else read_presets(settings.presets_file)
     registry = CollectorRegistry()
     apis = [dialect.name for dialect in routing.DIALECTS]
     recorder = Recorder(CollectorRegistry(), apis, time.time)
@@ -189,6 +191,7 @@ def create_app(
                 "library": library,
                 "settings": settings,
                 "reconfiguration": reconfiguration,
+                "presets": presets,
                 "turnstile": Turnstile(),
                 "responses": ResponseStore(),
                 "recorder": recorder,

@@ -24,7 +24,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from exporters.readings import GpuReading
-from service.access.caller import caller
 from service.catalog.card import ModelCard
 from service.control import weights
 from service.control.config import Applied, made, patched
@@ -34,6 +33,7 @@ from service.dialects.body import read_object
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
+from service.dialects.seed_configure import expectation, recorded
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
 from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
 from service.errors import ChangeRefused, InvalidRequest, ServiceError
@@ -115,7 +115,7 @@ async def validate(request: Request[State]) -> Response:
 async def change(request: Request[State]) -> Response:
     """(1) It is a distribution, (2) the settings are in order, (3) memory can hold it, (4) apply."""
     fields = await body(request)
-    dry_run = fields.flag("dry_run")
+    expected, dry_run = expectation(request, fields), fields.flag("dry_run")
     scene, wanted = asked(request, fields, rescale=True)
     if wanted.percentages is None and wanted.sizes == Sizes():
         raise InvalidRequest("Invalid configuration data")
@@ -123,8 +123,12 @@ async def change(request: Request[State]) -> Response:
     if wanted.percentages and (wrong := weights.wrong(wanted.percentages, scene.cards)):
         raise InvalidRequest("; ".join(wrong), param="gpu_weights")  # (1)
     settings = candidate(request, scene, wanted)  # (2)
-    found = await summary(scene, settings, wanted)
-    applied = await put_in_force(request, found, patch_of(scene, wanted), dry_run=dry_run)
+    found, patch = await summary(scene, settings, wanted), patch_of(scene, wanted)
+    applied = await recorded(
+        request,
+        "weights",
+        lambda by: applied_or_refused(request, found, patch, expected, by=by, dry_run=dry_run),
+    )
     config = encode_summary(found) | {"config_version": applied.version.number}
     words = "would be applied" if dry_run else "applied"
     return json(
@@ -140,31 +144,23 @@ async def change(request: Request[State]) -> Response:
     )
 
 
-async def put_in_force(
-    request: Request[State], found: Summary, patch: dict[str, Any], *, dry_run: bool
-) -> Applied:
-    """(3) and (4), and what came of it in the audit log."""
-    who, audit = caller(request), request.state["audit"]
-    expected = request.headers.get("if-match", "").strip('" ') or None
-    try:
-        if found.cramped:
-            raise ChangeRefused("; ".join(found.cramped))
-        applied = await request.state["reconfiguration"].apply(
-            patch, by=who.name, why="weights", expected=expected, dry_run=dry_run
-        )
-    except ServiceError as error:
-        audit.write(who, "weights", {}, error.code)
-        raise
-    if not dry_run:
-        audit.write(who, "weights", applied.changed, "done", applied.version.number)
-    return applied
+async def applied_or_refused(
+    request: Request[State], found: Summary, patch: dict[str, Any], expected: str | None, *,
+    by: str, dry_run: bool,
+) -> Applied:  # fmt: skip
+    """(3) and (4)."""
+    if found.cramped:
+        raise ChangeRefused("; ".join(found.cramped))
+    return await request.state["reconfiguration"].apply(
+        patch, by=by, why="weights", expected=expected, dry_run=dry_run
+    )
 
 
 # What is asked
 
 
 async def body(request: Request[State]) -> Fields:
-    limit = request.state["reconfiguration"].settings.max_body_bytes
+    limit = request.state["settings"].max_body_bytes
     return Fields(await read_object(request.scope, request.receive, limit))
 
 
