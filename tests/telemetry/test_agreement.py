@@ -1,5 +1,5 @@
-"""Some five hundred requests of all kinds, and four accounts of them that must be one: /metrics,
-/api/metrics/apis, the log and the traces."""
+"""Five thousand requests of all kinds, with an engine that dies among them, and four accounts of them
+that must be one: /metrics, /api/metrics/apis, the log and the traces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.dialects.serving import wait_until
 from tests.service_process import Service, service
 from tests.telemetry.collector import Collector, collecting
 
-REQUESTS = 500
+REQUESTS = 5000
 CLIENTS = 16
 MESSAGES = [{"role": "user", "content": "What is 7 plus 5?"}]
 CHAT = {"messages": MESSAGES, "max_tokens": 4}
@@ -38,7 +38,10 @@ WHOLE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def ask(http: httpx.Client, number: int) -> None:
+def ask(running: Service, http: httpx.Client, number: int) -> None:
+    if number == REQUESTS // 2:
+        (engine,) = running.engines()
+        engine.kill()
     kind = number % (len(WHOLE) + 2)
     if kind < len(WHOLE):
         path, body = WHOLE[kind]
@@ -75,17 +78,20 @@ class Accounts:
         return Counter(str(span.attributes[key]) for span in self.roots)
 
 
+pytestmark = pytest.mark.timeout(600)
+
+
 @pytest.fixture(scope="module")
 def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
     folder: Path = tmp_path_factory.mktemp("agreement")
-    environment = {"OTEL_BSP_MAX_QUEUE_SIZE": "16384", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    environment = {"OTEL_BSP_MAX_QUEUE_SIZE": "65536", "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with collecting() as collector:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
         with service(folder, "--queue-size", "6", **environment) as running:
             limits = httpx.Limits(max_connections=CLIENTS)
             with httpx.Client(base_url=running.url, timeout=60, limits=limits) as http:
                 with ThreadPoolExecutor(CLIENTS) as clients:
-                    list(clients.map(lambda number: ask(http, number), range(REQUESTS)))
+                    list(clients.map(lambda number: ask(running, http, number), range(REQUESTS)))
             wait_until(running.at_rest, 30)
             answered = running.metric("llm_requests_total")
             finished = running.metric("llm_requests_finished_total")
@@ -98,6 +104,7 @@ def test_all_kinds_of_ends_are_among_them(accounts: Accounts) -> None:
     codes = accounts.counted("llm_requests_total", "code")
 
     assert codes.keys() >= {"200", "400", "404", "429", "499"}
+    assert accounts.counted("llm_engine_deaths_total", "model").total() == 1
     assert REQUESTS * 0.9 < codes.total() <= REQUESTS
 
 
