@@ -18,7 +18,9 @@ ORDER = """
     plan model_commands
     app
     dialects admin gate host_guard http_protocol in_force
-    reconfiguration distribution keyed_runtime
+    trial
+    optimization
+    estimation reconfiguration distribution keyed_runtime
     runtime
     health
     model_status preparation progress adaptation
@@ -53,7 +55,7 @@ IMPORTERS = {
 
 # Of the exporters, which know nothing of the service, `app` starts the collectors. What was read is
 # frozen values without any code that reads, so the layers that show it or judge it may know those.
-SHOW_READINGS = {"admin", "control", "dialects", "distribution", "telemetry"}
+SHOW_READINGS = {"admin", "estimation", "control", "dialects", "distribution", "telemetry"}
 
 
 def knows_readings(within: list[str], inner: list[str]) -> bool:

@@ -6,7 +6,7 @@ Lives on the event loop, and costs a request a few microseconds.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from msgspec import Struct
 from service.events import FinishReason
 from service.stats import (
     ModelEvent,
+    ModelLoadFailed,
     ModelUnloaded,
     Observer,
     Operation,
@@ -43,12 +44,13 @@ class LoadClass(NamedTuple):
 
 
 class Sample(Struct, frozen=True):
-    """One request. `arrived` in monotonic seconds; the times in seconds, None where the request
+    """One request. `arrived` and `ended` in monotonic seconds; the times in seconds, None where the request
     never got that far, or failed. `per_token` is the mean gap between its tokens."""
 
     load: LoadClass
     version: int
     arrived: float
+    ended: float
     outcome: FinishReason
     queue: float | None = None
     first_token: float | None = None
@@ -100,11 +102,13 @@ class Concurrency:
 
 
 class Samples:
-    """Implements `stats.Observer`. `on_sample` is called with each."""
+    """Implements `stats.Observer`. `on_sample` is called with each; `load_failures` counts models
+    that could not be loaded, by reason."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.version = 0
         self.on_sample: Callable[[Sample], None] | None = None
+        self.load_failures: Counter[str] = Counter()
         self._since = clock()
         self._clock = clock
         self._concurrency = Concurrency(clock)
@@ -126,6 +130,8 @@ class Samples:
     def on_model(self, event: ModelEvent) -> None:
         if isinstance(event, ModelUnloaded):
             self._concurrency.set(event.model, 0)
+        elif isinstance(event, ModelLoadFailed):
+            self.load_failures[event.reason] += 1
 
     def on_finish(self, stats: RequestStats) -> None:
         if stats.arrived < self._since or stats.reason is FinishReason.CANCELLED:
@@ -153,8 +159,8 @@ class Samples:
             max(1, together).bit_length(),
         )
         if stats.reason in (FinishReason.ERROR, FinishReason.TIMEOUT):
-            return Sample(load, self.version, stats.arrived, stats.reason)
-        return Sample(load, self.version, stats.arrived, stats.reason, *times(stats))
+            return Sample(load, self.version, stats.arrived, stats.ended, stats.reason)
+        return Sample(load, self.version, stats.arrived, stats.ended, stats.reason, *times(stats))
 
 
 def times(stats: RequestStats) -> tuple[float | None, float | None, float | None, float]:

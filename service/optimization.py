@@ -1,0 +1,426 @@
+"""Advice put in force and taken back, and what came of every change of the configuration.
+
+Whatever changes the configuration, it opens a window: its requests are held against those that ran
+under the version before. Belongs to the event loop; what computes or writes does so in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
+
+from service.control.advice import Learned, Recommendation, Verify
+from service.control.analysis import Analysis
+from service.control.config import Applied
+from service.control.history import History
+from service.control.incidents import Incidents, Tally
+from service.control.records import AnalysisMade, AnyRecord, Change, Dismissed, Judged
+from service.control.samples import TRIAL, Sample, Samples
+from service.control.windows import MOST_LOSS, Window, judged
+from service.errors import ChangeRefused, InvalidRequest, ServiceError, StateNotWritten
+from service.telemetry.verdicts import Outcome
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 60.0
+ANALYSIS_SECONDS: Final = 3600.0
+REMEMBERED: Final = 100
+NO_VERSION: Final = -1
+# Of a change that no advice asked for: what a user of a stream waits for between its words.
+METRIC: Final = "llm_time_per_output_token_seconds"
+RESTARTED: Final = "The service was started anew before there was a verdict."
+AT_THE_NEXT_START: Final = "What was changed is in force from the next start on."
+NOT_WRITTEN: Final = "what is learned of changes is not kept: %s"
+
+
+class AdviceNotFound(ServiceError):
+    status = 404
+    code = "advice_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"There is no advice `{id}`", param="id")
+
+
+class ChangeNotFound(ServiceError):
+    status = 404
+    code = "change_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"There is no change `{id}`", param="change_id")
+
+
+class Reconfigures(Protocol):
+    """Of `reconfiguration.Reconfiguration`, what is needed here."""
+
+    @property
+    def version(self) -> Any: ...
+    def versions(self) -> list[Any]: ...
+    def listen(self, listener: Callable[[Applied], None]) -> None: ...
+    async def apply(
+        self,
+        patch: Mapping[str, Any],
+        *,
+        by: str,
+        why: str,
+        expected: str | None = None,
+        dry_run: bool = False,
+    ) -> Applied: ...
+    async def rollback(
+        self, number: int, *, by: str, why: str | None = None, expected: str | None = None
+    ) -> Applied: ...
+
+
+class Advises(Protocol):
+    """Of `control.analyst.Analyst`."""
+
+    @property
+    def latest(self) -> Analysis | None: ...
+
+
+class Optimization:
+    """`known`: the ids that advice may have. `tally`: totals of incidents so far; `hardware`: the
+    name that effects are learned under; `automatic`: whether to go back without being asked."""
+
+    def __init__(
+        self,
+        reconfiguration: Reconfigures,
+        analyst: Advises,
+        samples: Samples,
+        history: History,
+        *,
+        known: Callable[[str], bool],
+        tally: Callable[[], Tally],
+        hardware: Callable[[], str],
+        automatic: Callable[[], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.history = history
+        self.incidents = Incidents()
+        self._reconfiguration = reconfiguration
+        self._analyst = analyst
+        self._samples = samples
+        self._known = known
+        self._tally = tally
+        self._hardware = hardware
+        self._automatic = automatic
+        self._clock = clock
+        self._window: Window | None = None
+        # While a trial has changed the configuration: the version that it comes back to.
+        self._trial: int | None = None
+        self._advised: dict[str, Verify | None] = {}
+        self._analysed = 0.0
+        # Those of this run, of which the disk may not know yet.
+        self._made: deque[Change] = deque(maxlen=REMEMBERED)
+        self._outcomes: dict[str, Outcome] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._looking = asyncio.Lock()
+        self._next = 1 + max((number(change.id) for change in self._changes()), default=0)
+        samples.on_sample = self._take
+        samples.change(reconfiguration.version.number)
+        reconfiguration.listen(self._changed)
+
+    # Life
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        await asyncio.to_thread(self._close_forgotten)
+        while True:
+            try:
+                await self.tick()
+            except Exception:
+                logger.exception("what changes did could not be looked at")
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def tick(self) -> None:
+        now = self._clock()
+        self.incidents.note(now, self._tally())
+        window, analysis = self._window, self._analyst.latest
+        if window is not None and window.over(now):
+            await self._look(window, final=True)
+        elif window is not None and self.incidents.new(window.change.at, now):
+            await self._look(window, final=False)
+        if analysis is not None and analysis.made_at - self._analysed >= ANALYSIS_SECONDS:
+            self._analysed = analysis.made_at
+            await self.add(made(analysis))
+
+    async def close(self) -> None:
+        """What is being looked at is still written."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # What callers ask for
+
+    async def apply(self, id: str, *, expected: str | None, by: str) -> tuple[Change, Applied]:
+        """Raises AdviceNotFound, ChangeRefused (it is not advised any more, or not ours to do) and
+        what `Reconfiguration.apply` raises."""
+        advice = self.advice(id)
+        if not advice.patch:
+            raise ChangeRefused(f"`{id}` is not for this service to do: {advice.action}")
+        self._advised[id] = advice.verify
+        applied = await self._reconfiguration.apply(
+            advice.patch, by=by, why=f"advice:{id}", expected=expected
+        )
+        return self._of(applied, id), applied
+
+    async def rollback(
+        self, id: str, *, expected: str | None, by: str, later: bool = False
+    ) -> tuple[Change, Applied]:
+        """To the very configuration before it; so `later` changes go too, and have to be meant."""
+        change = next((c for c in self._changes() if c.id == id), None)
+        if change is None:
+            raise ChangeNotFound(id)
+        since = [c for c in self._changes() if number(c.id) > number(id)]
+        if any(c.undone == id for c in since):
+            raise ChangeRefused(f"Change {id} was taken back already.")
+        if since and not later:
+            raise ChangeRefused(
+                f"Change {id} was followed by {', '.join(c.id for c in since)}, which would go with "
+                "it: take those back first, or say `later_changes`: true."
+            )
+        if all(version.number != change.previous for version in self._reconfiguration.versions()):
+            raise ChangeRefused(f"Version {change.previous}, from before it, is not kept any more.")
+        applied = await self._reconfiguration.rollback(change.previous, by=by, expected=expected)
+        return self._of(applied, id), applied
+
+    async def dismiss(self, id: str, *, until: float | None, by: str) -> Dismissed:
+        """Raises AdviceNotFound, StateNotWritten."""
+        if not self._known(id):
+            raise AdviceNotFound(id)
+        dismissed = Dismissed(self._clock(), id, by, until)
+        await asyncio.to_thread(self.history.add, dismissed)
+        return dismissed
+
+    def advice(self, id: str) -> Recommendation:
+        """What the last analysis advises under that id."""
+        if not self._known(id):
+            raise AdviceNotFound(id)
+        analysis = self._analyst.latest
+        found = [r for r in analysis.recommendations if r.id == id] if analysis else []
+        if not found:
+            raise ChangeRefused(f"`{id}` is not advised any more: look at the advice again.")
+        return found[0]
+
+    def learned(self, rule: str) -> Learned | None:
+        return self.history.learned(rule, self._hardware())
+
+    def dismissed(self) -> set[str]:
+        return set(self.history.dismissed(self._clock()))
+
+    def outcomes(self) -> list[Outcome]:
+        """Of each source of changes the last one, for metrics."""
+        return list(self._outcomes.values())
+
+    @property
+    def open(self) -> str | None:
+        """The change whose window is open."""
+        return self._window.change.id if self._window is not None else None
+
+    # What happens
+
+    def _changed(self, applied: Applied) -> None:
+        """The listener to changes: after each that is in force."""
+        version = applied.version
+        kind, _, what = version.why.partition(":")
+        if kind == TRIAL:
+            self._tried()
+            return
+        if not applied.changed:
+            return
+        rule = what if kind == "advice" else None
+        verify = self._advised.get(what) if kind == "advice" else None
+        undone = [c.id for c in self._changes() if kind == "rollback" and str(c.previous) == what]
+        change = Change(
+            at=self._clock(),
+            id=str(self._next),
+            by=version.by,
+            why=version.why,
+            version=version.number,
+            previous=applied.previous.number,
+            config_hash=version.hash,
+            changed=applied.changed,
+            metric=METRIC if verify is None else verify.metric,
+            direction="down" if verify is None else verify.direction,
+            reloads=applied.reloads,
+            rule=rule,
+            undone=undone[-1] if undone else None,
+        )
+        self._next += 1
+        self._made.append(change)
+        self._open(
+            change, begun=version.made_at, later=set(applied.changed) <= set(applied.restart)
+        )
+
+    def _open(self, change: Change, *, begun: float, later: bool) -> None:
+        closing, self._window = self._window, None
+        # While a model was loaded beside it, what ran was slower than it had been.
+        until = time.monotonic() - max(0.0, change.at - begun)
+        before = [s for s in self._samples.of(self._samples.version) if s.ended <= until]
+        self._samples.change(change.version)
+        of = source(change)
+        known = self._outcomes.get(of, Outcome(of, change.metric, change.at))
+        self._outcomes[of] = known.again(change.metric, change.at)
+        self.incidents.note(change.at, self._tally())
+        if not later:
+            self._window = Window(change, before)
+        self._spawn(self._turn(closing, change, later=later))
+
+    async def _turn(self, closing: Window | None, change: Change, *, later: bool) -> None:
+        await self.add(change)
+        if closing is not None:
+            own = (
+                change.why.startswith("rollback:")
+                and change.undone is not None
+                and (number(change.undone) <= number(closing.change.id))
+            )
+            await self._look(closing, final=True, confounded_by=None if own else change.id)
+        if later:
+            await self._tell(
+                change, nothing(change, change.at, self._hardware(), AT_THE_NEXT_START)
+            )
+
+    def _take(self, sample: Sample) -> None:
+        window = self._window
+        if window is not None and window.take(sample):
+            self._spawn(self._look(window, final=window.over(self._clock())))
+
+    async def _look(self, window: Window, *, final: bool, confounded_by: str | None = None) -> None:
+        if final and self._window is window:
+            self._window = None
+        evidence, now = window.evidence(), self._clock()
+        incidents = self.incidents.new(window.change.at, now)
+        async with self._looking:
+            verdict = await asyncio.to_thread(
+                judged,
+                window.change,
+                evidence,
+                at=now,
+                hardware=self._hardware(),
+                incidents=incidents,
+                final=final,
+                confounded_by=confounded_by,
+            )
+            last = self.history.verdict(window.change.id)
+            if last is not None and (last.final or last == replace(verdict, at=last.at)):
+                return
+            await self._tell(window.change, verdict)
+        if self._automatic() and self._window is window and certain(verdict):
+            self._spawn(self._go_back(window.change))
+
+    async def _go_back(self, change: Change) -> None:
+        logger.warning("change %s made it worse, and is taken back", change.id)
+        try:
+            await self.rollback(change.id, expected=None, by="auto_rollback")
+        except ServiceError as error:
+            logger.error("change %s could not be taken back: %s", change.id, error.message)
+
+    async def _tell(self, change: Change, verdict: Judged) -> None:
+        await self.add(verdict)
+        of = source(change)
+        known = self._outcomes.get(of, Outcome(of, change.metric, change.at))
+        if known.at <= change.at:
+            known = known.judged(verdict.verdict, verdict.effects.get(change.metric))
+        if verdict.final:
+            known = known.counted(verdict.verdict)
+        self._outcomes[of] = known
+
+    async def add(self, record: AnyRecord) -> None:
+        """To the history; a disk that does not take it is told of in the log."""
+        try:
+            await asyncio.to_thread(self.history.add, record)
+        except StateNotWritten as error:
+            logger.error(NOT_WRITTEN, error.message)
+
+    def _close_forgotten(self) -> None:
+        """Windows that were open when the service ended: what was seen of them last holds."""
+        for change in self._changes():
+            last = self.history.verdict(change.id)
+            if (last is not None and last.final) or change.id == self.open:
+                continue
+            unknown = nothing(change, self._clock(), self._hardware(), RESTARTED)
+            closed = unknown if last is None else replace(last, final=True, reason=RESTARTED)
+            try:
+                self.history.add(closed)
+            except StateNotWritten as error:
+                logger.error(NOT_WRITTEN, error.message)
+
+    def _tried(self) -> None:
+        """What a trial changes it changes back: what was being measured goes on afterwards."""
+        if self._trial is None:
+            self._trial = self._samples.version
+            self._samples.change(NO_VERSION)
+        else:
+            self._samples.change(self._trial)
+            self._trial = None
+
+    def _of(self, applied: Applied, id: str) -> Change:
+        if not applied.changed:
+            raise ChangeRefused(f"What `{id}` asks for is in force already.")
+        return next(c for c in reversed(self._made) if c.version == applied.version.number)
+
+    def _changes(self) -> list[Change]:
+        """Oldest first; what the disk has not taken yet is among them."""
+        kept = {r.id: r for r in self.history.records() if isinstance(r, Change)}
+        return list((kept | {change.id: change for change in self._made}).values())
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def source(change: Change) -> str:
+    """The rule, or what else changed it: bounded, for labels."""
+    return change.rule or change.why.partition(":")[0]
+
+
+def number(id: str) -> int:
+    return int(id) if id.isdecimal() else 0
+
+
+def nothing(change: Change, at: float, hardware: str, reason: str) -> Judged:
+    return Judged(
+        at=at,
+        change=change.id,
+        verdict="insufficient_data",
+        final=True,
+        metric=change.metric,
+        direction=change.direction,
+        hardware=hardware,
+        reason=reason,
+        rule=change.rule,
+    )
+
+
+def certain(verdict: Judged) -> bool:
+    """Enough to act without being asked: an incident, or all of the interval beyond MOST_LOSS."""
+    effect = verdict.effects.get(verdict.metric)
+    if verdict.incidents:
+        return True
+    if effect is None or verdict.verdict != "regressed":
+        return False
+    if verdict.direction == "down":
+        return effect.low > 1 + MOST_LOSS
+    return effect.high < 1 - MOST_LOSS
+
+
+def made(analysis: Analysis) -> AnalysisMade:
+    return AnalysisMade(
+        analysis.made_at,
+        analysis.score,
+        analysis.coverage,
+        {component.id: component.health for component in analysis.components},
+        tuple(advice.id for advice in analysis.recommendations),
+    )
+
+
+def until_of(value: float | None, now: float) -> float | None:
+    """Raises InvalidRequest for a time that is over."""
+    if value is not None and value <= now:
+        raise InvalidRequest("until: must be a time to come, in Unix seconds", param="until")
+    return value
