@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from service.dialects.deeds import Deed
 from service.dialects.respond import (
     State,
     json,
@@ -58,7 +59,10 @@ async def rescale(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
     card = runtime.resolve(request.query_params.get("model"))
     choices = parse_lora(fields) or ()
-    runtime.adapters.rescale(card, {int(each.adapter): each.scale or 0.0 for each in choices})
+    before = {str(number): each.scale for number, each in enumerate(runtime.adapters.of(card))}
+    scales = {int(each.adapter): each.scale or 0.0 for each in choices}
+    with Deed(request, "adapter scales", **{card.name: (before, scales)}):
+        runtime.adapters.rescale(card, scales)
     return json({"success": True})
 
 
@@ -73,8 +77,9 @@ async def load(request: Request[State]) -> Response:
         raise fields.bad("lora_name", "must be printable text")
     anew, model = fields.flag("load_inplace"), fields.text("base_model_name", longest=512)
     tell_ignored(request, fields, ())
-    adding = request.state["runtime"].adapters.add(name, path, model, anew=anew)
-    await unless_gone(request.receive, adding)
+    with Deed(request, "adapter load", adapter=(None, name)):
+        adding = request.state["runtime"].adapters.add(name, path, model, anew=anew)
+        await unless_gone(request.receive, adding)
     return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
 
@@ -85,5 +90,6 @@ async def unload(request: Request[State]) -> Response:
         raise fields.bad("lora_name", "is missing")
     # vLLM's own number for it: names are enough.
     tell_ignored(request, fields, ("lora_int_id",))
-    await unless_gone(request.receive, request.state["runtime"].adapters.remove(name))
+    with Deed(request, "adapter unload", adapter=(name, None)):
+        await unless_gone(request.receive, request.state["runtime"].adapters.remove(name))
     return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.dialects.adapters import numbered, rescale
+from service.dialects.deeds import Deed
 from service.dialects.fields import Fields
 from service.dialects.llama_server_events import STATES, models_sse
 from service.dialects.llama_server_request import DEFAULTS
@@ -112,15 +113,17 @@ def encode_model(status: ModelStatus) -> dict[str, Any]:
 
 async def load_model(request: Request[State]) -> Response:
     fields = await read_fields(request, "llama-server")
-    runtime = request.state["runtime"]
-    await unless_gone(request.receive, runtime.load(named(fields)))
+    runtime, model = request.state["runtime"], named(fields)
+    with Deed(request, "load", model=(None, model)):
+        await unless_gone(request.receive, runtime.load(model))
     return json({"success": True})
 
 
 async def unload_model(request: Request[State]) -> Response:
     fields = await read_fields(request, "llama-server")
-    runtime = request.state["runtime"]
-    await unless_gone(request.receive, runtime.unload(named(fields)))
+    runtime, model = request.state["runtime"], named(fields)
+    with Deed(request, "unload", model=(model, None)):
+        await unless_gone(request.receive, runtime.unload(model))
     return json({"success": True})
 
 
@@ -148,13 +151,11 @@ async def running(request: Request[State]) -> Response:
 async def unload_named(request: Request[State]) -> Response:
     """llama-swap's. Without a name, all of them."""
     runtime = request.state["runtime"]
+    loaded = [status.card.name for status in runtime.models() if status.state != "unloaded"]
     model = request.path_params.get("id")
-    if model:
-        await runtime.unload(model)
-    else:
-        for status in runtime.models():
-            if status.state != "unloaded":
-                await runtime.unload(status.card.name)
+    for name in [model] if model else loaded:
+        with Deed(request, "unload", model=(name, None)):
+            await runtime.unload(name)
     return PlainTextResponse("OK")
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from service.catalog.card import ModelCard
 from service.dialects.begun import begun
+from service.dialects.deeds import Deed
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.model_defaults import defaults_for
@@ -240,7 +241,8 @@ async def loaded(request: Request[State], asked: Asked, shape: Shape) -> Respons
 
 
 async def unloaded(request: Request[State], asked: Asked, shape: Shape) -> Response:
-    await unless_gone(request.receive, request.state["runtime"].unload(asked.model))
+    with Deed(request, "unload", model=(asked.model, None)):
+        await unless_gone(request.receive, request.state["runtime"].unload(asked.model))
     return empty(asked, shape, done=True, done_reason="unload")
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from service.catalog.card import ModelCard
 from service.dialects.body import READ_SECONDS, ClientGone, check_coding
+from service.dialects.deeds import Deed
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
@@ -69,7 +70,9 @@ async def pull(request: Request[State]) -> Response:
     insecure = fields.flag("insecure")
     tell_ignored(request, fields, ())
     ignored(request, "insecure", insecure)
-    return await told(request, request.state["library"].pull(name), stream)
+    with Deed(request, "pull", model=(None, name.shortest)) as deed:
+        steps = request.state["library"].pull(name)
+        return await told(request, deed.followed(steps), stream)
 
 
 async def push(request: Request[State]) -> Response:
@@ -81,10 +84,11 @@ async def push(request: Request[State]) -> Response:
     tell_ignored(request, fields, ())
     ignored(request, "insecure", insecure)
     library = request.state["library"]
-    steps = library.push(name)
-    if not library.has_model(name):
-        raise ModelUnknown(word, NOT_FOUND)
-    return await told(request, steps, stream)
+    with Deed(request, "push", model=(name.shortest, name.shortest)) as deed:
+        steps = library.push(name)
+        if not library.has_model(name):
+            raise ModelUnknown(word, NOT_FOUND)
+        return await told(request, deed.followed(steps), stream)
 
 
 async def create(request: Request[State]) -> Response:
@@ -98,7 +102,9 @@ async def create(request: Request[State]) -> Response:
     ignored(request, "template", recipe.template is not None)
     if wanted.base:
         recipe = replace(recipe, base=usable(known(request, wanted.base)))
-    return await told(request, request.state["library"].make(recipe), stream)
+    with Deed(request, "create", model=(None, name.shortest)) as deed:
+        steps = request.state["library"].make(recipe)
+        return await told(request, deed.followed(steps), stream)
 
 
 async def copy(request: Request[State]) -> Response:
@@ -109,11 +115,13 @@ async def copy(request: Request[State]) -> Response:
     destination = parse_name(target, f'destination "{target[:80]}" is invalid')
     tell_ignored(request, fields, ())
     library = request.state["library"]
-    if library.has_model(source):
-        copying = library.copy(source, None, destination)
-    else:
-        copying = library.copy(None, usable(known(request, word, unknown=NOT_PULLED)), destination)
-    await unless_gone(request.receive, copying)
+    with Deed(request, "copy", model=(source.shortest, destination.shortest)):
+        if library.has_model(source):
+            copying = library.copy(source, None, destination)
+        else:
+            card = usable(known(request, word, unknown=NOT_PULLED))
+            copying = library.copy(None, card, destination)
+        await unless_gone(request.receive, copying)
     return Response()
 
 
@@ -123,15 +131,16 @@ async def delete(request: Request[State]) -> Response:
     name = parse_name(word)
     tell_ignored(request, fields, ())
     library, runtime = request.state["library"], request.state["runtime"]
-    if not library.has_model(name):
-        known(request, word)
-        raise Forbidden(
-            f"model '{word}' is not in this server's own store, and it deletes from no other"
-        )
-    # One that is damaged, or that nobody has looked at yet, is not loaded either.
-    with suppress(ModelNotFound):
-        await unless_gone(request.receive, runtime.unload(name.shortest))
-    await library.delete(name)
+    with Deed(request, "delete", model=(name.shortest, None)):
+        if not library.has_model(name):
+            known(request, word)
+            raise Forbidden(
+                f"model '{word}' is not in this server's own store, and it deletes from no other"
+            )
+        # One that is damaged, or that nobody has looked at yet, is not loaded either.
+        with suppress(ModelNotFound):
+            await unless_gone(request.receive, runtime.unload(name.shortest))
+        await library.delete(name)
     return Response()
 
 

@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from service.access.caller import Scope, caller
+from service.dialects.deeds import toward
 from service.dialects.framing import EVENT_STREAM, PING, encode_json, sse
 from service.dialects.respond import PING_SECONDS, State
 from service.dialects.seed_encode import ENDED, encode_model, encode_progress
@@ -83,19 +85,29 @@ async def changes(runtime: Runtime, id: str) -> AsyncIterator[bytes]:
 
 
 async def cancel(request: Request[State]) -> Response:
-    if not request.state["runtime"].cancel(request.path_params["id"]):
-        raise RequestNotFound
+    id = request.path_params["id"]
+    with toward(request, "cancel", id):
+        if not request.state["runtime"].cancel(id):
+            raise RequestNotFound
     return json({"message": "Request cancelled"})
 
 
 async def dismiss(request: Request[State]) -> Response:
     """The same answer each time, for whom the request is on no list any more."""
-    request.state["runtime"].dismiss(request.path_params["id"])
+    id = request.path_params["id"]
+    with toward(request, "dismiss", id):
+        request.state["runtime"].dismiss(id)
     return json({"message": "Request dismissed"})
 
 
 async def dismiss_completed(request: Request[State]) -> Response:
-    count = request.state["runtime"].dismiss_completed()
+    """One's own; an administrator's are all, of which those of others are put on record."""
+    runtime, who = request.state["runtime"], caller(request)
+    ended = [progress for progress in runtime.journal() if progress.ended is not None]
+    others = sum(progress.owner != who.name for progress in ended)
+    count = runtime.dismiss_completed()
+    if others and Scope.ADMIN in who.scopes:
+        request.state["audit"].write(who, "dismiss", {"requests": (others, 0)}, "done")
     return json({"message": f"Dismissed {count} completed requests"})
 
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from service.dialects import adapters
+from service.dialects.deeds import Deed, toward
 from service.dialects.respond import State, json, read_fields, tell_ignored, unless_gone
 
 MAX_REQUESTS: Final = 4096
@@ -48,13 +49,15 @@ async def sleep(request: Request[State]) -> Response:
     named = request.query_params.get("model")
     names = [named] if named else [m.card.name for m in runtime.models() if m.state == "ready"]
     for name in names:
-        await unless_gone(request.receive, runtime.unload(name))
+        with Deed(request, "unload", model=(name, None)):
+            await unless_gone(request.receive, runtime.unload(name))
     return Response()
 
 
 async def wake_up(request: Request[State]) -> Response:
     named = request.query_params.get("model", "")
-    await unless_gone(request.receive, request.state["runtime"].load(named))
+    with Deed(request, "load", model=(None, named)):
+        await unless_gone(request.receive, request.state["runtime"].load(named))
     return Response()
 
 
@@ -71,8 +74,10 @@ async def abort_requests(request: Request[State]) -> Response:
         raise fields.bad("request_ids", "must have at least one element")
     tell_ignored(request, fields, ())
     runtime = request.state["runtime"]
-    for id in wanted:
-        runtime.cancel(id.removeprefix("chatcmpl-").removeprefix("cmpl-"))
+    for word in wanted:
+        id = word.removeprefix("chatcmpl-").removeprefix("cmpl-")
+        with toward(request, "cancel", id):
+            runtime.cancel(id)
     return Response()
 
 
