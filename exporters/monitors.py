@@ -13,7 +13,7 @@ from exporters.collector import SampledCollector
 from exporters.disk import DiskCollector
 from exporters.gpu import GpuCollector
 from exporters.host import HostCollector
-from exporters.readings import GpusReading, HostReading
+from exporters.readings import GpusReading, HostReading, StoreReading
 from exporters.sampler import INTERVAL_SECONDS
 
 NAMES: Final = ("gpu", "host", "disk")
@@ -34,8 +34,9 @@ class Monitors:
         self.gpu = GpuCollector(own, expected_gpus, pcie_throughput, interval)
         self.host = HostCollector(interval=interval)
         every: dict[str, SampledCollector[Any]] = {"gpu": self.gpu, "host": self.host}
-        if stores:
-            every["disk"] = DiskCollector(stores)
+        self.disk = DiskCollector(stores) if stores else None
+        if self.disk is not None:
+            every["disk"] = self.disk
         self.collectors: Mapping[str, SampledCollector[Any]] = {
             name: collector for name, collector in every.items() if name not in without
         }
@@ -57,6 +58,15 @@ class Monitors:
     @property
     def gpu_failure(self) -> str | None:
         return self.gpu.sampler.failure if "gpu" in self.collectors else "GPUs are not read"
+
+    @property
+    def expected_gpus(self) -> int | None:
+        return self.gpu.expected if "gpu" in self.collectors else None
+
+    @property
+    def stores(self) -> tuple[StoreReading, ...]:
+        """The file systems of models; empty where nobody has looked."""
+        return (self.disk.sampler.fresh or ()) if self.disk is not None else ()
 
     @property
     def machine(self) -> HostReading | None:

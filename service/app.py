@@ -36,12 +36,14 @@ from service.control.audit import Audit
 from service.control.config import Applied
 from service.control.presets import BUILT_IN, read_presets
 from service.control.versions import Start, afresh
+from service.control.workload import Tallied, Workload
 from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
 from service.dialects.responses_store import ResponseStore
 from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError
+from service.estimation import analyst_of
 from service.fleet.quantizing import quantize
 from service.fleet.vetting import Vetting
 from service.gate import Gate
@@ -56,6 +58,7 @@ from service.stats import Observer
 from service.store.library import Library
 from service.store.own_store import OwnStore
 from service.telemetry import logs
+from service.telemetry.advice import Advice
 from service.telemetry.api_keys import ApiKeys
 from service.telemetry.configuration import Configuration
 from service.telemetry.energy import EnergyLedger
@@ -139,7 +142,9 @@ def create_app(
     registry.register(workers)
     add_build_info(registry, VERSION)
     spans = tracing(os.environ, VERSION, recorder.families.trace_spans_dropped.inc)
-    runtime = make_runtime(settings, recorder if spans is None else Traced(recorder, spans))
+    workload = Workload(time.monotonic)
+    told = Tallied(recorder if spans is None else Traced(recorder, spans), workload)
+    runtime = make_runtime(settings, told)
     reconfiguration = Reconfiguration(start, runtime)
     reconfiguration.listen(follow_level)
     registry.register(Configuration(reconfiguration))
@@ -147,6 +152,11 @@ def create_app(
     def in_force() -> Settings:
         return reconfiguration.settings
 
+    analyst = analyst_of(
+        workload, monitors, recorder.families.loop_lag, lambda: runtime.models(), in_force
+    )
+    reconfiguration.listen(lambda applied: analyst.on_change(applied.changed))
+    registry.register(Advice(lambda: analyst.latest))
     library = Library(
         OwnStore(settings.store),
         Registries.parse(settings.pull_from),
@@ -175,6 +185,7 @@ def create_app(
         asyncio.get_running_loop().set_default_executor(workers.executor())
         lag = asyncio.create_task(recorder.sample_loop_lag())
         following = asyncio.create_task(reconfiguration.follow_file())
+        analysing = asyncio.create_task(analyst.run())
         watching = asyncio.create_task(keys.watch()) if keys is not None else None
         starting = asyncio.create_task(runtime.start())
         await asyncio.wait({starting}, timeout=START_SECONDS)
@@ -191,6 +202,7 @@ def create_app(
                 "library": library,
                 "settings": settings,
                 "reconfiguration": reconfiguration,
+                "analyst": analyst,
                 "presets": presets,
                 "turnstile": Turnstile(),
                 "responses": ResponseStore(),
@@ -204,7 +216,8 @@ def create_app(
             }
         lag.cancel()
         following.cancel()
-        ending = {starting, lag, following}
+        analysing.cancel()
+        ending = {starting, lag, following, analysing}
         if watching is not None:
             watching.cancel()
             ending.add(watching)

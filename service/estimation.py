@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from msgspec.structs import replace as with_fields
+from prometheus_client.registry import Collector
 
-from exporters.readings import GpuReading
+from exporters.readings import GpuReading, Latest, StoreReading
 from service.catalog.card import ModelCard
 from service.catalog.gguf import GgufError
+from service.control.analyst import Analyst
 from service.control.estimate import Candidate, Estimate, Estimates
 from service.control.gathering import Status
 from service.control.hardware import Hardware
-from service.fleet.devices import RESERVE
+from service.control.intervals import Intervals, buckets_of
+from service.control.workload import Workload
+from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
@@ -29,6 +35,36 @@ logger = logging.getLogger(__name__)
 # Larger models that are tried, and the fewest times the weights of the one in use.
 CANDIDATES: Final = 4
 LARGER: Final = 1.2
+
+
+class Monitors(Latest, Protocol):
+    @property
+    def expected_gpus(self) -> int | None: ...
+    @property
+    def stores(self) -> tuple[StoreReading, ...]: ...
+
+
+def analyst_of(
+    workload: Workload,
+    monitors: Monitors,
+    loop_lag: Collector,
+    models: Callable[[], Sequence[Status]],
+    settings: Callable[[], Settings],
+) -> Analyst:
+    gpu_engine = built_for_gpus()
+    lag = partial(buckets_of, loop_lag)
+    return Analyst(
+        workload,
+        Intervals(monitors, workload, lag, time.monotonic, time.time),
+        monitors,
+        models,
+        settings,
+        time.time,
+        estimate=Estimation(gpu_engine=gpu_engine),
+        stores=lambda: monitors.stores,
+        expected_gpus=lambda: monitors.expected_gpus,
+        gpu_engine=gpu_engine,
+    )
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from exporters.readings import Latest
+from exporters.readings import Latest, StoreReading
 from service.control.analysis import Analysis
 from service.control.estimate import Estimate, Estimates, Estimating, Estimator
-from service.control.evidence import Evidence, StoreEvidence
+from service.control.evidence import Evidence
 from service.control.gathering import Sources, Status, gathered
 from service.control.hardware import hardware
 from service.control.intervals import INTERVAL_SECONDS, TICK_SECONDS, Intervals
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 HOUR: Final = 3600.0
 # Before that the collectors may not have read anything, and the first model is still being loaded.
 FIRST_SECONDS: Final = 2.0
+# Engines tell a moment later what they compute with now.
+SETTLED_SECONDS: Final = 1.0
 # Settings that change what was measured. What is known of the time before them says nothing then.
 DECIDING: Final = frozenset(
     "default_context_size parallel_slots gpu_layers tensor_split main_gpu split_mode cache_type_k "
@@ -48,7 +50,7 @@ class Analyst:
     settings: Callable[[], Settings]
     wall_clock: Callable[[], float]
     estimate: Estimating = lambda settings, hardware, models: Estimates()
-    stores: Callable[[], Sequence[StoreEvidence]] = tuple
+    stores: Callable[[], Sequence[StoreReading]] = tuple
     expected_gpus: Callable[[], int | None] = lambda: None
     gpu_engine: bool | None = None
     learned: LearnedEffect = lambda rule: None
@@ -91,7 +93,7 @@ class Analyst:
         """Of settings in force."""
         if not DECIDING.isdisjoint(keys):
             self.intervals.forget()
-        self.start()
+        asyncio.get_running_loop().call_later(SETTLED_SECONDS, self.start)
 
     async def what_if(self, patch: Mapping[str, Any]) -> tuple[Score, Estimate | None] | None:
         """The score under other settings, and where the model in use would go; None before the

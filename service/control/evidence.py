@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from exporters.readings import StoreReading
 from service.control.estimate import Candidate, Estimate
 from service.settings import Settings
 
@@ -79,12 +80,6 @@ class ModelEvidence(Struct, frozen=True, kw_only=True):
         return 1 - self.gpu_layers / self.layers if self.layers else 0.0
 
 
-class StoreEvidence(Struct, frozen=True):
-    path: str
-    size: int
-    free: int
-
-
 class Evidence(Struct, frozen=True, kw_only=True):
     """Seconds, bytes, ratios. measured_at: Unix seconds when the traffic in it ended; None: none.
 
@@ -114,7 +109,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     major_faults: float | None = None
     out_of_memory: float | None = None
     gpu_out_of_memory: float | None = None
-    stores: tuple[StoreEvidence, ...] = ()
+    stores: tuple[StoreReading, ...] = ()
 
     expected_gpus: int | None = None
     gpu_failure: str | None = None

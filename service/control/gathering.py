@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Protocol
+from typing import Final, Protocol
 
-from exporters.readings import Latest
+from exporters.readings import Latest, StoreReading
 from service.catalog.card import ModelCard
 from service.control.estimate import Candidate, Estimate
-from service.control.evidence import Evidence, ModelEvidence, StoreEvidence
+from service.control.evidence import Evidence, ModelEvidence
 from service.control.gpu_evidence import gpus_of
 from service.control.hardware import Hardware
 from service.control.intervals import BUSY_SECONDS, Interval, newest
@@ -20,7 +20,10 @@ from service.control.workload import Occurrence, Tally
 from service.facts import ModelFacts
 from service.settings import Settings
 
-ENOUGH: int = 20
+# Requests of which the longest but one in a hundred says anything.
+ENOUGH: Final = 20
+# Observations of which the last hundredth says anything.
+OBSERVATIONS: Final = 100
 
 
 class Status(Protocol):
@@ -49,7 +52,7 @@ class Sources:
     models: Sequence[Status] = ()
     lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
     occurrences: Sequence[Occurrence] = ()
-    stores: Sequence[StoreEvidence] = ()
+    stores: Sequence[StoreReading] = ()
     expected_gpus: int | None = None
     gpu_engine: bool | None = None
     automatic: Estimate | None = None
@@ -242,7 +245,7 @@ def lags(intervals: Iterable[Interval]) -> dict[float, float]:
 def quantile(part: float, buckets: Mapping[float, float]) -> float | None:
     """As Prometheus estimates it: straight within a bucket, and no more than the last bound."""
     total = buckets.get(math.inf, 0.0)
-    if not total:
+    if total < OBSERVATIONS:
         return None
     lower, below = 0.0, 0.0
     for bound, count in sorted(buckets.items()):

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import astuple, replace
 
 from service.events import FinishReason
-from service.stats import ModelEvent, ModelLoaded, RequestStats, StepStats
+from service.stats import ModelEvent, ModelLoaded, Observer, RequestStats, StepStats
 
 REMEMBERED_LENGTHS: Final = 512
 REMEMBERED_EVENTS: Final = 4096
@@ -133,3 +133,23 @@ class Workload:
         if tally is None:
             tally = self._tallies[model] = Tally()
         return tally
+
+
+class Tallied:
+    """An observer, and the workload of what it observes."""
+
+    def __init__(self, observer: Observer, workload: Workload) -> None:
+        self._observer = observer
+        self._workload = workload
+
+    def on_model(self, event: ModelEvent) -> None:
+        self._observer.on_model(event)
+        self._workload.on_model(event)
+
+    def on_step(self, model: str, stats: StepStats) -> None:
+        self._observer.on_step(model, stats)
+        self._workload.on_step(model, stats)
+
+    def on_finish(self, stats: RequestStats) -> None:
+        self._observer.on_finish(stats)
+        self._workload.on_finish(stats)

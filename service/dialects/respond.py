@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from exporters.readings import Latest
+from service.control.analyst import Analyst
 from service.control.audit import Audit
 from service.control.presets import Preset
 from service.dialects.body import ClientGone, read_array, read_object
@@ -59,6 +60,7 @@ class State(TypedDict):
     responses: ResponseStore
     recorder: Recorder
     monitors: Latest
+    analyst: Analyst
     audit: Audit
     reconfiguration: Reconfiguration
     presets: Sequence[Preset]
