@@ -103,8 +103,8 @@ def endpoints() -> sdk.Panel:
         [
             Column("Requests", total(ENDPOINT.increase("llm_requests_total", over="$__range"), BOTH), "locale", decimals=0),
             Column("A minute", f"60 * {rate()}", decimals=1),
-            Column("Successful", share(rate(SUCCESS), rate(STAYED)), "percentunit", SUCCESS_RATIO, high=1),
-            Column("Failed", share(rate(FAILED), rate()), "percentunit", ERROR_RATIO),
+            Column("Successful", share_or_none(rate(SUCCESS), rate(STAYED)), "percentunit", SUCCESS_RATIO, high=1),
+            Column("Failed", share_or_none(rate(FAILED), rate()), "percentunit", ERROR_RATIO),
             Column("p50", ENDPOINT.quantile(0.5, "llm_request_duration_seconds", BOTH), "s"),
             Column("p95", ENDPOINT.quantile(0.95, "llm_request_duration_seconds", BOTH), "s"),
         ],
@@ -157,6 +157,12 @@ def errors() -> list[sdk.Panel]:
             "Part of the answers that nobody waited for. Rising with latency, it is impatience.",
             Query(share(total(API.rate("llm_requests_finished_total", 'finish_reason="cancelled"')), ended), "cancelled"),
             unit="percentunit", low=0, w=6,
+        ),
+        series(
+            "Keys that were not good enough",
+            "Requests that were not let in, by reason. Many of one kind are a client to mend, or a guess.",
+            Query(total(SERVICE.rate("llm_auth_failures_total"), "reason"), "{{reason}}"),
+            stacked=True, unit="reqps", w=24, h=5,
         ),
     ]  # fmt: skip
 

@@ -12,7 +12,16 @@ from grafana.page import Page, Row
 from grafana.panels import NOT_REPORTED, Query, bars, series, stat, text
 from grafana.queries import MACHINE, SERVICE, highest, lowest, share, total
 from grafana.tables import Column, Labels, table
-from grafana.thresholds import BAD, FIRST_TOKEN_SECONDS, GOOD, GPU_CELSIUS, ONE_WANTED, words
+from grafana.thresholds import (
+    BAD,
+    FIRST_TOKEN_SECONDS,
+    GOOD,
+    GPU_CELSIUS,
+    NONE_WANTED,
+    ONE_WANTED,
+    WARNING,
+    words,
+)
 
 # family → title, unit
 SETTINGS: Final = {
@@ -55,7 +64,6 @@ def page(actions: Actions) -> Page:
             Row("Settings", settings()),
             Row("Split over GPUs", split()),
             Row("Effect", effect()),
-            Row("Fit", [fit()]),
             Row("History", history()),
             Row("How to change it", [text("How to change it", HOW_TO, w=24, h=8)], collapsed=True),
         ],
@@ -80,18 +88,24 @@ def now(actions: Actions) -> list[sdk.Panel]:
             "Whether it is in force. If it failed, the service goes on as it was before.",
             Query(lowest(SERVICE("llm_config_last_reload_successful")), "last change"),
             mapping=words({1: ("In force", GOOD), 0: ("FAILED, running the previous one", BAD)}),
-            steps=ONE_WANTED, no_value="Not told", actions=buttons, w=8,
+            steps=ONE_WANTED, no_value="Not told", actions=buttons, w=6,
         ),
         stat(
             "Since then",
             "Time since the configuration changed last, or was read at start.",
-            Query(f"time() - {since}", "since"), unit="s", no_value="Not told", w=8,
+            Query(f"time() - {since}", "since"), unit="s", no_value="Not told", w=6,
+        ),
+        stat(
+            "Waiting for a restart",
+            "Settings that were changed and are read at start only. Good is none.",
+            Query(highest(SERVICE("llm_config_pending_settings")), "waiting"),
+            steps=((None, GOOD), (1, WARNING)), no_value="Not told", w=6,
         ),
         stat(
             "Changes in 24 hours",
             "By where they came from.",
             Query(total(SERVICE.increase("llm_config_changes_total", over="24h"), "source"), "{{source}}"),
-            decimals=0, no_value="None", w=8,
+            decimals=0, no_value="None", w=6,
         ),
     ]  # fmt: skip
 
@@ -104,7 +118,8 @@ def settings() -> list[sdk.Panel]:
             {"instance": "Instance"},
             [
                 Labels(highest(SERVICE("llm_config_info"), ", ".join(["instance", *WORDS])), WORDS),
-                Labels(highest(SERVICE("llm_build_info"), "instance, version, python"), {"version": "Version", "python": "Python"}),
+                Labels(highest(SERVICE("llm_build_info"), "instance, version, python"), {"version": "Service", "python": "Python"}),
+                Column("Version", highest(SERVICE("llm_config_version"), "instance")),
             ],
             h=5,
         ),
@@ -178,16 +193,6 @@ def effect() -> list[sdk.Panel]:
     ]  # fmt: skip
 
 
-def fit() -> sdk.Panel:
-    return series(
-        "Predicted and free GPU memory",
-        "What the configuration is predicted to take, and what is free. Predicted above free will not load.",
-        Query(total(SERVICE("llm_config_predicted_vram_bytes"), "gpu"), "GPU {{gpu}} predicted"),
-        Query(highest(MACHINE("llm_gpu_memory_free_bytes"), "gpu"), "GPU {{gpu}} free"),
-        unit="bytes", no_value=NOT_REPORTED, w=24, h=7,
-    )  # fmt: skip
-
-
 def history() -> list[sdk.Panel]:
     return [
         series(
@@ -195,5 +200,23 @@ def history() -> list[sdk.Panel]:
             "When, by where they came from and what became of them. Good: no result but success.",
             Query(total(SERVICE.increase("llm_config_changes_total"), "source, result") + " > 0", "{{source}} {{result}}"),
             decimals=0, no_value="None in the time shown", w=24, h=6,
+        ),
+        stat(
+            "Lines that the audit log lacks",
+            "Changes that the disk did not take a note of. Good is none.",
+            Query(total(SERVICE.increase("llm_audit_lost_lines_total", over="24h")), "lost"),
+            steps=NONE_WANTED, decimals=0, w=8, h=6,
+        ),
+        stat(
+            "API keys",
+            "Keys that are in force. None: nobody is asked for one.",
+            Query(total(SERVICE("llm_api_keys")), "keys"),
+            no_value="Nobody is asked for one", w=8, h=6,
+        ),
+        stat(
+            "Key file read",
+            "Time since it was last read without a fault. Good: less than since you changed it.",
+            Query(f"time() - {highest(SERVICE('llm_api_keys_last_reload_success_timestamp_seconds'))}", "since"),
+            unit="s", no_value="There is none", w=8, h=6,
         ),
     ]  # fmt: skip

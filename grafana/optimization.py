@@ -110,20 +110,41 @@ def advice(actions: Actions) -> sdk.Panel:
 
 
 def history() -> list[sdk.Panel]:
+    def effect(name: str) -> str:
+        return highest(SERVICE(f"llm_optimization_effect_{name}"), "instance, id, metric")
+
     return [
         table(
-            "Applied",
-            "Advice that was taken, by what came of it.",
-            {"id": "Advice", "verdict": "Verdict"},
+            "Changes so far",
+            "Whose they were (advice by its id, or where else they came from) and what came of them.",
+            {"id": "Change", "verdict": "Verdict"},
             [Column("Times", total(SERVICE("llm_optimization_applied_total"), "id, verdict") + " > 0")],
-            no_value="Nothing was applied", w=12, h=7,
+            no_value="Nothing was changed", w=8, h=7,
         ),
         table(
-            "Measured effect",
-            "After, of before: 1 is no change. Whether more is better depends on the metric.",
-            {"id": "Advice", "metric": "Metric"},
-            [Column("After / before", highest(SERVICE("llm_optimization_effect_ratio"), "id, metric"), decimals=2)],
-            no_value="Nothing was measured", w=12, h=7,
+            "Measured effect of the last",
+            "After, of before: 1 is no change. Nothing is known where 1 lies between the two ends of "
+            "the 90 % interval.",
+            {"instance": "Instance", "id": "Change", "metric": "Metric"},
+            [
+                Column("After / before", effect("ratio"), decimals=2),
+                Column("At least", effect("low_ratio"), decimals=2),
+                Column("At most", effect("high_ratio"), decimals=2),
+            ],
+            no_value="Nothing was measured yet", w=8, h=7,
+        ),
+        table(
+            "What is known of the last",
+            "While requests are still being compared, it may change.",
+            {"instance": "Instance", "id": "Change"},
+            [
+                Labels(
+                    highest(SERVICE("llm_optimization_change_verdict"), "instance, id, verdict") + " > 0",
+                    {"verdict": "Verdict"},
+                ),
+                Column("Made", f"time() - {highest(SERVICE('llm_optimization_change_timestamp_seconds'), 'instance, id')}", "s"),
+            ],
+            no_value="Nothing was changed", w=8, h=7,
         ),
     ]  # fmt: skip
 

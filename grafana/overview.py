@@ -374,7 +374,8 @@ def health() -> list[sdk.Panel]:
             "Available is what could still be had. Good: swap stays unused.",
             Query(MACHINE("llm_host_memory_total_bytes"), "total"),
             Query(MACHINE("llm_host_memory_available_bytes"), "available"),
-            Query(MACHINE("llm_host_swap_used_bytes"), "swap"),
+            Query(MACHINE("llm_host_swap_used_bytes"), "swap used"),
+            Query(MACHINE("llm_host_swap_total_bytes"), "swap"),
             Query(MACHINE("llm_host_cgroup_memory_limit_bytes"), "limit of the container"),
             Query(MACHINE("llm_host_cgroup_memory_used_bytes"), "used in the container"),
             unit="bytes", w=6,
@@ -410,5 +411,12 @@ def health() -> list[sdk.Panel]:
             "hangs lets it grow.",
             Query(MACHINE("llm_exporter_snapshot_age_seconds"), "{{collector}} {{instance}}"),
             unit="s", w=6,
+        ),
+        series(
+            "What telemetry lost",
+            "Spans that no collector took, and names of models that labels had no room for. Good is none.",
+            Query(total(SERVICE.rate("llm_trace_spans_dropped_total")), "spans"),
+            Query(total(SERVICE.rate("llm_metrics_label_overflow_total"), "label"), "{{label}}"),
+            unit="cps", w=6,
         ),
     ]  # fmt: skip

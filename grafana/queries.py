@@ -54,7 +54,8 @@ class Source:
 
 
 SERVICE: Final = Source('job=~"$job",instance=~"$instance"')
-MODEL: Final = Source(SERVICE.matchers + ',model=~"$model"')
+# What clients asked for and is not there is counted, but is no model.
+MODEL: Final = Source(SERVICE.matchers + ',model=~"$model",model!="_unknown"')
 API: Final = Source(SERVICE.matchers + ',api=~"$api"')
 ENDPOINT: Final = Source(API.matchers + ',endpoint=~"$endpoint"')
 # What reads GPUs and hosts can be another target than the service.
@@ -81,4 +82,4 @@ def share(part: str, whole: str) -> str:
 
 def share_or_none(part: str, whole: str) -> str:
     """As `share`, where no series of a part means that there was none of it."""
-    return share(f"({part} or vector(0))", whole)
+    return share(f"({part} or 0 * {whole})", whole)

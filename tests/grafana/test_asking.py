@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.grafana.asking import BUILT_IN, choose, each, escaped, everything, first, put_in
 
-VARIABLES = [
+VARIABLES: Final[list[dict[str, Any]]] = [
     {"type": "datasource", "name": "datasource", "query": "prometheus"},
     {"type": "query", "name": "job", "query": {"query": "label_values(up, job)"}},
     {

@@ -15,7 +15,7 @@ import yaml
 
 from grafana.queries import FIXED_RANGES
 from tests.grafana.asking import choose, everything, label_values, put_in
-from tests.grafana.reading import DASHBOARDS, Query, asked, every_panel, panels, variables
+from tests.grafana.reading import DASHBOARDS, asked, every_panel, panels, variables
 
 EVERY_QUERY: Final = [query for uid in DASHBOARDS for query in asked(uid)]
 OF_PANELS: Final = [query for query in EVERY_QUERY if not query.of.startswith("annotation")]
