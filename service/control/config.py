@@ -7,6 +7,7 @@ keeps; what puts it in force is `service.reconfiguration`.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -74,7 +75,10 @@ def patched(overrides: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str,
     }
     if wrong:
         raise InvalidSettings(wrong)
-    plain = msgspec.to_builtins(dict(patch), enc_hook=str)
+    try:
+        plain = msgspec.json.decode(msgspec.json.encode(dict(patch), enc_hook=str))
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        raise InvalidSettings({"": "JSON has no way to write one of the values"}) from None
     return {key: value for key, value in {**overrides, **plain}.items() if value is not None}
 
 
@@ -84,6 +88,8 @@ def misplaced(key: str, value: Any) -> str | None:
         return "there is no such setting"
     if key in AT_START_ONLY:
         return "can be said at the start only"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
     if isinstance(value, bool) and field.annotation is not bool and key not in WORDS_FOR_BOOLS:
         return "cannot be true or false"
     return None
