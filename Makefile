@@ -74,6 +74,7 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 2; }
 	@$(call compile,pyproject.toml,runtime)
 	@$(call compile,--group test,test,runtime)
+	@$(call compile,--extra tracing pyproject.toml,tracing,runtime test)
 	@$(call compile,--group lint,lint,runtime test)
 	@$(call compile,--group dashboards,dashboards,runtime test lint)
 	@$(call compile,--group build,build,runtime test lint)

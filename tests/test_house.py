@@ -34,7 +34,10 @@ def wanted() -> dict[str, list[str]]:
     lines = {
         group: path.read_text().splitlines() for group, path in by_hand.items() if path.exists()
     }
-    return {"runtime": PROJECT["project"]["dependencies"], **PROJECT["dependency-groups"], **lines}
+    runtime = PROJECT["project"]["dependencies"]
+    # What the images have: an extra has to come with all the rest.
+    tracing = [*runtime, *PROJECT["project"]["optional-dependencies"]["tracing"]]
+    return {"runtime": runtime, "tracing": tracing, **PROJECT["dependency-groups"], **lines}
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -5,14 +5,16 @@
 set -u
 
 folder=$1
-# command:package; each must run from where it was unpacked
-wanted="promtool:prometheus amtool:prometheus-alertmanager docker-registry:docker-registry openssl:openssl"
+# command:packages; each must run from where it was unpacked, beside the libraries that come with it
+wanted="promtool:prometheus amtool:prometheus-alertmanager docker-registry:docker-registry openssl:openssl
+    haproxy:haproxy,liblua5.3-0,libopentracing-c-wrapper0,libopentracing1
+    systemd-analyze:systemd,libsystemd-shared"
 
 missing=""
 for pair in $wanted; do
     command -v "${pair%%:*}" >/dev/null 2>&1 ||
         [ -x "$folder/usr/bin/${pair%%:*}" ] || [ -x "$folder/usr/sbin/${pair%%:*}" ] ||
-        missing="$missing ${pair##*:}"
+        missing="$missing $(echo "${pair##*:}" | tr , ' ')"
 done
 [ -n "$missing" ] || exit 0
 
