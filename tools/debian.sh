@@ -31,6 +31,11 @@ if fetch || { lists && fetch; }; then
     for package in "$folder"/*.deb; do
         dpkg-deb -x "$package" "$folder" && rm "$package"
     done
+    # Alertmanager looks for its own templates below /usr/share. Said in as many letters, as the copy
+    # is a program, but without the first slash, they are where it was unpacked.
+    for program in "$folder"/usr/bin/prometheus-alertmanager; do
+        [ ! -e "$program" ] || LC_ALL=C sed -i "s|/usr/share/prometheus/|usr//share/prometheus/|g" "$program"
+    done
 else
     echo "The tests that need it are skipped; to have them run: sudo apt-get install$missing"
 fi

@@ -144,8 +144,10 @@ class Bench:
             document["groups"][g]["rules"][r][mutant.key] = mutant.value
             (folder / "rules" / file).write_text(yaml.safe_dump(document))
             names = self._built_on(mutant.rule)
-            near = {name: those_about(names, test) for name, test in self.tests.items()}
-            rest = {name: test for name, test in self.tests.items() if reads(test, file)}
+            near, rest = {}, {}
+            for name, test in self.tests.items():
+                if f"../rules/{file}" in test["rule_files"]:
+                    near[name], rest[name] = divided(names, test)
             return self._promtool(folder, near) and self._promtool(folder, rest)
 
     def _built_on(self, name: str) -> set[str]:
@@ -173,19 +175,19 @@ def loaded(folder: Path) -> dict[str, Document]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yml"))}
 
 
-def reads(test: Document, rules: str) -> bool:
-    return f"../rules/{rules}" in test["rule_files"]
-
-
-def those_about(rules: set[str], document: Document) -> Document:
+def divided(rules: set[str], document: Document) -> tuple[Document, Document]:
+    """The tests that ask about these rules, and the others."""
     asked = [(test, str(test["promql_expr_test"])) for test in document["tests"]]
-    about = [test for test, text in asked if any(rule in text for rule in rules)]
-    return {**document, "tests": about}
+    about = [any(rule in text for rule in rules) for _, text in asked]
+    near = [test for (test, _), it in zip(asked, about, strict=True) if it]
+    rest = [test for (test, _), it in zip(asked, about, strict=True) if not it]
+    return {**document, "tests": near}, {**document, "tests": rest}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mutate_rules", description=__doc__)
     parser.add_argument("--sample", type=int, help="try only so many, drawn by --seed")
+    parser.add_argument("--file", help="break only the rules of this one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="of promtool at a time (2)")
     given = parser.parse_args(arguments)
@@ -193,17 +195,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not bench.passes():
         print("The tests fail with the rules as they are", file=sys.stderr)
         return 2
-    tried = bench.mutants()
+    tried = [m for m in bench.mutants() if given.file in (None, m.place[0])]
     if given.sample is not None:
         tried = random.Random(given.seed).sample(tried, given.sample)
+    survivors = 0
     with ThreadPoolExecutor(given.jobs) as pool:
-        survived = [
-            m for m, passed in zip(tried, pool.map(bench.passes, tried), strict=True) if passed
-        ]
-    for mutant in survived:
-        print(f"not seen: {mutant.rule} ({mutant.place[0]}): {mutant.what}")
-    caught = 1 - len(survived) / len(tried)
-    print(f"{len(tried) - len(survived)} of {len(tried)} breaks were seen: {caught:.1%}")
+        for mutant, passed in zip(tried, pool.map(bench.passes, tried), strict=True):
+            if passed:
+                survivors += 1
+                print(f"not seen: {mutant.rule} ({mutant.place[0]}): {mutant.what}", flush=True)
+    caught = 1 - survivors / len(tried)
+    print(f"{len(tried) - survivors} of {len(tried)} breaks were seen: {caught:.1%}")
     return int(caught < ENOUGH)
 
 
