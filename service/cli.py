@@ -12,13 +12,20 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import uvicorn
 from pydantic import ValidationError
 
-from service import model_commands, plan, systemd
+from service import (
+    audit_commands,
+    config_commands,
+    key_commands,
+    model_commands,
+    plan,
+    systemd,
+)
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.control.versions import Start, started
 from service.http_protocol import HttpProtocol
@@ -30,14 +37,20 @@ from service.telemetry import logs
 logger = logging.getLogger("service")
 
 KEEP_ALIVE_SECONDS: Final = 75
+# Beside `serve`, which is what is meant where nothing is said.
+COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
+    "models": model_commands.main,
+    "config": config_commands.main,
+    "plan": plan.main,
+    "keys": key_commands.main,
+    "audit": audit_commands.main,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["models"]:
-        return model_commands.main(arguments[1:])
-    if arguments[:1] == ["plan"]:
-        return plan.main(arguments[1:])
+    if arguments and (command := COMMANDS.get(arguments[0])) is not None:
+        return command(arguments[1:])
     given = vars(parser().parse_args(arguments))
     given.pop("command")
     if given.pop("debug", False):
@@ -86,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=["serve"],
         default="serve",
-        help="serve, or `plan MODEL`: see `plan --help`",
+        help="serve, or one of models, plan, keys and audit: see `keys --help`",
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--debug", action="store_true", help="The same as --log-level DEBUG.")
@@ -164,5 +177,5 @@ def run(begin: Start, make_runtime: MakeRuntime, sockets: Sequence[socket.socket
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Not refused, as an unknown key in the file is: others may use the prefix too."""
-    known = {f"LLM_{key.upper()}" for key in Settings.model_fields}
+    known = {f"LLM_{key.upper()}" for key in Settings.model_fields} | {model_commands.KEY}
     return sorted(n for n in environment if n.startswith("LLM_") and n.upper() not in known)

@@ -4,7 +4,8 @@
     llm-inference models show NAME     llm-inference models push NAME     … cp SOURCE DESTINATION
 
 It asks the service by HTTP, in Ollama's dialect, as any client does: the service alone writes its
-store, and a pull that somebody else has begun is followed, not repeated. Exit codes: 0 done,
+store, and a pull that somebody else has begun is followed, not repeated. Where the service asks for a
+key, LLM_API_KEY has it. Exit codes: 0 done,
 1 refused or not reached, 2 not understood.
 """
 
@@ -21,6 +22,8 @@ import httpx
 import msgspec
 
 BAR: Final = 24
+# The environment is where a key is seen by least others: arguments are everybody's to read.
+KEY: Final = "LLM_API_KEY"
 # A pull is silent while it verifies what an earlier one has left.
 TIMEOUT: Final = httpx.Timeout(30.0, read=600.0)
 DETAILS: Final = {
@@ -40,7 +43,10 @@ def main(arguments: Sequence[str], out: TextIO | None = None) -> int:
     out = out or sys.stdout
     given = parser().parse_args(arguments)
     try:
-        with httpx.Client(base_url=given.url, timeout=TIMEOUT, trust_env=False) as http:
+        shown = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY)) else {}
+        with httpx.Client(
+            base_url=given.url, headers=shown, timeout=TIMEOUT, trust_env=False
+        ) as http:
             COMMANDS[given.command](http, given, out)
     except Refused as error:
         return failed(str(error))

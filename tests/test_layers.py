@@ -15,7 +15,7 @@ ORDER = """
     __main__
     cli
     server probe
-    plan model_commands
+    plan model_commands key_commands audit_commands config_commands
     app
     dialects admin gate host_guard http_protocol in_force
     trial
