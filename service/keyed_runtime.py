@@ -53,6 +53,10 @@ class KeyedRuntime:
         return self._runtime.draining
 
     @property
+    def leaving(self) -> bool:
+        return self._runtime.leaving
+
+    @property
     def ready(self) -> bool:
         return self._runtime.ready
 
