@@ -34,7 +34,12 @@ from service.catalog.index import Index
 from service.catalog.roots import Root, roots_of
 from service.control.audit import Audit
 from service.control.config import Applied
+from service.control.history import History
+from service.control.incidents import tally
+from service.control.machine import machine_name
 from service.control.presets import BUILT_IN, read_presets
+from service.control.recommending import RULES
+from service.control.samples import Sampled, Samples
 from service.control.versions import Start, afresh
 from service.control.workload import Tallied, Workload
 from service.dialects import routing
@@ -50,6 +55,7 @@ from service.gate import Gate
 from service.host_guard import HostGuard
 from service.in_force import InForce, Origins
 from service.keyed_runtime import KeyedRuntime
+from service.optimization import Optimization
 from service.reconfiguration import Reconfiguration
 from service.registries import Registries
 from service.runtime import Runtime
@@ -67,7 +73,9 @@ from service.telemetry.http import Telemetry
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
 from service.telemetry.tracing import Traced, tracing
+from service.telemetry.verdicts import Verdicts
 from service.telemetry.worker_threads import WorkerThreads
+from service.trial import Trial
 
 try:
     VERSION = version("llm-inference-service")
@@ -143,8 +151,10 @@ def create_app(
     add_build_info(registry, VERSION)
     spans = tracing(os.environ, VERSION, recorder.families.trace_spans_dropped.inc)
     workload = Workload(time.monotonic)
+    samples = Samples()
     told = Tallied(recorder if spans is None else Traced(recorder, spans), workload)
-    runtime = make_runtime(settings, told)
+    sampled = Sampled(told, samples)
+    runtime = make_runtime(settings, sampled)
     reconfiguration = Reconfiguration(start, runtime)
     reconfiguration.listen(follow_level)
     registry.register(Configuration(reconfiguration))
@@ -157,6 +167,24 @@ def create_app(
     )
     reconfiguration.listen(lambda applied: analyst.on_change(applied.changed))
     registry.register(Advice(lambda: analyst.latest))
+    optimization = Optimization(
+        reconfiguration,
+        analyst,
+        samples,
+        History(settings.state_dir / "optimization"),
+        known=frozenset(rule.id for rule in RULES).__contains__,
+        tally=lambda: tally(
+            monitors.gpus,
+            monitors.machine,
+            sum(model.deaths for model in runtime.models()),
+            samples.load_failures,
+        ),
+        hardware=lambda: machine_name(monitors),
+        automatic=lambda: in_force().auto_rollback,
+    )
+    analyst.learned, analyst.dismissed = optimization.learned, optimization.dismissed
+    registry.register(Verdicts(optimization.outcomes))
+    trial = Trial(runtime, reconfiguration, optimization, sampled, lambda: machine_name(monitors))
     library = Library(
         OwnStore(settings.store),
         Registries.parse(settings.pull_from),
@@ -186,6 +214,7 @@ def create_app(
         lag = asyncio.create_task(recorder.sample_loop_lag())
         following = asyncio.create_task(reconfiguration.follow_file())
         analysing = asyncio.create_task(analyst.run())
+        judging = asyncio.create_task(optimization.run())
         watching = asyncio.create_task(keys.watch()) if keys is not None else None
         starting = asyncio.create_task(runtime.start())
         await asyncio.wait({starting}, timeout=START_SECONDS)
@@ -203,6 +232,8 @@ def create_app(
                 "settings": settings,
                 "reconfiguration": reconfiguration,
                 "analyst": analyst,
+                "optimization": optimization,
+                "trial": trial,
                 "presets": presets,
                 "turnstile": Turnstile(),
                 "responses": ResponseStore(),
@@ -216,12 +247,15 @@ def create_app(
             }
         lag.cancel()
         following.cancel()
+        await trial.close()
         analysing.cancel()
-        ending = {starting, lag, following, analysing}
+        judging.cancel()
+        ending = {starting, lag, following, analysing, judging}
         if watching is not None:
             watching.cancel()
             ending.add(watching)
         await asyncio.wait(ending)
+        await optimization.close()
         await library.close()
         await runtime.close()
         await asyncio.to_thread(audit.close)

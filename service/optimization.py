@@ -32,6 +32,8 @@ TICK_SECONDS: Final = 60.0
 ANALYSIS_SECONDS: Final = 3600.0
 REMEMBERED: Final = 100
 NO_VERSION: Final = -1
+# Why the configuration changes when a trial ends.
+BACK: Final = f"{TRIAL}:back"
 # Of a change that no advice asked for: what a user of a stream waits for between its words.
 METRIC: Final = "llm_time_per_output_token_seconds"
 RESTARTED: Final = "The service was started anew before there was a verdict."
@@ -130,6 +132,7 @@ class Optimization:
     async def run(self) -> None:
         """Until it is cancelled."""
         await asyncio.to_thread(self._close_forgotten)
+        await self._end_forgotten_trial()
         while True:
             try:
                 await self.tick()
@@ -348,6 +351,18 @@ class Optimization:
                 self.history.add(closed)
             except StateNotWritten as error:
                 logger.error(NOT_WRITTEN, error.message)
+
+    async def _end_forgotten_trial(self) -> None:
+        """The service was ended so abruptly that a trial could not give back what it had changed."""
+        trial, *earlier = self._reconfiguration.versions()
+        if trial.why.partition(":")[0] != TRIAL or trial.why == BACK or not earlier:
+            return
+        try:
+            await self._reconfiguration.rollback(earlier[0].number, by=TRIAL, why=BACK)
+        except ServiceError as error:
+            logger.error("what a trial had changed could not be taken back: %s", error.message)
+        self._trial = None
+        self._samples.change(self._reconfiguration.version.number)
 
     def _tried(self) -> None:
         """What a trial changes it changes back: what was being measured goes on afterwards."""

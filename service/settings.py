@@ -294,6 +294,18 @@ class Settings(BaseSettings):
         description="The share of service, of 0 to 1, that a component of the optimisation score "
         "costs at its worst, as `cpu.threads: 0.2`, where it is another than docs/optimization.md says.",
     )
+    auto_rollback: bool = Field(
+        default=False,
+        description="Take a change of the settings back by itself when it is sure to have made "
+        "answers more than a tenth slower, or memory ran out, an engine died or a GPU throttled after "
+        "it as it had not before. Off: that is recommended only.",
+    )
+    grafana_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="Where Grafana is for browsers, as `http://127.0.0.1:3000`: /dashboard and the "
+        "pages below it lead there. None: they say how to have it.",
+    )
     vllm_metric_names: bool = Field(
         default=False,
         description="Show vLLM's metric names in /metrics too; they are always at "

@@ -26,7 +26,7 @@ from service.control.samples import TRIAL, LoadClass, Sample, Sampled, times
 from service.errors import ChangeRefused, ServiceError
 from service.events import FinishReason
 from service.generation import GenerationRequest, SamplingParams, Text
-from service.optimization import METRIC, Optimization, Reconfigures
+from service.optimization import BACK, METRIC, Optimization, Reconfigures
 from service.runtime import Runtime
 from service.stats import RequestStats
 
@@ -150,7 +150,7 @@ class Trial:
     async def _give_back(self, number: int, by: str, applied: Applied) -> None:
         if self._reconfiguration.version.number != applied.version.number:
             raise Stopped("interrupted", "The configuration was changed by somebody else.")
-        await self._reconfiguration.rollback(number, by=by, why=f"{TRIAL}:back")
+        await self._reconfiguration.rollback(number, by=by, why=BACK)
 
     async def _end(
         self,

@@ -83,9 +83,14 @@ READ: Final = """
     GET /api/requests
     GET /api/metrics/apis     GET /api/metrics/dashboard
     GET /api/metrics/gpu      GET /api/metrics/optimization
+    GET /api/optimization/history
+    GET /api/optimization/trial
     GET /is_sleeping
     GET /api/dashboard/configure   GET /api/dashboard/configure/versions
     GET /api/dashboard/presets
+    GET /dashboard            GET /dashboard/gpu      GET /dashboard/models
+    GET /dashboard/apis       GET /dashboard/config   GET /dashboard/optimization
+    GET /api/dashboard/api-metrics   GET /api/dashboard/gpu-metrics
     GET /api/dashboard/weight-distribution
     GET /api/dashboard/weight-distribution/presets
     POST /api/dashboard/weight-distribution/validate
@@ -100,6 +105,8 @@ ADMIN: Final = """
     HEAD,POST /api/blobs/{digest}
     POST /api/dashboard/configure           POST /api/dashboard/configure/rollback
     GET /api/dashboard/configure/export     POST /api/dashboard/configure/import
+    POST /api/optimization/apply   POST /api/optimization/rollback/{change_id}
+    POST /api/optimization/dismiss POST /api/optimization/trial
     POST /models/load  POST /models/unload
     POST /api/models/unload   POST /api/models/unload/{id:path}
     POST /v1/load_lora_adapter   POST /v1/unload_lora_adapter   POST /lora-adapters

@@ -44,8 +44,11 @@ class History:
         self._most = most
         self._lock = threading.Lock()
         self._records: deque[AnyRecord] = deque(maxlen=MAX_RECORDS)
+        # Final verdicts by (rule, hardware) and change: (metric, ratio).
+        self._ratios: dict[tuple[str, str], dict[str, tuple[str, float]]] = {}
         for path in (self._older, self._newer):
-            self._records.extend(self._read(path))
+            for record in self._read(path):
+                self._take(record)
 
     @property
     def _newer(self) -> Path:
@@ -58,7 +61,7 @@ class History:
     def add(self, record: AnyRecord) -> None:
         """Raises StateNotWritten, and the record is then in memory only."""
         with self._lock:
-            self._records.append(record)
+            self._take(record)
             try:
                 self._rotate()
                 self._append(record)
@@ -91,17 +94,21 @@ class History:
     def learned(self, rule: str, hardware: str) -> Learned | None:
         """What the rule's applications did on this hardware. Those that another change disturbed
         say nothing of it."""
-        ratios: dict[str, tuple[str, float]] = {}
-        for record in self.records():
-            if isinstance(record, Judged) and record.final and record.rule == rule:
-                effect = record.effects.get(record.metric)
-                if effect and record.hardware == hardware and record.confounded_by is None:
-                    ratios[record.change] = record.metric, effect.ratio
+        with self._lock:
+            ratios = list(self._ratios.get((rule, hardware), {}).values())
         if not ratios:
             return None
-        metric = list(ratios.values())[-1][0]
-        same = [ratio for of, ratio in ratios.values() if of == metric]
+        metric = ratios[-1][0]
+        same = [ratio for of, ratio in ratios if of == metric]
         return Learned(metric, middle(same), len(same))
+
+    def _take(self, record: AnyRecord) -> None:
+        self._records.append(record)
+        if isinstance(record, Judged) and record.final and record.rule is not None:
+            effect = record.effects.get(record.metric)
+            if effect is not None and record.confounded_by is None:
+                ratios = self._ratios.setdefault((record.rule, record.hardware), {})
+                ratios[record.change] = record.metric, effect.ratio
 
     def _append(self, record: AnyRecord) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

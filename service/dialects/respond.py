@@ -38,8 +38,10 @@ from service.telemetry.http import Exchange, exchange_of
 from service.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
+    from service.optimization import Optimization
     from service.reconfiguration import Reconfiguration
     from service.runtime import Embeddings, Generation, Runtime, Tokenized
+    from service.trial import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class State(TypedDict):
     recorder: Recorder
     monitors: Latest
     analyst: Analyst
+    optimization: Optimization
+    trial: Trial
     audit: Audit
     reconfiguration: Reconfiguration
     presets: Sequence[Preset]

@@ -33,7 +33,9 @@ STEP = StepStats(1, "decode", 0.01, 0.001, 0, 2, 2, 1, 4096)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def scrape(runtime: FakeRuntime, requests: int = 2, accept: str = "*/*") -> str:
+def scrape(
+    runtime: FakeRuntime, requests: int = 2, accept: str = "*/*", *, analysed: bool = True
+) -> str:
     # What this machine has is shown elsewhere.
     app = create_app(Settings(exporters=False), runtime.make)
     with TestClient(app, base_url="http://localhost") as http:
@@ -41,6 +43,9 @@ def scrape(runtime: FakeRuntime, requests: int = 2, accept: str = "*/*") -> str:
         runtime.observer.on_step("demo:latest", STEP)
         for n in range(requests):
             http.post(f"/v1/chat/completions?{n}", json=CHAT, headers={"X-Request-Id": f"r{n}"})
+        assert http.portal is not None
+        if analysed:
+            http.portal.call(http.app_state["analyst"].refresh)
         response = http.get("/metrics", headers={"Accept": accept})
     assert response.status_code == 200
     return response.text
@@ -224,7 +229,7 @@ def test_a_collector_that_fails_is_a_sample_and_no_broken_scrape() -> None:
 def test_a_runtime_that_fails_does_not_break_the_scrape() -> None:
     runtime = FakeRuntime()
     runtime.models = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
-    text = scrape(runtime, requests=1)
+    text = scrape(runtime, requests=1, analysed=False)
 
     assert samples(text, "llm_exporter_collector_success")[("collector", "state"),] == 0
     assert samples(text, "llm_http_requests_total")
