@@ -159,6 +159,7 @@ CARD: Final = {
     "service": "LLM Inference Service",
     "status": "running",
     "endpoints": {
+        "dashboard": "/dashboard",
         "health": "/health",
         "metrics": "/metrics",
         "openai_chat": "/api/chat/completions",
