@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from exporters.readings import Latest, StoreReading
-from service.control.analysis import Analysis
+from service.control.advice import Recommendation
+from service.control.analysis import Analysis, Component, Group, GroupName
 from service.control.estimate import Estimate, Estimates, Estimating, Estimator
 from service.control.evidence import Evidence
 from service.control.gathering import Sources, Status, gathered
 from service.control.hardware import hardware
 from service.control.intervals import INTERVAL_SECONDS, TICK_SECONDS, Intervals
 from service.control.recommending import LearnedEffect, recommend
-from service.control.scoring import Score, score
+from service.control.scoring import score
 from service.control.simulation import simulated, with_patch
 from service.control.workload import Workload
 from service.settings import Settings
@@ -36,6 +37,19 @@ DECIDING: Final = frozenset(
     "cache_type_v flash_attention mmap mlock models threads batch_size prefill_chunk prefix_cache "
     "kv_cache keep_alive max_loaded_models pinned_models queue_size queue_timeout".split()
 )
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """The same of settings that are not in force. estimate: where the model in use would go; None:
+    not known. score: None where it could not be loaded."""
+
+    score: float | None
+    coverage: float
+    groups: Mapping[GroupName, Group]
+    components: tuple[Component, ...]
+    recommendations: tuple[Recommendation, ...]
+    estimate: Estimate | None
 
 
 @dataclass
@@ -95,13 +109,14 @@ class Analyst:
             self.intervals.forget()
         asyncio.get_running_loop().call_later(SETTLED_SECONDS, self.start)
 
-    async def what_if(self, patch: Mapping[str, Any]) -> tuple[Score, Estimate | None] | None:
-        """The score under other settings, and where the model in use would go; None before the
-        first analysis. Raises pydantic's ValidationError."""
-        evidence, estimator = self.evidence, self._estimator
-        if evidence is None:
+    async def what_if(self, patch: Mapping[str, Any]) -> Hypothesis | None:
+        """None before the first analysis. Raises pydantic's ValidationError."""
+        if self.evidence is None:
             return None
-        return await asyncio.to_thread(weighed, evidence, patch, estimator)
+        evidence, dismissed = self.evidence, self.dismissed()
+        return await asyncio.to_thread(
+            hypothesis, evidence, patch, self._estimator, self.learned, dismissed
+        )
 
     async def _analyse(self) -> Analysis:
         self.intervals.close()
@@ -158,8 +173,18 @@ class Analyst:
         return evidence, estimates.estimator, analysis
 
 
-def weighed(
-    evidence: Evidence, patch: Mapping[str, Any], estimator: Estimator | None
-) -> tuple[Score, Estimate | None]:
+def hypothesis(
+    evidence: Evidence,
+    patch: Mapping[str, Any],
+    estimator: Estimator | None,
+    learned: LearnedEffect,
+    dismissed: Collection[str],
+) -> Hypothesis:
     estimate = estimator(with_patch(evidence.settings, patch)) if estimator is not None else None
-    return score(simulated(evidence, patch, estimator)), estimate
+    imagined = simulated(evidence, patch, estimator)
+    found = score(imagined)
+    if estimate is not None and estimate.refused is not None:
+        # What cannot be loaded has no score.
+        return Hypothesis(None, found.coverage, found.groups, found.components, (), estimate)
+    advice = recommend(imagined, found, estimator=estimator, learned=learned, dismissed=dismissed)
+    return Hypothesis(found.value, found.coverage, found.groups, found.components, advice, estimate)

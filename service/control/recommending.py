@@ -95,9 +95,14 @@ def made(rule: Rule, finding: Finding, score: Score, learned: Learned | None) ->
         patch=None if finding.patch is None else dict(finding.patch),
         verify=rule.verify,
         evidence={**finding.evidence, "promql": rule.query},
-        links={"docs": f"docs/optimization.md#{rule.id}"},
+        links=links(rule, finding),
         learned=learned,
     )
+
+
+def links(rule: Rule, finding: Finding) -> dict[str, str]:
+    found = {"docs": f"docs/optimization.md#{rule.id}"}
+    return found if finding.patch is None else {**found, "apply": "/api/optimization/apply"}
 
 
 def needed(rule: Rule, patch: Mapping[str, Any] | None) -> Needs:

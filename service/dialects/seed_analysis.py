@@ -1,68 +1,126 @@
-"""What the machine, its GPUs and the models are, in one answer.
+"""How much of what this machine could give is given, and what could be done about the rest.
 
-    GET /api/metrics/optimization?tensor_split=0.5,0.5
+    GET /api/metrics/optimization                      the last analysis, of a minute ago at most
+    GET /api/metrics/optimization?refresh=1            the same; a new one is begun
+    GET /api/metrics/optimization?threads=8&tensor_split=0.5,0.5
+                                                       as it would be with these settings
 
-Everything is read. Judgements (scores, ratings, recommendations) are null or empty, since nothing
-in this service makes them; of the query, only tensor_split changes the answer, and what else is
-asked for is named in X-Ignored-Params as everywhere.
+The what-if parameters are tensor_split, gpu_layers, threads, batch_size and context_size; where the
+model in use would go with them is worked out by the placement that loads go by. What follows from
+settings follows them; what was measured (times, heat) stays as it was.
 """
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from exporters.readings import GpuReading, GpusReading, HostReading, Latest
+from exporters.readings import HostReading
+from service.control.analysis import Analysis
+from service.control.analyst import Analyst, Hypothesis
+from service.control.rule import for_main
+from service.control.simulation import with_patch
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
-from service.dialects.seed_gpu import UNKNOWN, mean, percent, thermal_status
+from service.dialects.seed_advice import encode_analysis, encode_hypothesis
+from service.dialects.seed_machine import encode_cpu, encode_gpus, encode_memory, encode_models
 from service.errors import InvalidRequest
-from service.telemetry.http import exchange_of
-from service.telemetry.snapshot import size_class
+from service.settings import Settings, reason
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from collections.abc import Sequence
 
-GIB: Final = 1024**3
-NUMBERS: Final = ("gpu_layers", "threads", "batch_size", "context_size")
-SIZES: Final = ("small", "medium", "large", "xlarge", "unknown")
-# Of memory in use, from the service that these routes come from.
-PRESSURES: Final = (("high", 0.85), ("medium", 0.70), ("low", 0.0))
-EXAMPLES: Final = 3
+# The parameters, and the settings that they stand for.
+WHAT_IF: Final = {
+    "gpu_layers": "gpu_layers",
+    "threads": "threads",
+    "batch_size": "batch_size",
+    "context_size": "default_context_size",
+}
+SPLIT: Final = "tensor_split"
+SWITCH: Final = {"1": True, "true": True, "0": False, "false": False, "": False}
 
 
 async def optimization(request: Request[State]) -> Response:
-    query = request.query_params
-    split = shares(query.get("tensor_split"))
-    given = [name for name in NUMBERS if name in query]
-    for name in given:
-        whole_number(name, query[name])
-    exchange_of(request.scope).ignored += given
+    analyst, settings = request.state["analyst"], request.state["settings"]
+    asked = wanted(request.query_params, settings)
+    if switch("refresh", request.query_params):
+        analyst.start()
+    imagined = await imagine(analyst, asked)
+    judged: Analysis | Hypothesis | None = imagined or analyst.latest
     monitors = request.state["monitors"]
     machine = monitors.machine or HostReading()
     models = [m for m in request.state["runtime"].models() if m.card.problem is None]
+    split = asked.get(SPLIT) or in_force(analyst, settings)
+    health = {c.id: c.health for c in judged.components} if judged else {}
+    quality = {id: None if h is None else 100 * h for id, h in health.items()}
+    score = judged.score if judged else None
     body: dict[str, Any] = {
         "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(),
         "cpu_analysis": encode_cpu(machine),
         "memory_analysis": encode_memory(machine),
-        "gpu_analysis": encode_gpus(monitors, split),
-        "model_analysis": encode_models(models),
-        "recommendations": [],
-        "overall_score": None,
+        "gpu_analysis": encode_gpus(monitors, split, quality),
+        "model_analysis": encode_models(models, score),
+        **encode_analysis(judged, analyst.latest),
     }
+    if asked:
+        body["what_if"] = encode_hypothesis(asked, imagined)
     return Response(encode_json(body), media_type="application/json")
 
 
-def whole_number(name: str, text: str) -> None:
-    if not text.strip().removeprefix("-").isdecimal():
+async def imagine(analyst: Analyst, asked: Mapping[str, Any]) -> Hypothesis | None:
+    evidence = analyst.evidence
+    if not asked or evidence is None:
+        return None
+    return await analyst.what_if(for_main(evidence, **asked))
+
+
+def in_force(analyst: Analyst, settings: Settings) -> Sequence[float] | None:
+    """How the model in use is split, else how one would be."""
+    main = analyst.evidence.main if analyst.evidence is not None else None
+    split = main.shares if main is not None and main.shares else settings.tensor_split
+    return [share / sum(split) for share in split] if sum(split) else None
+
+
+def wanted(query: Mapping[str, str], settings: Settings) -> dict[str, Any]:
+    """Values of settings; raises InvalidRequest, which names the parameter."""
+    asked: dict[str, Any] = {
+        key: whole_number(name, query[name]) for name, key in WHAT_IF.items() if name in query
+    }
+    for name, key in WHAT_IF.items():
+        if name in query:
+            check(name, {key: asked[key]}, settings)
+    if (split := shares(query.get(SPLIT))) is not None:
+        asked[SPLIT] = split
+    if asked:
+        check(next(iter(asked)), asked, settings)
+    return asked
+
+
+def check(name: str, patch: Mapping[str, Any], settings: Settings) -> None:
+    try:
+        with_patch(settings, patch)
+    except ValidationError as error:
+        raise InvalidRequest(f"{name}: {reason(error.errors()[0])}", param=name) from None
+
+
+def switch(name: str, query: Mapping[str, str]) -> bool:
+    if (text := query.get(name, "")) not in SWITCH:
+        raise InvalidRequest(f"{name} must be 0 or 1", param=name)
+    return SWITCH[text]
+
+
+def whole_number(name: str, text: str) -> int:
+    if not text.strip().removeprefix("-").isdecimal() or len(text) > 12:
         raise InvalidRequest(f"{name} must be a whole number", param=name)
+    return int(text)
 
 
 def shares(text: str | None) -> list[float] | None:
@@ -78,117 +136,6 @@ def shares(text: str | None) -> list[float] | None:
             "tensor_split must be shares such as 0.5,0.3,0.2", param="tensor_split"
         )
     return [value / sum(values) for value in values]
-
-
-def encode_cpu(host: HostReading) -> dict[str, Any]:
-    logical, physical = host.cpus.get("logical"), host.cpus.get("physical")
-    threads = logical > physical if logical is not None and physical is not None else None
-    idle = [host.cpu_usage[mode] for mode in ("idle", "iowait") if mode in host.cpu_usage]
-    return {
-        "logical_cores": logical,
-        "physical_cores": physical,
-        "current_frequency_mhz": scaled(host.cpu_hertz.get("current"), 1e6),
-        "max_frequency_mhz": scaled(host.cpu_hertz.get("max"), 1e6),
-        "current_usage_percent": percent(1 - sum(idle)) if idle else None,
-        "brand": host.cpu_model,
-        "architecture": platform.machine() or None,
-        "hyperthreading_available": threads,
-        "performance_rating": None,
-    }
-
-
-def encode_memory(host: HostReading) -> dict[str, Any]:
-    total, available = host.memory_total, host.memory_available
-    used = None if total is None or available is None else total - available
-    usage = used / total if used is not None and total else None
-    return {
-        "total_gb": scaled(total, GIB),
-        "available_gb": scaled(available, GIB),
-        "used_gb": scaled(used, GIB),
-        "usage_percent": percent(usage),
-        "swap_total_gb": scaled(host.swap_total, GIB),
-        "swap_used_gb": scaled(host.swap_used, GIB),
-        "memory_pressure": None
-        if usage is None
-        else next(name for name, least in PRESSURES if usage >= least),
-        "adequacy_for_llm": None,
-    }
-
-
-def encode_gpus(latest: Latest, split: Sequence[float] | None) -> dict[str, Any]:
-    reading = latest.gpus
-    if reading is None or not reading.gpus:
-        return {"error": latest.gpu_failure or "No GPU was found"}
-    memories = [gpu.memory for gpu in reading.gpus if gpu.memory is not None]
-    loads = [gpu.utilization["gpu"] for gpu in reading.gpus if "gpu" in gpu.utilization]
-    hottest = max((g.temperature for g in reading.gpus if g.temperature is not None), default=None)
-    total, used = sum(m.total for m in memories), sum(m.used for m in memories)
-    return {
-        "gpu_count": len(reading.gpus),
-        "total_vram_gb": scaled(total, GIB),
-        "total_used_vram_gb": scaled(used, GIB),
-        "vram_utilization_percent": percent(used / total) if total else None,
-        "average_gpu_utilization": percent(mean(loads)),
-        "max_temperature": hottest,
-        "thermal_status": thermal_status(hottest),
-        "current_tensor_split": split,
-        "gpu_details": details(reading, split or ()),
-        "configuration_quality": {
-            "balance_score": None,
-            "utilization_score": None,
-            "thermal_score": None,
-        },
-        "driver_version": reading.driver or UNKNOWN,
-        "cuda_version": reading.cuda or UNKNOWN,
-    }
-
-
-def details(reading: GpusReading, split: Sequence[float]) -> list[dict[str, Any]]:
-    return [
-        encode_detail(gpu, split[place] if place < len(split) else None)
-        for place, gpu in enumerate(reading.gpus)
-    ]
-
-
-def encode_detail(gpu: GpuReading, share: float | None) -> dict[str, Any]:
-    memory, limit = gpu.memory, gpu.power_limits.get("enforced")
-    return {
-        "id": gpu.index,
-        "name": gpu.name,
-        "memory_total_gb": scaled(memory.total, GIB) if memory else None,
-        "memory_used_gb": scaled(memory.used, GIB) if memory else None,
-        "memory_utilization_percent": percent(memory.used / memory.total)
-        if memory and memory.total
-        else None,
-        "gpu_utilization_percent": percent(gpu.utilization.get("gpu")),
-        "temperature_c": gpu.temperature,
-        "tensor_allocation_percent": percent(share),
-        "power_draw_watts": gpu.power,
-        "power_limit_watts": limit,
-        # What is left of the limit would say nothing of efficiency.
-        "power_efficiency": None,
-        "thermal_status": thermal_status(gpu.temperature),
-    }
-
-
-def encode_models(models: Sequence[ModelStatus]) -> dict[str, Any]:
-    by_size: Mapping[str, list[str]] = {size: [] for size in SIZES}
-    for model in models:
-        by_size[size_class(model.card.parameter_count)].append(model.card.name)
-    lengths = [m.card.context_length for m in models if m.card.context_length is not None]
-    return {
-        "total_models": len(models),
-        "model_categories": {size: len(names) for size, names in by_size.items()},
-        "model_examples": {size: names[:EXAMPLES] for size, names in by_size.items()},
-        "average_context_size": mean(lengths),
-        "max_context_size": max(lengths, default=None),
-        "diversity_score": None,
-        "optimization_potential": None,
-    }
-
-
-def scaled(value: float | None, unit: float) -> float | None:
-    return None if value is None else value / unit
 
 
 at_root: Final = [Route("/api/metrics/optimization", optimization)]

@@ -129,7 +129,7 @@ def test_the_dashboard_has_the_same_body(http: TestClient) -> None:
     assert shown | {"timestamp": 0} == alone | {"timestamp": 0}
 
 
-def test_the_analysis_has_what_was_read_and_judges_nothing(http: TestClient) -> None:
+def test_the_analysis_has_what_was_read(http: TestClient) -> None:
     body: dict[str, Any] = http.get("/api/metrics/optimization").json()
 
     cpu, memory, gpu = body["cpu_analysis"], body["memory_analysis"], body["gpu_analysis"]
@@ -143,27 +143,28 @@ def test_the_analysis_has_what_was_read_and_judges_nothing(http: TestClient) -> 
     models = body["model_analysis"]
     assert (models["total_models"], models["max_context_size"]) == (1, 2048)
     assert models["model_examples"]["small"] == ["demo:latest"]
-    assert (body["recommendations"], body["overall_score"]) == ([], None)
-    judged = [cpu["performance_rating"], memory["adequacy_for_llm"], models["diversity_score"]]
-    assert {*judged, *gpu["configuration_quality"].values()} == {None}
+    assert (cpu["performance_rating"], memory["adequacy_for_llm"]) == ("good", "adequate")
+    assert models["diversity_score"] == 0
+    assert gpu["configuration_quality"].keys() == {
+        "balance_score", "utilization_score", "thermal_score",
+    }  # fmt: skip
 
 
 def test_a_tensor_split_is_shown_as_shares(http: TestClient) -> None:
-    path = "/api/metrics/optimization?tensor_split=2,1,1&threads=32"
-    answer = http.get(path)
-    gpu = answer.json()["gpu_analysis"]
+    gpu = http.get("/api/metrics/optimization?tensor_split=2,1,1").json()["gpu_analysis"]
 
     assert gpu["current_tensor_split"] == [0.5, 0.25, 0.25]
     assert [d["tensor_allocation_percent"] for d in gpu["gpu_details"]] == [50, 25, 25]
-    assert answer.headers["x-ignored-params"] == "threads"
 
 
 @pytest.mark.parametrize(
     "query",
     ["threads=many", "batch_size=1.5", "gpu_layers=", "context_size=1e9", "tensor_split=a,b",
-     "tensor_split=-1,2", "tensor_split=0,0", "tensor_split=nan,1", "tensor_split=inf"],
+     "tensor_split=-1,2", "tensor_split=0,0", "tensor_split=nan,1", "tensor_split=inf",
+     "threads=0", "batch_size=1", "gpu_layers=-1", "context_size=0", "refresh=often",
+     "threads=9999999999999"],
 )  # fmt: skip
-def test_a_query_that_is_no_number_is_refused(http: TestClient, query: str) -> None:
+def test_a_query_that_no_setting_could_have_is_refused(http: TestClient, query: str) -> None:
     answer = http.get(f"/api/metrics/optimization?{query}")
 
     assert answer.status_code == 400
