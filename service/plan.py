@@ -22,11 +22,12 @@ from service.catalog.card import ModelCard
 from service.catalog.gguf import GgufError
 from service.errors import ServiceError
 from service.fleet.devices import RESERVE, gpus
+from service.fleet.calibration import Learnt
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu, Placement, PlacementError, place, readable
-from service.fleet.placing import wishes_of
+from service.fleet.placing import calibrated, wishes_of
 from service.fleet.sums import Need
 from service.model_settings import CacheType
 from service.settings import Settings, SettingsError, load
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
         params = with_flags(engine_params(card, settings), given)
         cards = gpus() if given.gpus is None else given.gpus
         host = psutil.virtual_memory().available if given.host_memory is None else given.host_memory
-        placement = place(model, cards, host, wishes_of(params))
+        wishes = wishes_of(params)
+        learnt = Learnt(settings.state_dir / "calibration.json")
+        placement = place(model, cards, host, wishes, learnt.ratio(calibrated(card, wishes)))
     except PlacementError as error:
         sys.stderr.write(f"llm-inference: {given.model} has no place: {error}\n")
         return 1

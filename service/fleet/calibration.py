@@ -1,13 +1,18 @@
 """What loads really took for each byte that was predicted, so that the next prediction is better.
 
-Pure: `observe` gives a new value, and keeping it somewhere is another's business.
+`Calibration` is pure; `Learnt` keeps one in a file.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -17,6 +22,10 @@ LEAST: Final = 0.5
 MOST: Final = 2.0
 # Of the newest load; what was known before keeps the rest.
 WEIGHT: Final = 0.5
+# Of models and configurations; those that were not loaded for longest go.
+MANY: Final = 256
+
+logger = logging.getLogger(__name__)
 
 
 class Calibration(Struct, frozen=True):
@@ -30,7 +39,8 @@ class Calibration(Struct, frozen=True):
             return self
         known = self.ratios.get(key)
         better = ratio if known is None else known + WEIGHT * (ratio - known)
-        return replace(self, ratios={**self.ratios, key: better})
+        others = [(other, kept) for other, kept in self.ratios.items() if other != key]
+        return replace(self, ratios=dict([*others[1 - MANY :], (key, better)]))
 
     def ratio(self, key: str) -> float:
         """1.0 where nothing was observed."""
@@ -40,3 +50,43 @@ class Calibration(Struct, frozen=True):
 def key_of(path: str, type_k: str, type_v: str, *, flash_attention: bool, device: str) -> str:
     """What changes the ratio: the file, how its cells are kept, and the kind of device."""
     return "|".join((path, type_k, type_v, "flash" if flash_attention else "plain", device))
+
+
+class Learnt:
+    """From any thread. What cannot be read is forgotten: it is learnt again with the next load."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._calibration = Calibration() if path is None else read(path)
+
+    def ratio(self, key: str) -> float:
+        return self._calibration.ratio(key)
+
+    def observe(self, key: str, predicted: int, taken: int) -> None:
+        with self._lock:
+            before, self._calibration = (
+                self._calibration,
+                self._calibration.observe(key, predicted, taken),
+            )
+            if self._path is not None and self._calibration != before:
+                self._write(self._path)
+
+    def _write(self, path: Path) -> None:
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft.write_bytes(msgspec.json.encode(self._calibration))
+            os.replace(draft, path)
+        except OSError as error:
+            logger.warning("what loads took is not kept: %s", error.strerror)
+
+
+def read(path: Path) -> Calibration:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except FileNotFoundError:
+        return Calibration()
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        logger.info("what loads took is learnt anew: %s", error)
+        return Calibration()

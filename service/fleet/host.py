@@ -48,7 +48,7 @@ DEATHS: Final = 2
 class EngineHost:
     """`observer` is told of each step, and of an idle one when the engine is gone.
 
-    `on_change` is called when the model is ready, has failed, or has nothing more to do; `want`
+    `learn` is told what came of a load. `on_change` is called when the model is ready, has failed, or has nothing more to do; `want`
     when a request needs an engine and none is there: whoever is asked calls `start` in his time.
     A model that cannot be loaded with `params` is loaded with `fallback`, if there is one.
     """
@@ -64,6 +64,7 @@ class EngineHost:
         vet: Callable[[], Awaitable[Unloadable | None]] | None = None,
         fallback: wire.EngineParams | None = None,
         place: Place | None = None,
+        learn: Callable[[wire.EngineParams, ModelFacts], None] = lambda params, facts: None,
         on_change: Callable[[EngineHost], None] = lambda host: None,
         want: Callable[[EngineHost], None] = lambda host: host.start(),
     ) -> None:
@@ -77,6 +78,7 @@ class EngineHost:
         self.supervisor = Supervisor(model, params, limits, self, command, vet, fallback, place)
         self._limits = limits
         self._observer = observer
+        self._learn = learn
         self._on_change = on_change
         self._want = want
         self._at_rest = asyncio.Event()
@@ -256,6 +258,7 @@ class EngineHost:
         if self.idle:
             self.used = now
         self.load_seconds, self.ready_since = seconds, now
+        self._learn(self.supervisor.loaded_with, facts)
         self._on_change(self)
 
     def on_report(self, report: wire.Answer | wire.Step) -> None:

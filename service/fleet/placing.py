@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import psutil
 from msgspec.structs import replace
@@ -15,6 +15,8 @@ from msgspec.structs import replace
 from service.catalog.card import ModelCard
 from service.catalog.gguf import GgufError
 from service.engine.wire import EngineParams
+from service.facts import ModelFacts
+from service.fleet.calibration import Learnt, key_of
 from service.fleet.memory import ModelMemory, cell_bytes
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, place, readable
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 ROWS_FOR_PROMPTS: Final = 32
 # A driver may hang. The thread that asks it is lost then, the model is not.
 DRIVER_SECONDS: Final = 30.0
+# For any model, in bytes.
+ENOUGH: Final = 1 << 60
 
 Devices = Callable[[], Sequence[Gpu]]
 
@@ -72,14 +76,19 @@ class Attempt:
     cramped: bool = False
 
 
-PlaceModel = Callable[[ModelCard, EngineParams], Awaitable[Attempt]]
+class PlaceModel(Protocol):
+    def __call__(self, card: ModelCard, params: EngineParams) -> Awaitable[Attempt]: ...
+
+    def learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None: ...
 
 
 class Placer:
-    """`devices` is asked before each load: what is free has changed since the last."""
+    """`devices` is asked before each load: what is free has changed since the last. `learnt`: what
+    loads took on GPUs, of what was predicted."""
 
-    def __init__(self, devices: Devices) -> None:
+    def __init__(self, devices: Devices, learnt: Learnt | None = None) -> None:
         self._devices = devices
+        self._learnt = learnt or Learnt()
 
     async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
         """A model whose header says too little is loaded as the settings say."""
@@ -98,23 +107,57 @@ class Placer:
             logger.debug("%s cannot be placed: %s", card.name, error)
             return Attempt(params)
         gpus, memory, wishes = self._devices(), psutil.virtual_memory(), wishes_of(params)
+        ratio = self._learnt.ratio(calibrated(card, wishes))
         # What it would get if it were alone, as far as can be known from here.
         empty = [dataclasses.replace(gpu, free=gpu.total) for gpu in gpus]
-        alone = _attempted(model, empty, memory.total, wishes)
+        alone = _attempted(model, empty, memory.total, wishes, ratio)
         try:
-            placement = place(model, gpus, memory.available, wishes)
+            placement = place(model, gpus, memory.available, wishes, ratio)
         except PlacementError as error:
             return Attempt(Unloadable("out_of_memory", str(error)), cramped=alone is not None)
         _tell(card.name, placement)
         cramped = alone is not None and alone.gpu_layers > placement.gpu_layers
         return Attempt(placed(params, placement, model), cramped)
 
+    def learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
+        """From a load with `params` that is over. On a CPU there is nothing to learn: what it lacks
+        is pages, which the kernel finds. Blocks."""
+        taken = sum(buffer.bytes for buffer in facts.buffers if on_gpu(buffer.device))
+        if not taken:
+            return
+        try:
+            model = read_memory(card.shards or (card.path,))
+            predicted = taken_by(model, params)
+        except (GgufError, Unmeasurable, PlacementError, OSError) as error:
+            logger.debug("nothing is learnt from %s: %s", card.name, error)
+            return
+        self._learnt.observe(calibrated(card, wishes_of(params)), predicted, taken)
+
+
+def on_gpu(device: str) -> bool:
+    """By llama.cpp's name of a buffer: "CUDA0" is one, "CUDA_Host" and "CPU_Mapped" are not."""
+    return not device.startswith("CPU") and not device.endswith("_Host")
+
+
+def calibrated(card: ModelCard, wishes: Wishes) -> str:
+    kept = wishes.type_k, wishes.type_v
+    return key_of(str(card.path), *kept, flash_attention=wishes.flash_attention, device="gpu")
+
+
+def taken_by(model: ModelMemory, params: EngineParams) -> int:
+    """What a load with these is estimated to take of all GPUs together, in bytes."""
+    split, main = params.tensor_split, params.main_gpu or 0
+    gpus = [
+        Gpu(index, str(index), "", ENOUGH, ENOUGH) for index in range(max(len(split), main + 1))
+    ]
+    return sum(share.total for share in place(model, gpus, None, wishes_of(params)).shares)
+
 
 def _attempted(
-    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int, wishes: Wishes
+    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int, wishes: Wishes, ratio: float
 ) -> Placement | None:
     try:
-        return place(model, gpus, host_memory, wishes)
+        return place(model, gpus, host_memory, wishes, ratio)
     except PlacementError:
         return None
 

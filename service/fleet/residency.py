@@ -23,8 +23,9 @@ from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.errors import ModelUnavailable
 from service.events import FinishReason
-from service.facts import Adapter
+from service.facts import Adapter, ModelFacts
 from service.fleet.adapting import configured
+from service.fleet.calibration import Learnt
 from service.fleet.child import ENGINE
 from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
@@ -67,7 +68,7 @@ class Residency:
         self._command = command
         self._limits = limits or limits_from(settings)
         self._vet = vet
-        self._placer = placer or Placer(gpus)
+        self._placer = placer or Placer(gpus, Learnt(settings.state_dir / "calibration.json"))
         self._hosts: dict[str, EngineHost] = {}
         self._cards: dict[str, ModelCard] = {}
         # What the engines that were loaded anew for it should have more of.
@@ -247,9 +248,15 @@ class Residency:
             vet=partial(self._vetted, card, params.adapters),
             fallback=fallback,
             place=place or partial(self._place, key, card),
+            learn=partial(self._learn, card),
             on_change=lambda host: self._on_change(key, host),
             want=want,
         )
+
+    def _learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
+        if facts.gpu_layers:
+            learn = partial(self._placer.learn, card, params, facts)
+            asyncio.get_running_loop().run_in_executor(None, learn)
 
     def _key(self, card: ModelCard) -> str:
         return key_of(card, self._settings)

@@ -191,12 +191,13 @@ class Supervisor:
 
     async def _one_life(self) -> tuple[Unloadable | None, str]:
         """From birth to burial: what kept it from loading, if it said so, and how it ended."""
-        params = self.loaded_with = self.params
+        params = self.params
         if self._place is not None:
             placed = await self._place(params)
             if isinstance(placed, Unloadable):
                 return placed, "there was no place for it"
             params = placed
+        self.loaded_with = params
         child = self._child = Child(self._model, self._on_report)
         unloadable: Unloadable | None = None
         grace = self.limits.stop_grace

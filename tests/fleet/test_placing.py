@@ -14,13 +14,18 @@ from service.catalog import demo
 from service.engine.scheduler import output_rows
 from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed
+from service.facts import Buffer, ModelFacts
+from service.fleet.calibration import Learnt
 from service.fleet.devices import gpus
+from service.fleet.host import EngineHost
+from service.fleet.model_layers import read_memory
 from service.fleet.placement import Gpu
-from service.fleet.placing import Attempt, Placer, wishes_of
+from service.fleet.placing import Attempt, Placer, taken_by, wishes_of
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable
 from service.settings import Settings
 from service.visible_gpus import visible
+from tests.dialects.fakes import FACTS
 from tests.fleet.fakes import FAKE, QUICK, Seen, card, enter, lives, write_script
 from tests.fleet.model_headers import SHAPES, write
 
@@ -191,3 +196,79 @@ async def test_who_stops_waiting_for_a_place_is_stopped_whenever_it_is(
     await asyncio.wait({placing})
 
     assert placing.cancelled() == cancelled
+
+
+def taken(params: EngineParams, path: Path, times: float) -> ModelFacts:
+    """Of a load on a GPU that took so many times what was predicted."""
+    predicted = taken_by(read_memory([path]), params)
+    buffers = (
+        Buffer("CUDA0", "weights", int(predicted * times)),
+        Buffer("CUDA_Host", "compute", predicted),
+        Buffer("CPU_Mapped", "weights", predicted),
+    )
+    return replace(FACTS, gpu_layers=params.gpu_layers or 0, buffers=buffers)
+
+
+async def test_what_a_load_took_is_expected_of_the_next_one(tmp_path: Path) -> None:
+    path, kept = a_7b(tmp_path), tmp_path / "calibration.json"
+    asked = EngineParams(str(path), n_ctx=4096)
+    placer = Placer(lambda: cards(8), Learnt(kept))
+    first = (await placer(card(path), asked)).answer
+    assert isinstance(first, EngineParams)
+    assert first.gpu_layers == 33
+
+    placer.learn(card(path), first, taken(first, path, 1.9))
+    again = (await Placer(lambda: cards(8), Learnt(kept))(card(path), asked)).answer
+
+    assert isinstance(again, EngineParams)
+    assert again.gpu_layers is not None
+    assert 0 < again.gpu_layers < 33
+
+
+async def test_a_load_that_took_what_was_predicted_changes_nothing(tmp_path: Path) -> None:
+    path, learnt = a_7b(tmp_path), Learnt()
+    asked = EngineParams(str(path), n_ctx=4096)
+    placer = Placer(lambda: cards(8), learnt)
+    first = (await placer(card(path), asked)).answer
+    assert isinstance(first, EngineParams)
+
+    placer.learn(card(path), first, taken(first, path, 1.0))
+    assert (await placer(card(path), asked)).answer == first
+
+
+def test_a_load_on_the_cpu_teaches_nothing(tmp_path: Path) -> None:
+    path, kept = a_7b(tmp_path), tmp_path / "calibration.json"
+    facts = replace(FACTS, buffers=(Buffer("CPU", "cells", 5),))
+
+    Placer(tuple, Learnt(kept)).learn(card(path), EngineParams(str(path)), facts)
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"ratios":{"a":"b"}}'])
+def test_what_was_learnt_and_cannot_be_read_is_forgotten(tmp_path: Path, content: bytes) -> None:
+    kept = tmp_path / "calibration.json"
+    kept.write_bytes(content)
+
+    learnt = Learnt(kept)
+    assert learnt.ratio("a") == 1.0
+    learnt.observe("a", 100, 120)
+    assert Learnt(kept).ratio("a") == 1.2
+
+
+async def test_an_engine_tells_what_its_load_took(tmp_path: Path) -> None:
+    learnt: list[tuple[EngineParams, ModelFacts]] = []
+    script = write_script(tmp_path, tokens=1)
+    host = EngineHost(
+        "m",
+        EngineParams(str(script)),
+        QUICK,
+        Seen(),
+        command=FAKE,
+        learn=lambda params, facts: learnt.append((params, facts)),
+    )
+    await host.loaded(enter(host))
+    await host.close()
+
+    ((params, facts),) = learnt
+    assert params.path == str(script)
+    assert facts.n_ctx > 0

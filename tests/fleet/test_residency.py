@@ -18,6 +18,7 @@ from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed, ModelUnavailable
 from service.events import Finished, FinishReason
+from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.parameters import engine_params, limits_from
 from service.fleet.placing import Attempt
@@ -251,6 +252,9 @@ class Memory:
         if loaded < self.room:
             return Attempt(params)
         return Attempt(Unloadable("out_of_memory", "no room") if self.whole else params, True)
+
+    def learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
+        pass
 
 
 @asynccontextmanager
