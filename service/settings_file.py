@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
+
+MAX_DEPTH: Final = 16
 
 
 class SettingsError(Exception):
     """One line that names the key and says what is wrong with it."""
 
 
-class WithoutAliases(yaml.SafeLoader):
-    """For text from elsewhere: a few lines of aliases of aliases can mean gigabytes."""
+class Cautious(yaml.SafeLoader):
+    """For text from elsewhere: a few lines of aliases of aliases can mean gigabytes, and thousands
+    of brackets take seconds to be refused by the interpreter's own limit."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError("too deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_file(path: Path) -> dict[str, Any]:

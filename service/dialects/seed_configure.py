@@ -34,7 +34,7 @@ from service.dialects.respond import State
 from service.dialects.seed_presets import resolved
 from service.errors import InvalidRequest, InvalidSettings, ServiceError, StaleVersion
 from service.settings import Settings, SettingsError
-from service.settings_file import WithoutAliases, parse
+from service.settings_file import Cautious, parse
 from service.settings_needs import NEEDS
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ MAX_FILE_BYTES: Final = 64 * 1024
 ALIASES: Final = {"context_size": "default_context_size", "n_threads": "threads"}
 NOT_SETTINGS: Final = frozenset({"preset", "version", "dry_run"})
 EMPTY: Final = "No configuration data provided"
-# Shares are of one, to what rounding leaves.
-ROUNDING: Final = 0.01
+# Shares are of one, to what rounding to two digits leaves of them.
+ROUNDING: Final = 0.01 + 1e-9
 # Of what an engine says of itself: what came of settings.
 FACTS: Final = (
     "n_ctx",
@@ -208,7 +208,7 @@ async def take_in(request: Request[State]) -> Response:
     found, expected = request.state["reconfiguration"], etag(request)
     try:
         text = data.decode()
-        values = await asyncio.to_thread(parse, text, "the file", WithoutAliases)
+        values = await asyncio.to_thread(parse, text, "the file", Cautious)
     except UnicodeDecodeError:
         raise InvalidRequest("The file is not UTF-8") from None
     except SettingsError as error:
@@ -216,7 +216,6 @@ async def take_in(request: Request[State]) -> Response:
     if not values:
         raise InvalidRequest(EMPTY)
     try:
-        check(values, values)
         base = written(made(found.given, {}))
         new = written(made(found.given, values))
         overrides = {key: value for key, value in values.items() if new[key] != base[key]}

@@ -88,6 +88,15 @@ Script = Sequence[list[Event] | float]
 
 
 @dataclass
+class Unmoved:
+    """A change of settings that no model was loaded for."""
+
+    reloaded: tuple[str, ...] = ()
+
+    async def abandon(self) -> None: ...
+
+
+@dataclass
 class FakeRuntime:
     """`script` says what each request gets; a ServiceError in its place is raised by `admit`."""
 
@@ -131,6 +140,14 @@ class FakeRuntime:
     async def close(self) -> None: ...
 
     async def refresh(self) -> None: ...
+
+    def affected(self, settings: Settings) -> list[str]:
+        return []
+
+    async def prepare(self, settings: Settings) -> Unmoved:
+        return Unmoved()
+
+    async def adopt(self, settings: Settings, succession: Unmoved) -> None: ...
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
         self.draining = True
