@@ -1,6 +1,6 @@
 """Named sets of settings, and what they come to on the hardware that is there.
 
-A preset says what is wanted; `resolve` says what of it this machine can give, and why. Threads are
+A preset says what is wanted; `fitted` says what of it this machine can give, and why. Threads are
 never more than its cores, shares are those of as many GPUs as there are, and a context is one that
 a model can use and memory can hold. What cannot be given is lowered, and the reason told.
 
@@ -33,6 +33,8 @@ AUTO: Final = "auto"
 NOT_IN_PRESETS: Final = frozenset(
     {"config", "presets_file", "host", "port", "listeners", "insecure_no_auth", "state_dir"}
 )
+
+TAKING_MEMORY: Final = ("default_context_size", "gpu_layers", "tensor_split", "batch_size")
 
 # Why a model would not be loaded with these settings; None where all would.
 Refuses = Callable[[Mapping[str, Any]], str | None]
@@ -132,17 +134,6 @@ def spelled(name: str) -> str:
     return name.strip().lower().replace("_", "-").replace(" ", "-")
 
 
-def resolve(
-    name: str,
-    hardware: Hardware,
-    presets: Sequence[Preset] = BUILT_IN,
-    refuses: Refuses = lambda patch: None,
-    longest: int | None = None,
-) -> dict[str, Any]:
-    """A patch of the settings. Raises UnknownPreset."""
-    return fitted(find(name, presets), hardware, refuses, longest).patch
-
-
 def fitted(
     preset: Preset,
     hardware: Hardware,
@@ -151,8 +142,8 @@ def fitted(
 ) -> Resolved:
     """`longest`: the most tokens of context that any model can use, of all sequences together.
 
-    (1) What no machine changes, (2) cores, GPUs and models, (3) memory: first the split gives way,
-    then the context down to `LEAST_CONTEXT`, then the layers.
+    (1) Cores, GPUs and models. (2) Memory: the split gives way first, then the context down to
+    `LEAST_CONTEXT`; where that does not help, it is layers that there are too many of.
     """
     patch, why = dict(preset.settings), dict[str, str]()
     if "threads" in patch:
@@ -160,7 +151,8 @@ def fitted(
     if "default_context_size" in patch and longest is not None:
         _cap(patch, why, "default_context_size", longest, "tokens are all that a model can use")
     _place(patch, why, len(hardware.gpus))
-    _shrink(patch, why, refuses)
+    if not patch.keys().isdisjoint(TAKING_MEMORY):
+        _shrink(patch, why, refuses)
     return Resolved(preset, patch, why)
 
 
@@ -189,27 +181,37 @@ def _place(patch: dict[str, Any], why: dict[str, str], gpus: int) -> None:
 
 
 def _shrink(patch: dict[str, Any], why: dict[str, str], refuses: Refuses) -> None:
-    wanted = dict(patch)
-    for key, value in _steps(patch):
-        refused = refuses(patch)
-        if refused is None:
-            return
-        patch[key] = value
-        why[key] = f"{_shown(value)} in place of {_shown(wanted[key])}: {refused}"
-    if (refused := refuses(patch)) is not None:
-        why["default_context_size"] = f"not even this fits: {refused}"
+    first = refused = refuses(patch)
+    wanted, tried = dict(patch), patch
+    if first is None:
+        return
+    for tried in _lower(wanted):
+        if (refused := refuses(tried)) is None:
+            break
+    for key in wanted:
+        if tried[key] != wanted[key]:
+            why[key] = f"{_shown(tried[key])} in place of {_shown(wanted[key])}: {first}"
+    if refused is not None:
+        key = next(key for key in TAKING_MEMORY if key in wanted)
+        why[key] = f"not even this fits: {refused}"
+    patch.update(tried)
 
 
-def _steps(patch: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What is given up for a place, in this order."""
-    if patch.get("tensor_split"):
-        yield "tensor_split", ()
+def _lower(wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is tried in its place, in this order: any split, shorter contexts; then the same with
+    as many layers as fit."""
+    unsplit = {**wanted, "tensor_split": ()} if wanted.get("tensor_split") else dict(wanted)
+    shorter = [unsplit, *_shorter(unsplit)]
+    yield from shorter
+    if wanted.get("gpu_layers") not in (None, AUTO):
+        yield from ({**patch, "gpu_layers": AUTO} for patch in shorter)
+
+
+def _shorter(patch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     context = patch.get("default_context_size")
     while context is not None and context > LEAST_CONTEXT:
         context = max(LEAST_CONTEXT, context // 2)
-        yield "default_context_size", context
-    if patch.get("gpu_layers") not in (None, AUTO):
-        yield "gpu_layers", AUTO
+        yield {**patch, "default_context_size": context}
 
 
 def _shown(value: Any) -> str:
@@ -291,10 +293,11 @@ def _preset(name: str, body: Mapping[str, Any], known: Sequence[Preset]) -> Pres
 
 
 def _value(key: str, value: Any) -> Any:
-    """Shares as a tuple of numbers, whichever way they are written."""
-    if key != "tensor_split" or value == "equal":
+    """Numbers as numbers, whichever way they are written; `auto` is a word of its own."""
+    if key == "tensor_split" and value == "equal":
         return value
-    return _adapter(key).validate_python(value)
+    read = _adapter(key).validate_python(value)
+    return read if isinstance(read, int | float | tuple) else value
 
 
 def _adapter(key: str) -> TypeAdapter[Any]:

@@ -19,7 +19,6 @@ from service.control.presets import (
     find,
     fitted,
     read_presets,
-    resolve,
 )
 from service.settings import Settings, SettingsError
 
@@ -29,6 +28,10 @@ GIB = 1 << 30
 def machine(cores: int = 16, gpus: int = 4) -> Hardware:
     cards = tuple(GpuReading(index=i, uuid=f"GPU-{i}") for i in range(gpus))
     return Hardware(cores, 2 * cores, 64 * GIB, 48 * GIB, cards)
+
+
+def resolve(name: str, hardware: Hardware, *given: Any, **more: Any) -> dict[str, Any]:
+    return fitted(find(name, *given), hardware, **more).patch
 
 
 machines = st.builds(machine, st.integers(1, 256), st.integers(0, 9))
@@ -71,6 +74,30 @@ def test_what_does_not_fit_is_lowered_until_it_does(
     else:
         assert found.patch["default_context_size"] == LEAST_CONTEXT
         assert "not even this fits" in found.why["default_context_size"]
+
+
+def test_all_layers_are_worth_more_than_a_long_context_unless_they_never_fit() -> None:
+    def refuses(patch: Mapping[str, Any]) -> str | None:
+        most = 8192 if patch["gpu_layers"] == 90 else 20_000
+        return f"too long for {most}" if patch["default_context_size"] > most else None
+
+    def never(patch: Mapping[str, Any]) -> str | None:
+        return refuses(patch) if patch["gpu_layers"] == "auto" else "too many layers"
+
+    some = fitted(find("balanced"), machine(64), refuses)
+    none = fitted(find("balanced"), machine(64), never)
+
+    assert (some.patch["gpu_layers"], some.patch["default_context_size"]) == (90, 8192)
+    assert some.why["default_context_size"] == "8192 in place of 32768: too long for 8192"
+    assert (none.patch["gpu_layers"], none.patch["default_context_size"]) == ("auto", 16384)
+    assert none.why["gpu_layers"] == "auto in place of 90: too many layers"
+
+
+def test_what_takes_no_memory_is_not_lowered_for_its_sake(tmp_path: Path) -> None:
+    presets = read_presets(own(tmp_path, "quiet: {settings: {threads: '2', log_level: ERROR}}"))
+    quiet = fitted(find("quiet", presets), machine(), lambda patch: "no room for any model")
+
+    assert (quiet.patch, quiet.why) == ({"threads": 2, "log_level": "ERROR"}, {})
 
 
 def test_a_machine_with_everything_gets_all_that_is_wanted() -> None:
