@@ -29,13 +29,19 @@ class Service:
     url: str
     process: subprocess.Popen[str]
     log: list[dict[str, Any]] = field(default_factory=list)
+    # What it is asked with, where it asks for keys.
+    headers: dict[str, str] = field(default_factory=dict)
 
     def engines(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if "service.engine" in child.cmdline()]
 
     def metrics(self) -> str:
-        return httpx.get(self.url + "/metrics", timeout=10).text
+        return httpx.get(self.url + "/metrics", headers=self.headers, timeout=10).text
+
+    def ready(self) -> bool:
+        answer = httpx.get(self.url + "/health/ready", headers=self.headers)
+        return answer.status_code == 200
 
     def metric(self, name: str, *parts: str) -> float:
         """The sum of the samples of a name that have all these parts in their labels."""
@@ -51,7 +57,9 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, *arguments: str, **environment: str) -> Iterator[Service]:
+def service(
+    folder: Path, *arguments: str, headers: dict[str, str] | None = None, **environment: str
+) -> Iterator[Service]:
     """Serves the models in `folder`, or the demo model; ended by SIGTERM, which must succeed."""
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--log-format", "json"]
     process = subprocess.Popen(
@@ -62,12 +70,12 @@ def service(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
         text=True,
     )
     assert process.stderr is not None
-    running = Service("", process)
+    running = Service("", process, headers=headers or {})
     reader = threading.Thread(target=_read, args=(process, running), daemon=True)
     reader.start()
     try:
         wait_until(lambda: running.url or process.poll() is not None, 30)
-        wait_until(lambda: httpx.get(running.url + "/health/ready").status_code == 200, 60)
+        wait_until(running.ready, 60)
         yield running
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
