@@ -433,7 +433,13 @@ class Residency:
                     await asyncio.wait([*self._leaving])
                 case Wait():
                     await asyncio.sleep(PLACE_POLL_SECONDS)
-                    if (host := self._hosts.get(key)) is None or host.idle:  # (3)
+                    if (host := self._hosts.get(key)) is None:
+                        return attempt.answer
+                    if host.idle:  # (3)
+                        if isinstance(attempt.answer, Unloadable) and key not in self._pinned:
+                            # Nobody waits, so nothing has failed: who comes later asks anew.
+                            self._send_away(key, "idle")
+                            await asyncio.Future()
                         return attempt.answer
                 case Never():
                     return attempt.answer
