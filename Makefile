@@ -49,6 +49,10 @@ golden: $(VENV)/.ready $(VENV)/.test ## Write tests/dialects/golden anew: every 
 	@rm -rf tests/dialects/golden
 	@$(BIN)/python -m pytest -q tests/dialects/test_golden.py --regenerate-golden
 
+mutate-rules: $(VENV)/.ready $(VENV)/.test ## Break the alert rules one small way at a time: which breaks does no test see?
+	@sh tools/debian.sh $(DEBIAN)
+	@PATH="$(DEBIAN)/usr/bin:$$PATH" $(BIN)/python -m tools.mutate_rules $(ARGS)
+
 test-llama-server: $(VENV)/.ready $(VENV)/.test $(VENV)/.llama_server_tests ## Run llama.cpp's own tests of its server against this one
 	@$(BIN)/python -m tools.llama_server_tests $(ARGS)
 
