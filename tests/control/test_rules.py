@@ -1,0 +1,243 @@
+"""Each rule with what it speaks up for, and with the same where nothing is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from exporters.readings import StoreReading
+from service.control.estimate import Candidate
+from service.control.evidence import Evidence
+from service.control.recommending import RULES, recommend
+from service.control.rule import Rule
+from service.control.samples import METRICS
+from service.control.scoring import score
+from service.control.simulation import simulated, with_patch
+from service.model_settings import ModelSettings
+from tests.control.evidences import GIB, estimate, evidence, gpu, model, on_cpu, settings
+
+MIB = 1 << 20
+QUARTERS = (0.25,) * 4
+
+
+def four(**changes: Any) -> Evidence:
+    return evidence(gpu(0, **changes), gpu(1), gpu(2), gpu(3))
+
+
+def main(**changes: Any) -> tuple[Any, ...]:
+    return (model(**{"shares": QUARTERS, **changes}),)
+
+
+def host(**changes: Any) -> tuple[Any, ...]:
+    return (model(**{"gpu_layers": 0, "threads": 2, **changes}),)
+
+
+FULL = {"free": GIB // 20}
+SHORT = {"memory_available": 5 * GIB}
+LARGE = Candidate("big:latest", 20 * GIB, 32_000_000_000, estimate())
+# Rule: when it speaks up, and when it does not, as near to the other as can be.
+CASES: dict[str, tuple[Evidence, Evidence]] = {
+    "threads-physical": (on_cpu(threads=32), on_cpu(threads=2)),
+    "threads-more": (
+        on_cpu(threads=2, cores=8, settings=settings(threads=2)),
+        on_cpu(threads=8, cores=8, settings=settings(threads=8)),
+    ),
+    "cpu-contention": (on_cpu(stalled=0.4), on_cpu(stalled=0.1)),
+    "loop-core": (
+        on_cpu(loop_lag=0.3, cores=8, threads=8), on_cpu(loop_lag=0.3, cores=8, threads=7)
+    ),
+    "loaded-models-down": (
+        evidence(**SHORT, models=(*main(), model(name="other"))), evidence(**SHORT)
+    ),
+    "add-ram": (on_cpu(swap_in=5.0 * MIB), on_cpu(swap_in=0.5 * MIB)),
+    "mlock-off": (
+        on_cpu(swap_in=5.0 * MIB, settings=settings(mlock=True)), on_cpu(swap_in=5.0 * MIB)
+    ),
+    "out-of-memory": (on_cpu(out_of_memory=1.0), on_cpu()),
+    "move-store": (
+        evidence(stores=(StoreReading("/models", 100 * GIB, 5 * GIB),)),
+        evidence(stores=(StoreReading("/models", 100 * GIB, 50 * GIB),)),
+    ),
+    "model-larger-than-memory": (
+        on_cpu(major_faults=900.0, models=host(size_bytes=140 * GIB)),
+        on_cpu(major_faults=900.0, models=host(size_bytes=14 * GIB)),
+    ),
+    "kv-quantise": (
+        four(**{"free": GIB // 10}),
+        evidence(gpu(0, free=GIB // 10), models=main(cache_types=("q8_0", "q8_0"))),
+    ),
+    "thermal-reduce-power": (four(temperature=84.0, power=50.0), four(temperature=84.0, power=30.0)),
+    "fan-check": (four(temperature=84.0, power=20.0), four(temperature=84.0, power=50.0)),
+    "thermal-shift-split": (
+        four(temperature=84.0),
+        evidence(gpu(0, temperature=84.0), gpu(1, temperature=79.0), gpu(2), gpu(3)),
+    ),
+    "gpu-throttled": (four(throttled=0.2), four(throttled=0.01)),
+    "gpu-lost": (four(up=False), four()),
+    "gpu-driver-missing": (
+        replace(evidence(), gpus=(), gpu_failure="no driver"), on_cpu(gpu_failure="no driver")
+    ),
+    "engine-without-gpu": (evidence(gpu_engine=False), evidence(gpu_engine=True)),
+    "pcie-reseat": (four(pcie_width=4), four(pcie_width=16)),
+    "power-limit-raise": (
+        four(power_capped=0.9, power_limit=40.0), four(power_capped=0.9, power_limit=53.0)
+    ),
+    "expected-gpus-set": (evidence(settings=settings(expected_gpus=None)), evidence()),
+    "split-by-free-vram": (
+        evidence(models=main(shares=(0.7, 0.1, 0.1, 0.1))), evidence(models=main())
+    ),
+    "offload-more-layers": (
+        evidence(offloadable=0.5, cpu_layer_share=0.5, models=main(gpu_layers=16)), evidence()
+    ),
+    "offload-fewer-layers": (four(**FULL), four(free=GIB)),
+    "ctx-right-size": (
+        evidence(gpu(0, free=GIB // 2), models=main(needed=900, shares=())),
+        evidence(models=main(needed=900)),
+    ),
+    "ctx-longer": (
+        evidence(models=main(needed=8192)), evidence(models=main(needed=6000))
+    ),
+    "kv-whole": (
+        evidence(
+            settings=settings(cache_type_k="q4_0", cache_type_v="q4_0"),
+            models=main(cache_types=("q4_0", "q4_0")),
+        ),
+        evidence(),
+    ),
+    "flash-attention-on": (
+        evidence(
+            gpu(0, free=GIB), settings=settings(flash_attention="off"),
+            models=main(flash_attention=False),
+        ),
+        evidence(gpu(0, free=GIB)),
+    ),
+    "batch-down": (
+        evidence(gpu(0, **FULL), settings=settings(batch_size=2048)), evidence(gpu(0, **FULL))
+    ),
+    "bigger-model-fits": (
+        evidence(candidates=(LARGE,)),
+        evidence(candidates=(replace(LARGE, estimate=estimate(gpu_layers=20)),)),
+    ),
+    "slots-up": (evidence(queue_share=0.5), evidence(queue_share=0.5, idle_slots=0.5)),
+    "cells-up": (
+        evidence(queue_share=0.5, idle_slots=0.5, models=main(slots=8, context=8192)),
+        evidence(queue_share=0.5, idle_slots=0.0, models=main(slots=8, context=8192)),
+    ),
+    "slots-down": (
+        evidence(**SHORT, models=main(peak=1)), evidence(**SHORT, models=main(peak=4))
+    ),
+    "queue-timeout-up": (evidence(starved=40), evidence(starved=4)),
+    "batch-up": (
+        evidence(prefill_share=0.8), evidence(prefill_share=0.8, models=main(needed=300))
+    ),
+    "prefix-cache-on": (
+        evidence(reusable=0.6, settings=settings(prefix_cache=False)), evidence(reusable=0.6)
+    ),
+    "prefixes-up": (
+        evidence(missed=0.7, reusable=0.5, kv_evictions=100.0),
+        evidence(missed=0.7, reusable=0.5, kv_evictions=2.0),
+    ),
+    "keep-alive-up": (
+        evidence(reloads=4.0, reloaded={"chat:latest": 4}), evidence(reloads=1.0)
+    ),
+    "loaded-models-up": (
+        evidence(evictions=9.0, settings=settings(max_loaded_models=1)),
+        evidence(evictions=1.0, settings=settings(max_loaded_models=1)),
+    ),
+    "pin-model": (
+        evidence(evictions=9.0, evicted={"chat:latest": 8, "other:latest": 1}),
+        evidence(evictions=9.0, evicted={f"m{n}:latest": 1 for n in range(9)}),
+    ),
+    "exporters-on": (
+        evidence(memory_total=None, settings=settings(exporters=False)), evidence()
+    ),
+}  # fmt: skip
+BY_ID = {rule.id: rule for rule in RULES}
+
+
+def test_every_rule_has_its_case_and_a_name_of_its_own() -> None:
+    assert CASES.keys() == BY_ID.keys()
+    assert len(RULES) == len(BY_ID) >= 30
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_a_rule_speaks_up_with_numbers_and_is_silent_where_nothing_is_wrong(id: str) -> None:
+    rule, (wrong, right) = BY_ID[id], CASES[id]
+    finding = rule.find(wrong)
+
+    assert finding is not None
+    assert any(character.isdigit() for character in finding.description + finding.action) or (
+        id in ("exporters-on", "mlock-off")
+    )
+    assert finding.evidence
+    assert rule.find(right) is None
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_a_patch_is_valid_and_ends_what_it_is_about(id: str) -> None:
+    rule, (wrong, _) = BY_ID[id], CASES[id]
+    finding = rule.find(wrong)
+    assert finding is not None
+    if finding.patch is None:
+        assert rule.needs in ("hardware", "restart") or rule.opportunity
+        return
+
+    patched = with_patch(wrong.settings, finding.patch)
+    assert patched != wrong.settings
+    after = simulated(wrong, finding.patch)
+    assert again(rule, after) != dict(finding.patch)
+
+
+def again(rule: Rule, after: Evidence) -> dict[str, Any] | None:
+    """What it would advise next: nothing, or a further step of the same kind."""
+    found = rule.find(after)
+    if rule.id in STEPWISE or found is None:
+        return None if found is None else dict(found.patch or {})
+    raise AssertionError(f"{rule.id} speaks up after its own patch: {found.description}")
+
+
+# What they are about is measured (heat, failures, a queue), so one step is not the last.
+STEPWISE = {
+    "batch-down", "batch-up", "cells-up", "offload-fewer-layers", "out-of-memory", "prefixes-up",
+    "queue-timeout-up",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_advice_says_what_it_costs_and_how_to_see_it(id: str) -> None:
+    wrong = CASES[id][0]
+    (advice,) = [r for r in recommend(wrong, score(wrong)) if r.id == id]
+
+    assert all((advice.title, advice.impact, advice.risk, advice.action))
+    assert advice.evidence["promql"].count("(") == advice.evidence["promql"].count(")")
+    assert advice.links["docs"].endswith(f"#{id}")
+    assert advice.verify is None or advice.verify.metric in METRICS
+    assert ("apply" in advice.links) == (advice.patch is not None)
+
+
+def test_where_nothing_is_wrong_nothing_is_advised() -> None:
+    for nothing in (evidence(), on_cpu()):
+        assert recommend(nothing, score(nothing)) == ()
+
+
+def test_threads_of_a_single_model_are_changed_where_they_are_set() -> None:
+    own = settings(models={"chat": ModelSettings(threads=64, context_size=4096)})
+    wrong = on_cpu(threads=64, settings=own)
+    finding = BY_ID["threads-physical"].find(wrong)
+
+    assert finding is not None
+    assert finding.patch is not None
+    assert finding.patch["models"] == {"chat": {"threads": 2, "context_size": 4096}}
+    assert BY_ID["threads-physical"].find(simulated(wrong, finding.patch)) is None
+
+
+def test_a_context_of_a_models_own_is_changed_where_it_is_set() -> None:
+    own = settings(models={"chat": ModelSettings(context_size=32768)})
+    wrong = replace(CASES["ctx-right-size"][0], settings=own)
+    finding = BY_ID["ctx-right-size"].find(wrong)
+
+    assert finding is not None
+    assert finding.patch == {"models": {"chat": {"context_size": 8192}}}
+    assert BY_ID["ctx-right-size"].find(simulated(wrong, finding.patch)) is None
