@@ -36,7 +36,7 @@ from service.dialects.respond import State
 from service.dialects.seed_configure import expectation, recorded
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
 from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
-from service.errors import ChangeRefused, InvalidRequest, ServiceError
+from service.errors import ChangeRefused, InvalidRequest, InvalidSettings, ServiceError
 from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.placement import PlacementError
 from service.model_status import ModelStatus
@@ -101,11 +101,15 @@ async def validate(request: Request[State]) -> Response:
     fields = await body(request)
     scene, wanted = asked(request, fields, rescale=False)
     tell_unread(request, fields)
-    found = await summary(scene, candidate(request, scene, wanted), wanted)
+    try:
+        settings, wrong = candidate(request, scene, wanted), list[str]()
+    except InvalidSettings as error:
+        settings, wrong = scene.settings, [error.message]
+    found = await summary(scene, settings, wanted)
     return json(
         {
-            "is_valid": found.valid,
-            "validation_errors": found.errors,
+            "is_valid": found.valid and not wrong,
+            "validation_errors": [*wrong, *found.errors],
             "tensor_split": written(found.fractions),
             "config_summary": encode_summary(found),
         }
@@ -113,17 +117,17 @@ async def validate(request: Request[State]) -> Response:
 
 
 async def change(request: Request[State]) -> Response:
-    """(1) It is a distribution, (2) the settings are in order, (3) memory can hold it, (4) apply."""
+    """(1) The settings are in order, (2) it is a distribution, (3) memory can hold it, (4) apply."""
     fields = await body(request)
     expected, dry_run = expectation(request, fields), fields.flag("dry_run")
     scene, wanted = asked(request, fields, rescale=True)
     if wanted.percentages is None and wanted.sizes == Sizes():
         raise InvalidRequest("Invalid configuration data")
     tell_unread(request, fields)
-    if wanted.percentages and (wrong := weights.wrong(wanted.percentages, scene.cards)):
-        raise InvalidRequest("; ".join(wrong), param="gpu_weights")  # (1)
-    settings = candidate(request, scene, wanted)  # (2)
+    settings = candidate(request, scene, wanted)  # (1)
     found, patch = await summary(scene, settings, wanted), patch_of(scene, wanted)
+    if found.problems:
+        raise InvalidRequest("; ".join(found.problems))  # (2)
     applied = await recorded(
         request,
         "weights",
@@ -280,7 +284,7 @@ async def summary(scene: Scene, settings: Settings, wanted: Wanted | None) -> Su
         try:
             estimated = await estimate(settings, scene.statuses, scene.cards)
         except PlacementError as error:
-            raise InvalidRequest(str(error), param=error.field) from None
+            problems = [str(error)]
         if estimated.needs:
             cramped = weights.cramped(estimated.needs, scene.cards, RESERVE)
     own = settings.for_model(scene.names)

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from exporters.readings import GpuReading, GpusReading, Memory, ProcessMemory
@@ -381,6 +383,58 @@ def test_more_shares_than_cards_are_a_problem_that_is_told(http: TestClient) -> 
     shown = http.get(PATH).json()
     assert shown["is_valid"] is False
     assert shown["validation_errors"] == ["tensor_split has 4 shares for 2 GPUs"]
+
+
+def test_settings_that_do_not_go_together_are_told_as_well(http: TestClient) -> None:
+    http.app_state["reconfiguration"] = Changes(split_mode="none")
+    even = [{"gpu_id": n, "weight": 25} for n in range(4)]
+    tried = sent(http, path=f"{PATH}/validate", gpu_weights=even)
+
+    assert tried["is_valid"] is False
+    assert "nothing to split with split_mode none" in tried["validation_errors"][0]
+    assert "nothing to split" in sent(http, 400, preset="equal")["error"]
+
+
+def test_a_card_that_settings_name_and_there_is_not_is_a_problem(http: TestClient) -> None:
+    http.app_state["reconfiguration"] = Changes(main_gpu=7)
+
+    assert http.get(PATH).json()["validation_errors"] == ["main_gpu: 7, and there are 4 GPUs"]
+    assert "main_gpu" in sent(http, 400, preset="equal")["error"]
+
+
+words = st.sampled_from(["equal", "balanced", "", "demo", "0.5"])
+scalars = st.none() | st.booleans() | st.integers(-3, 1 << 40) | st.floats(-1e3, 1e3) | words
+weight = st.dictionaries(st.sampled_from(["gpu_id", "weight", "x"]), st.integers(-5, 200) | scalars)
+config = st.dictionaries(
+    st.sampled_from(["context_size", "batch_size", "gpu_layers", "model_name", "x"]),
+    st.integers(0, 5000) | scalars,
+)
+bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "preset": words | scalars,
+        "model_name": st.sampled_from(["demo", "other", ""]) | scalars,
+        "gpu_weights": st.lists(weight, max_size=5) | scalars,
+        "model_config": config | scalars,
+        "dry_run": st.just(value=True) | scalars,
+    },
+)
+
+
+@given(bodies, st.booleans())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_sent_is_answered_or_refused(
+    http: TestClient, body: dict[str, Any], tried: bool
+) -> None:
+    http.app_state["reconfiguration"] = Changes()
+    answer = http.post(f"{PATH}/validate" if tried else PATH, json=body)
+
+    assert answer.status_code in (200, 400, 404, 409), answer.text
+    if answer.status_code == 200 and not tried:
+        assert sum(in_force(http).tensor_split or (1,)) == pytest.approx(1)
+        assert answer.json()["config"]["is_valid"] is True
+    if answer.status_code != 200:
+        assert in_force(http) == Changes().settings
 
 
 def test_presets_are_shown_as_they_would_be_here(http: TestClient) -> None:
