@@ -189,6 +189,9 @@ def _check(metadata: dict[str, Value]) -> None:
     if type(alignment) is not int or not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
         raise GgufError(f"general.alignment is {alignment!r}")
     architecture = metadata.get("general.architecture")
+    if architecture is None and metadata.get("split.no"):
+        # Of a split model, the first shard alone says what it is.
+        return
     if not isinstance(architecture, str) or not architecture or len(architecture) > 64:
         raise GgufError("general.architecture is missing")
     blocks = metadata.get(f"{architecture}.block_count")

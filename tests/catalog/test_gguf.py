@@ -276,3 +276,15 @@ def test_advice_for_sampling_is_read_in_the_samplers_own_names(tmp_path: Path) -
         "repeat_penalty": 1.5,
         "repeat_last_n": 32,
     }
+
+
+def test_a_later_shard_need_not_say_what_it_is(tmp_path: Path) -> None:
+    """`llama-gguf-split` writes all metadata into the first one only."""
+    marks = {"split.no": 1, "split.count": 3, "split.tensors.count": 9}
+    header = read(tmp_path, gguf(marks))
+
+    assert header.architecture is None
+    assert header.number("split.count") == 3
+
+    with pytest.raises(GgufError, match="architecture is missing"):
+        read(tmp_path, gguf({**marks, "split.no": 0}))
