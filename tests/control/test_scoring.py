@@ -100,11 +100,9 @@ def test_a_machine_without_gpus_is_not_judged_by_them() -> None:
 
 def test_the_gain_of_a_component_is_the_score_with_it_repaired() -> None:
     bad = evidence(queue_share=0.6, idle_slots=0.5, stalled=0.3)
-    found = score(bad)
+    repaired = value_of(replace(bad, queue_share=0.0))
 
-    assert found.value is not None
-    repaired = score(replace(bad, queue_share=0.0)).value
-    assert found.gain("serving.queue") == pytest.approx(repaired - found.value)
+    assert score(bad).gain("serving.queue") == pytest.approx(repaired - value_of(bad))
 
 
 def test_what_a_component_may_cost_can_be_set() -> None:
@@ -194,9 +192,7 @@ def test_a_card_that_is_worse_off_never_raises_the_score(
 @given(st.lists(st.sampled_from(sorted(MEASURED)), unique=True))
 def test_what_is_not_measured_lowers_the_coverage_alone(missing: list[str]) -> None:
     # Of what has a second source, the second is missing too.
-    gone = dict.fromkeys(missing) | (
-        {"load_per_core": None} if "stalled" in missing else {}
-    )
+    gone = dict.fromkeys(missing) | ({"load_per_core": None} if "stalled" in missing else {})
     gone |= {"major_faults": None} if "swap_in" in missing else {}
     found, whole = score(replace(evidence(), **gone)), score(evidence())
 

@@ -1,0 +1,112 @@
+"""What the analysis asks of the placement: models of 7B and 70B on cards of 24 GB."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as with_fields
+
+from exporters.readings import GpuReading, Memory, ProcessMemory
+from service.control.hardware import Hardware
+from service.estimation import Estimation
+from service.facts import Buffer
+from service.fleet.devices import RESERVE
+from service.model_status import ModelStatus
+from service.settings import Settings
+from tests.dialects.fakes import CARD, FACTS, FakeRuntime
+from tests.fleet.model_headers import SHAPES, write
+
+GIB = 1 << 30
+PID = 4242
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("headers")
+    for name in ("7B", "70B"):
+        write(folder / f"{name}.gguf", SHAPES[name])
+    return folder
+
+
+def status(folder: Path, name: str, size: int, **facts: Any) -> ModelStatus:
+    (base,) = FakeRuntime().models()
+    path = folder / f"{name}.gguf"
+    card = with_fields(CARD, name=f"{name}:latest", path=str(path), size_bytes=size * GIB)
+    return replace(base, card=card, facts=with_fields(FACTS, **facts), pid=PID)
+
+
+def machine(*free: float, ours: int = 0) -> Hardware:
+    gpus = tuple(
+        GpuReading(
+            index=index, uuid=f"GPU-{index}", memory=Memory(24 * GIB, int(24 * GIB - f * GIB), int(f * GIB)),
+            processes=(ProcessMemory(PID, ours),),
+        )
+        for index, f in enumerate(free)
+    )  # fmt: skip
+    return Hardware(16, 32, 256 * GIB, 200 * GIB, gpus)
+
+
+def test_layers_that_would_fit_are_counted_as_if_the_model_were_not_there(folder: Path) -> None:
+    used = status(folder, "70B", 40, n_layer=80, gpu_layers=40, n_ctx=8192)
+    found = Estimation(gpu_engine=True)(Settings(), machine(12, 12, ours=12 * GIB), [used])
+
+    assert found.automatic is not None
+    assert (found.automatic.gpu_layers, found.automatic.layers) == (81, 81)
+    assert found.automatic.shares == (pytest.approx(41 / 81), pytest.approx(40 / 81))
+
+
+def test_other_settings_are_placed_as_a_load_would(folder: Path) -> None:
+    used = status(folder, "70B", 40, n_layer=80, gpu_layers=81, n_ctx=8192)
+    estimator = Estimation(gpu_engine=True)(Settings(), machine(24, 24), [used]).estimator
+
+    assert estimator is not None
+    few = estimator(Settings(gpu_layers=10, default_context_size=8192))
+    assert few is not None
+    assert (few.gpu_layers, few.context, few.refused) == (10, 8192, None)
+    one = estimator(Settings(tensor_split=(1.0, 0.0)))
+    assert one is not None
+    assert "GPU 0 would need" in str(one.refused)
+
+
+def test_a_build_without_gpus_places_nothing_on_them(folder: Path) -> None:
+    used = status(folder, "7B", 4, n_layer=32, n_ctx=8192)
+    found = Estimation(gpu_engine=False)(Settings(), machine(24), [used])
+
+    assert found.automatic is not None
+    assert found.automatic.gpu_layers == 33
+    assert found.estimator is not None
+    here = found.estimator(Settings())
+    assert here is not None
+    assert here.gpu_layers == 0
+
+
+def test_a_larger_model_that_is_installed_is_tried(folder: Path) -> None:
+    used = status(folder, "7B", 4, n_layer=32, gpu_layers=33, n_ctx=8192)
+    larger = replace(status(folder, "70B", 40), state="unloaded", facts=None, pid=None)
+    found = Estimation(gpu_engine=True)(Settings(), machine(24, 24), [used, larger])
+
+    (candidate,) = found.candidates
+    assert (candidate.name, candidate.estimate.gpu_layers) == ("70B:latest", 81)
+    assert sum(candidate.estimate.needed) < 48 * GIB - 2 * RESERVE
+
+
+def test_where_the_driver_does_not_tell_the_engines_own_word_counts(folder: Path) -> None:
+    buffers = (Buffer("CUDA0", "weights", 12 * GIB), Buffer("CUDA1", "weights", 12 * GIB))
+    used = status(folder, "70B", 40, n_layer=80, gpu_layers=40, n_ctx=8192, buffers=buffers)
+    used = replace(used, pid=None)
+    found = Estimation(gpu_engine=True)(Settings(), machine(12, 12), [used])
+
+    assert found.automatic is not None
+    assert found.automatic.gpu_layers == 81
+
+
+def test_nothing_is_estimated_where_nothing_is_loaded_or_readable(folder: Path) -> None:
+    estimation = Estimation(gpu_engine=True)
+    unloaded = replace(status(folder, "7B", 4), state="unloaded", facts=None)
+    missing = status(folder, "nowhere", 4)
+
+    for models in ([], [unloaded], [missing]):
+        assert estimation(Settings(), machine(24), models).estimator is None
