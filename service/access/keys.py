@@ -19,7 +19,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class Key:
 
     name: str
     scopes: frozenset[Scope]
-    digest: bytes
+    digest: bytes = field(repr=False)
     expires: float | None = None
     rpm: int | None = None
     max_concurrent: int | None = None
