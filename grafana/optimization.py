@@ -52,13 +52,19 @@ def score() -> list[sdk.Panel]:
             "Of what could be judged",
             "Part of the components that had data. Low: there was little traffic, or cards tell little.",
             Query(lowest(SERVICE("llm_optimization_coverage_ratio")), "coverage"),
-            unit="percentunit", no_value=LATER, w=4, h=7,
+            unit="percentunit", no_value=LATER, w=4, h=4,
         ),
         bars(
             "Groups",
             "Good is above 80 in each.",
             Query(lowest(SERVICE("llm_optimization_group_score"), "group"), "{{group}}"),
             low=0, high=100, steps=SCORE, no_value=LATER, w=6, h=7,
+        ),
+        stat(
+            "Analysed",
+            "Time since the last analysis. Good is some minutes.",
+            Query(f"time() - {highest(SERVICE('llm_optimization_last_analysis_timestamp_seconds'))}", "since"),
+            unit="s", no_value=LATER, w=4, h=4,
         ),
         series(
             "Over time",

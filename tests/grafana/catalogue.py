@@ -29,23 +29,6 @@ FOR_DEBUGGING: Final = {
     "llm_host_temperature_celsius": "each machine has other sensors, under other names",
 }
 
-# Families that the dashboards are ready for and the service does not have yet.
-NOT_YET: Final = {
-    "llm_optimization_score",
-    "llm_optimization_coverage_ratio",
-    "llm_optimization_group_score",
-    "llm_optimization_component_score",
-    "llm_optimization_component_max_loss_ratio",
-    "llm_optimization_recommendation_info",
-    "llm_optimization_recommendation_gain_points",
-    "llm_optimization_applied_total",
-    "llm_optimization_change_timestamp_seconds",
-    "llm_optimization_change_verdict",
-    "llm_optimization_effect_ratio",
-    "llm_optimization_effect_low_ratio",
-    "llm_optimization_effect_high_ratio",
-}
-
 # What libraries have of every process, of which some is on a dashboard.
 OF_LIBRARIES: Final = re.compile(r"^(process|python)_|^up$|^ALERTS$")
 

@@ -1,11 +1,8 @@
-"""Debian's Prometheus on a free port of loopback, and what is asked of it."""
+"""What a dashboard asks of Prometheus, the real one of tests/stack/programs.py."""
 
 from __future__ import annotations
 
 import math
-import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import pytest
 import yaml
 
-from tests.dialects.serving import wait_until
+from tests.stack.programs import free_port, prometheus
 
 SCRAPE: Final = "1s"
 STEP_SECONDS: Final = 5
-LISTENING: Final = re.compile(r'msg="Listening on" address=(\S+)')
 
 
 @dataclass(frozen=True)
-class Prometheus:
+class Asked:
     """`since`: when it began, in Unix seconds."""
 
     http: httpx.Client
@@ -63,13 +58,8 @@ def is_number(sample: Sequence[Any]) -> bool:
 
 
 @contextmanager
-def prometheus(
-    folder: Path, targets: dict[str, list[str]], rules: str = ""
-) -> Iterator[Prometheus]:
+def scraping(folder: Path, targets: dict[str, list[str]], rules: str = "") -> Iterator[Asked]:
     """Scrapes `targets` (job → addresses) each second."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is missing: Debian's package prometheus has it")
     config = {
         "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
         "rule_files": [rules] if rules else [],
@@ -79,24 +69,11 @@ def prometheus(
         ],
     }
     folder.mkdir(exist_ok=True)
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    command = [
-        program,
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        "--web.listen-address=127.0.0.1:0",
-        "--enable-feature=exemplar-storage",
-    ]
-    since, written = time.time(), folder / "log"
-    with written.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: LISTENING.search(written.read_text()) or process.poll() is not None, 60)
-        listening = LISTENING.search(written.read_text())
-        assert listening is not None, written.read_text()
-        with httpx.Client(base_url=f"http://{listening[1]}", timeout=30) as http:
-            wait_until(lambda: http.get("/-/ready").status_code == 200, 60)
-            yield Prometheus(http, since)
-    finally:
-        process.terminate()
-        process.wait(30)
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    since = time.time()
+    with (
+        prometheus(folder, file, free_port()) as server,
+        httpx.Client(base_url=server.url, timeout=30) as http,
+    ):
+        yield Asked(http, since)

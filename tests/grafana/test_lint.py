@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +14,7 @@ import yaml
 from grafana.queries import FIXED_RANGES
 from tests.grafana.asking import choose, everything, label_values, put_in
 from tests.grafana.reading import DASHBOARDS, asked, every_panel, panels, variables
+from tests.programs import promtool
 
 EVERY_QUERY: Final = [query for uid in DASHBOARDS for query in asked(uid)]
 OF_PANELS: Final = [query for query in EVERY_QUERY if not query.of.startswith("annotation")]
@@ -86,9 +85,6 @@ def test_each_panel_asks_something_of_the_data_source_that_is_chosen() -> None:
 
 def test_each_query_is_promql(tmp_path: Path) -> None:
     """In the view of Prometheus' own parser: as if each were recorded."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is missing: Debian's package prometheus has it")
     rules = [
         {"record": f"query:{number}", "expr": put_in(query.expr, names(query.page))}
         for number, query in enumerate(EVERY_QUERY)
@@ -96,10 +92,7 @@ def test_each_query_is_promql(tmp_path: Path) -> None:
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
 
-    result = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True)
-
-    assert result.returncode == 0, result.stderr
-    assert f"{len(EVERY_QUERY)} rules found" in result.stdout
+    assert f"{len(EVERY_QUERY)} rules found" in promtool("check", "rules", file)
 
 
 def names(uid: str) -> dict[str, str]:

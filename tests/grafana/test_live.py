@@ -19,8 +19,7 @@ from grafana.panels import families
 from tests.dialects.serving import wait_until
 from tests.fakenvml.driver import Driver, compiled
 from tests.grafana.asking import Choose, choose, each, everything, put_in
-from tests.grafana.catalogue import NOT_YET
-from tests.grafana.prometheus import Prometheus, prometheus
+from tests.grafana.prometheus import Asked, scraping
 from tests.grafana.reading import DASHBOARDS, asked, variables
 from tests.grafana.traffic import all_dialects, unload
 from tests.service_process import Service, service
@@ -47,13 +46,14 @@ MAY_BE_EMPTY: Final = {
     "llm_optimization_effect_ratio": "a change is compared for longer than this takes",
     "llm_optimization_effect_low_ratio": "a change is compared for longer than this takes",
     "llm_optimization_effect_high_ratio": "a change is compared for longer than this takes",
+    "llm_optimization_change_verdict": "a change is compared for longer than this takes",
     "llm_optimization_applied_total": "a change is compared for longer than this takes",
 }
 
 
 @dataclass(frozen=True)
 class Fleet:
-    prometheus: Prometheus
+    prometheus: Asked
     with_gpus: str
     without_gpus: str
 
@@ -76,12 +76,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     ):
         addresses = [running.url.removeprefix("http://") for running in (rich, poor)]
         jobs = {"llm-service": addresses}
-        with prometheus(folder / "prometheus", jobs, str(RULES)) as server:
+        with scraping(folder / "prometheus", jobs, str(RULES)) as server:
             live(server, rich, poor, cards)
             yield Fleet(server, *addresses)
 
 
-def live(server: Prometheus, rich: Service, poor: Service, cards: Driver) -> None:
+def live(server: Asked, rich: Service, poor: Service, cards: Driver) -> None:
     """Twice the same, with a scrape between: a counter that is born at one has no increase."""
 
     def seen(expr: str) -> None:
@@ -107,6 +107,8 @@ def live(server: Prometheus, rich: Service, poor: Service, cards: Driver) -> Non
     all_dialects(rich.url)
     seen("sum(rate(llm_model_energy_joules_total[1m]))")
     seen("sum(increase(llm_gpu_xid_errors_total[1m]))")
+    seen("count(llm_optimization_recommendation_gain_points)")
+    seen("count(llm_optimization_change_timestamp_seconds)")
     seen("sum(changes(llm_model_loaded[5m]))")
     seen('sum(ALERTS{alertstate="firing",alertname=~"LLM.+",severity=~"warning|critical"})')
 
@@ -131,9 +133,8 @@ def test_every_variable_has_something_to_choose(fleet: Fleet, uid: str) -> None:
 def test_no_query_is_empty_but_for_a_reason(fleet: Fleet, uid: str) -> None:
     found = results(fleet, uid, everything)
 
-    reasons = MAY_BE_EMPTY.keys() | NOT_YET
     empty = [query for query in asked(uid) if found[str(query)] == 0]
-    assert [query for query in empty if not set(families([query.expr])) & reasons] == []
+    assert [query for query in empty if not set(families([query.expr])) & MAY_BE_EMPTY.keys()] == []
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
@@ -163,7 +164,7 @@ def test_a_service_without_gpus_breaks_no_query(fleet: Fleet, uid: str) -> None:
 
 
 def test_a_prometheus_that_knows_nobody_breaks_no_query(tmp_path: Path) -> None:
-    with prometheus(tmp_path / "empty", {}) as server:
+    with scraping(tmp_path / "empty", {}) as server:
         nobody = Fleet(server, "", "")
         found = [results(nobody, uid, everything) for uid in DASHBOARDS]
 
