@@ -107,8 +107,9 @@ def show(keeper: Keeper, given: argparse.Namespace, out: TextIO) -> None:
     sources = found["sources"]
     for key, value in found["config"].items():
         if given.all or sources[key] != "default":
-            waits = " (from the next start on: {})".format(found["restart"][key])
-            shown = f"{key}: {value}{waits if key in found['restart'] else ''}"
+            shown = f"{key}: {value}"
+            if key in found["restart"]:
+                shown += f" (from the next start on: {found['restart'][key]})"
             out.write(f"{shown:<60} {sources[key]}\n")
     for problem in found["drift"]["problems"]:
         out.write(f"not in force: {problem}\n")

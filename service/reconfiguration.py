@@ -69,13 +69,13 @@ class Reconfiguration:
         self._kept = [version for version in start.kept if version.number < start.version.number]
         self._store = Versions(folder_of(start.given.settings()))
         self._runtime = runtime
-        # Whether what lay on disk was put in force, the last time that it was read.
-        self.successful = not start.problems
         self._clock = clock
         self._listeners: list[Listener] = []
         self._changing = asyncio.Lock()
-        # Why what lies on disk is not what is in force, if that is so.
-        self.problems = start.problems
+        self._seen = self._identity()
+        # Why what lies on disk is not what is in force, if that is so: of versions, and of the file.
+        self._passed_over = start.problems
+        self._file_problem: str | None = None
         self.changed_at = start.version.made_at
         self.outcomes: Counter[tuple[str, str]] = Counter()
         for problem in start.problems:
@@ -93,6 +93,16 @@ class Reconfiguration:
     @property
     def version(self) -> Version:
         return self._version
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why what lies on disk is not what is in force; empty where it is."""
+        file = (self._file_problem,) if self._file_problem is not None else ()
+        return (*self._passed_over, *file)
+
+    @property
+    def successful(self) -> bool:
+        return not self.problems
 
     @property
     def number(self) -> int:
@@ -173,16 +183,17 @@ class Reconfiguration:
         `problems` says why."""
         try:
             with self._told("file", dry_run=False):
+                # Before it is read: what is written meanwhile is seen the next time.
+                self._seen = await asyncio.to_thread(self._identity)
                 given = await asyncio.to_thread(read, self._given.command_line)
                 async with self._changing:
                     plan = self._plan(given, self._version.overrides, "file", "file")
                     applied = await self._put_in_force(given, plan)
         except (SettingsError, ServiceError) as error:
-            self.successful = False
-            self.problems = (str(error),)
+            self._file_problem = str(error)
             logger.error("The file's settings are not in force: %s", error)
             return None
-        self.problems, self.successful = (), True
+        self._file_problem = None
         return applied
 
     def file_differs(self) -> bool:
@@ -196,12 +207,9 @@ class Reconfiguration:
 
     async def follow_file(self) -> None:
         """Reads it anew when it has changed, until it is cancelled."""
-        known = await asyncio.to_thread(self._identity)
         while self._given.path is not None:
             await asyncio.sleep(LOOK_SECONDS)
-            now = await asyncio.to_thread(self._identity)
-            if now != known:
-                known = now
+            if await asyncio.to_thread(self._identity) != self._seen:
                 await self.reload()
 
     def _identity(self) -> tuple[int, int, int] | None:
@@ -214,8 +222,8 @@ class Reconfiguration:
 
     @contextmanager
     def _told(self, why: str, *, dry_run: bool) -> Iterator[None]:
-        """What came of it is counted."""
-        result = "failed"
+        """What came of it is counted, unless it was no change at all."""
+        result, before = "failed", self._version
         try:
             yield
             result = "applied"
@@ -223,7 +231,7 @@ class Reconfiguration:
             result = RESULTS.get(getattr(error, "status", 400), "failed")
             raise
         finally:
-            if not dry_run:
+            if not dry_run and (result != "applied" or self._version is not before):
                 self.outcomes[source_of(why), result] += 1
 
     async def _over(
@@ -286,6 +294,7 @@ class Reconfiguration:
         reloads = succession.reloaded
         self._kept = self.versions()[: KEPT - 1]
         self._given, self._wanted, self._settings = given, plan.wanted, plan.settings
+        self._passed_over = ()
         self._version, self.changed_at = applied.version, applied.version.made_at
         await self._runtime.adopt(plan.settings, succession)  # (5)
         applied = replace(applied, reloads=reloads)
