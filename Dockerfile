@@ -10,7 +10,7 @@ ARG CUDA_IMAGE=docker.io/nvidia/cuda:12.6.3-runtime-ubuntu24.04
 
 # The line of the lock that takes minutes to build, alone: a change of any other leaves its layer.
 FROM ${PYTHON_IMAGE} AS lock
-COPY requirements/build.txt requirements/runtime.txt /lock/
+COPY requirements/build.txt requirements/runtime.txt requirements/tracing.txt /lock/
 RUN sed -n '/^llama-cpp-python==/,/^    # via/p' /lock/runtime.txt >/lock/engine.txt && test -s /lock/engine.txt
 
 FROM ${PYTHON_IMAGE} AS build-cpu
@@ -23,7 +23,7 @@ RUN sh /build/install.sh tools
 ENV CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_BMI2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_AVX512=OFF"
 COPY --from=lock /lock/engine.txt /build/
 RUN sh /build/install.sh engine
-COPY --from=lock /lock/runtime.txt /build/
+COPY --from=lock /lock/tracing.txt /build/
 RUN sh /build/install.sh rest
 COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
@@ -41,7 +41,7 @@ ENV CMAKE_ARGS="-DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=50;61;70;75;80;86;89;9
 COPY --from=lock /lock/engine.txt /build/
 RUN ln -s libcuda.so /usr/local/cuda/lib64/stubs/libcuda.so.1 && \
     LD_LIBRARY_PATH=/usr/local/cuda/lib64/stubs sh /build/install.sh engine
-COPY --from=lock /lock/runtime.txt /build/
+COPY --from=lock /lock/tracing.txt /build/
 RUN sh /build/install.sh rest
 COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
@@ -69,7 +69,7 @@ WORKDIR /var/lib/llm-inference
 VOLUME ["/var/lib/llm-inference"]
 EXPOSE 11436
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/opt/llm/bin/python", "-m", "service.probe"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/opt/llm/bin/python", "-P", "-m", "service.probe"]
 ENTRYPOINT ["/opt/llm/bin/llm-inference"]
 CMD ["serve"]
 
@@ -94,6 +94,6 @@ WORKDIR /var/lib/llm-inference
 VOLUME ["/var/lib/llm-inference"]
 EXPOSE 11436
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/opt/llm/bin/python", "-m", "service.probe"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/opt/llm/bin/python", "-P", "-m", "service.probe"]
 ENTRYPOINT ["/opt/llm/bin/llm-inference"]
 CMD ["serve"]

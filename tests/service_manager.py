@@ -59,6 +59,13 @@ class ServiceManager:
     ) -> subprocess.Popen[bytes]:
         """Runs a Python module; comes back when it says that it is ready, or has ended."""
         before = self.count("READY=1")
+        process = self.spawn(*command, listeners=listeners, **environment)
+        wait_until(lambda: self.count("READY=1") > before or process.poll() is not None, 60)
+        return process
+
+    def spawn(
+        self, *command: str, listeners: tuple[socket.socket, ...] = (), **environment: str
+    ) -> subprocess.Popen[bytes]:
         # Higher than any that they are moved to.
         given = [os.dup(each.fileno()) for each in listeners]
         process = subprocess.Popen(
@@ -76,7 +83,6 @@ class ServiceManager:
         for descriptor in given:
             os.close(descriptor)
         self.processes.append(process)
-        wait_until(lambda: self.count("READY=1") > before or process.poll() is not None, 60)
         return process
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ engine)
     into --no-deps --no-index /opt/wheels/llama_cpp_python-*.whl
     ;;
 rest)
-    into --require-hashes -r runtime.txt
+    into --require-hashes -r tracing.txt
     ;;
 service)
     pip wheel --no-deps --no-build-isolation --wheel-dir /opt/wheels /src
