@@ -19,7 +19,7 @@ from service.catalog.card import ModelCard
 from service.control.config import Applied, Version, differences, fingerprint, made, patched
 from service.facts import Buffer
 from service.runtime import ModelStatus
-from service.settings import Given, Settings
+from service.settings import Given, Settings, SettingsError
 from tests.control.test_hardware import Read
 from tests.dialects.fakes import CARD, FACTS, FakeRuntime
 from tests.fleet.model_headers import SHAPES, write
@@ -450,3 +450,11 @@ def test_presets_are_shown_as_they_would_be_here(http: TestClient) -> None:
         assert preset["settings"]["default_context_size"] <= 8192
         assert "8192 tokens are all that a model can use" in preset["why"]["default_context_size"]
     assert body["in_force"] == "custom"
+
+
+def test_a_file_of_presets_that_is_wrong_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "presets.yaml"
+    path.write_text("balanced: {settings: {threads: 2}}")
+
+    with pytest.raises(SettingsError, match="there is a preset of that name already"):
+        create_app(Settings(presets_file=path, exporters=False))
