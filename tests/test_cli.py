@@ -168,6 +168,10 @@ def test_help_and_version_need_no_model() -> None:
     ("arguments", "said"),
     [
         (["--host", "0.0.0.0"], "host: 0.0.0.0 can be reached from other machines"),
+        (
+            ["--host", "0.0.0.0", "--api-keys-file", "/nowhere"],
+            "api_keys_file: cannot read /nowhere",
+        ),
         (["--port", "x"], "port: "),
         (["--config", "/nowhere.yaml"], "config: cannot read /nowhere.yaml"),
         (["--tensor-split", "1,1", "--gpu-layers", "0"], "tensor_split: "),

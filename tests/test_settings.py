@@ -157,6 +157,19 @@ def test_what_cannot_be_honoured_stops_the_start(given: dict[str, Any], key: str
     assert refused(**given).startswith(f"{key}: ")
 
 
+def test_whoever_asks_for_keys_may_be_reached_from_elsewhere(tmp_path: Path) -> None:
+    assert load({"host": "0.0.0.0", "api_keys_file": tmp_path / "keys"}).host == "0.0.0.0"
+
+
+def test_keys_are_found_among_systemds_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert load({}).api_keys_file is None
+    (tmp_path / "api-keys").write_text("")
+    assert load({}).api_keys_file == tmp_path / "api-keys"
+
+
 def test_an_open_door_has_to_be_asked_for() -> None:
     assert load({"host": "0.0.0.0", "insecure_no_auth": True}).host == "0.0.0.0"
 
