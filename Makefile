@@ -26,7 +26,13 @@ pip       = if [ -x $(BIN)/pip ]; then $(1)/bin/python -m pip --disable-pip-vers
 install   = $(call pip,$(VENV),install $(1))
 uninstall = $(call pip,$(VENV),uninstall --yes $(1))
 
-.PHONY: help run test test-clients test-llama-server dashboards lint format bench wheel lock clean
+DOCKER  := $(shell command -v docker || command -v podman || command -v buildah || echo docker)
+LABELS   = --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)"
+COMPOSE  = $(if $(KEYS),API_KEYS_FILE=$(KEYS)) $(DOCKER) compose -f compose.yaml \
+	$(if $(CUDA),-f deploy/compose/cuda.yaml) $(if $(KEYS),-f deploy/compose/keys.yaml)
+
+.PHONY: install-user install-system uninstall image image-cuda image-test up down check-deploy
+.PHONY: help run test test-clients test-llama-server mutate-rules dashboards lint format bench wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +79,34 @@ bench: $(VENV)/.ready $(VENV)/.bench ## Measure the service (ARGS="--help" says 
 
 wheel: $(VENV)/.ready ## Build dist/llm_inference_service-*.whl
 	@$(BIN)/hatchling build --target wheel
+
+install-user: $(VENV)/.ready ## Install a service of your own account (ARGS="--help" says what else)
+	@sh deploy/install.sh --user $(ARGS)
+
+install-system: $(VENV)/.ready ## Install a service of this machine, as root
+	@sh deploy/install.sh --system $(ARGS)
+
+uninstall: ## Remove the installed service (ARGS="--purge": what it kept, too)
+	@sh deploy/uninstall.sh $(ARGS)
+
+image: ## Build the image llm-inference:local, for CPUs
+	@$(DOCKER) build --target cpu $(LABELS) -t llm-inference:local $(ARGS) .
+
+image-cuda: ## Build the image llm-inference:local-cuda, for NVIDIA GPUs
+	@$(DOCKER) build --target cuda $(LABELS) -t llm-inference:local-cuda $(ARGS) .
+
+image-test: ## Build and run the image without a container engine (root, buildah, debootstrap)
+	@sh tools/image/try.sh $(ARGS)
+
+up: ## Start the service, Prometheus, Alertmanager and Grafana in containers (CUDA=1, KEYS=FILE)
+	@$(COMPOSE) up --detach --build --wait $(ARGS)
+
+down: ## Stop them
+	@$(COMPOSE) down $(ARGS)
+
+check-deploy: $(VENV)/.ready $(VENV)/.test ## Check units, images, compose.yaml and HAProxy's configuration
+	@sh tools/debian.sh $(DEBIAN)
+	@PATH="$(DEBIAN)/usr/bin:$(DEBIAN)/usr/sbin:$$PATH" $(BIN)/python -m pytest tests/deploy tests/test_systemd.py $(ARGS)
 
 lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade for newer releases)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 2; }

@@ -14,7 +14,7 @@ import yaml
 from starlette.responses import Response
 
 from service.host_guard import HostGuard
-from service.settings import Settings
+from service.settings import load
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "compose.yaml", *sorted((ROOT / "deploy/compose").glob("[ck]*.yaml"))]
@@ -186,5 +186,5 @@ async def nobody(*_: Any) -> None: ...
 def guard_of(monkeypatch: pytest.MonkeyPatch) -> HostGuard:
     for key, value in SERVICES["llm"]["environment"].items():
         monkeypatch.setenv(key, default(value))
-    settings = Settings()
+    settings = load({})
     return HostGuard(nobody, lambda: settings, lambda _: Response())
