@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import dashboard as sdk
 from grafana import links, variables
 from grafana.actions import Actions
 from grafana.page import Page, Row
-from grafana.panels import NOT_REPORTED, Query, bars, series, stat, text
+from grafana.panels import NO_MODEL_ON_GPU, NOT_REPORTED, Query, bars, series, stat, text
 from grafana.queries import MACHINE, SERVICE, highest, lowest, share, total
 from grafana.tables import Column, Labels, table
 from grafana.thresholds import (
@@ -144,7 +144,7 @@ def split() -> list[sdk.Panel]:
             "Configured, and of the memory in use. Configured is empty where it is by free memory.",
             Query(highest(SERVICE("llm_config_tensor_split_ratio"), "gpu"), "GPU {{gpu}} configured"),
             Query(f"{total(used, 'device')} / on () group_left () ({total(used)} > 0)", "{{device}} in use"),
-            unit="percentunit", low=0, high=1, no_value="No model on a GPU",
+            unit="percentunit", low=0, high=1, no_value=NO_MODEL_ON_GPU,
         ),
         bars(
             "Temperature",

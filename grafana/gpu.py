@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import dashboard as sdk
 from grafana import links, variables
 from grafana.actions import Actions
 from grafana.page import Page, Row
-from grafana.panels import NOT_REPORTED, Query, bars, gauge, series, stat, timeline
+from grafana.panels import NO_MODEL_ON_GPU, NOT_REPORTED, Query, bars, gauge, series, stat, timeline
 from grafana.queries import GPU, MACHINE, SERVICE, highest, lowest, share, total
 from grafana.tables import Column, Labels, table
 from grafana.thresholds import (
@@ -149,7 +149,7 @@ def thermals() -> list[sdk.Panel]:
 
 
 def power() -> list[sdk.Panel]:
-    energy = SERVICE.rate("llm_model_energy_joules_total", over="15m")
+    energy = GPU.rate("llm_gpu_energy_joules_total", over="15m")
     tokens = SERVICE.rate("llm_generated_tokens_total", over="15m")
     return [
         series(
@@ -167,9 +167,9 @@ def power() -> list[sdk.Panel]:
         ),
         stat(
             "Energy of a token",
-            "Of 15 minutes: energy of cards while models computed, for each output token. Less is better.",
+            "Of 15 minutes: all that the cards used, for each output token. Less is better.",
             Query(share(total(energy), total(tokens)), "joules"),
-            unit="joule", w=4, h=8,
+            unit="joule", no_value=NOT_REPORTED, w=4, h=8,
         ),
         stat(
             "Output for each watt",
@@ -210,7 +210,7 @@ def memory() -> list[sdk.Panel]:
             "Shares of the cards. Configured is empty where the service splits by free memory.",
             Query(highest(SERVICE("llm_config_tensor_split_ratio"), "gpu"), "GPU {{gpu}} configured"),
             Query(f"{total(used, 'device')} / on () group_left () ({total(used)} > 0)", "{{device}} in use"),
-            unit="percentunit", low=0, high=1, no_value="No model on a GPU", w=12,
+            unit="percentunit", low=0, high=1, no_value=NO_MODEL_ON_GPU, w=12,
         ),
         series(
             "Imbalance",

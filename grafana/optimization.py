@@ -169,7 +169,7 @@ def evidence() -> list[sdk.Panel]:
     capacity = total(SERVICE("llm_kv_cache_capacity_tokens"), "model")
     hits = total(SERVICE.rate("llm_prefix_cache_hit_tokens_total"))
     queried = total(SERVICE.rate("llm_prefix_cache_queried_tokens_total"))
-    energy = total(SERVICE.rate("llm_model_energy_joules_total", over="15m"))
+    energy = total(MACHINE.rate("llm_gpu_energy_joules_total", over="15m"))
     output = total(SERVICE.rate("llm_generated_tokens_total", over="15m"))
     busy = total(SERVICE.rate("llm_engine_slot_busy_seconds_total"))
     return [
@@ -229,7 +229,7 @@ def evidence() -> list[sdk.Panel]:
         ),
         series(
             "Energy of a token",
-            "Of 15 minutes. Less is better.",
+            "Of 15 minutes: all that the cards used, for each output token. Less is better.",
             Query(share(energy, output), "joules"),
             unit="joule", no_value="No GPU tells its power",
         ),

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import dashboard as sdk
 from grafana import links, variables
 from grafana.actions import Actions
 from grafana.page import Page, Row
-from grafana.panels import NOT_REPORTED, Query, gauge, series, stat, text
+from grafana.panels import NO_MODEL_ON_GPU, NOT_REPORTED, Query, gauge, series, stat, text
 from grafana.queries import (
     MACHINE,
     MODEL,
@@ -182,7 +182,7 @@ def gpus() -> list[sdk.Panel]:
             "GPU memory by model",
             "Memory of each model's engine, as the driver tells it. Steps are loads and unloads.",
             Query(total(SERVICE("llm_model_memory_bytes"), "model, device"), "{{model}} {{device}}"),
-            stacked=True, unit="bytes", no_value="No model on a GPU",
+            stacked=True, unit="bytes", no_value=NO_MODEL_ON_GPU,
             links=[links.of_series("models", "model")], w=12,
         ),
     ]  # fmt: skip

@@ -26,6 +26,8 @@ from grafana.variables import PROMETHEUS
 
 NO_TRAFFIC: Final = "No traffic"
 NOT_REPORTED: Final = "Not reported by this card"
+# Only the service knows which process on a card is which model's.
+NO_MODEL_ON_GPU: Final = "No model on a GPU that the service reads itself"
 
 FAMILY: Final = re.compile(r"\b(?:llm|process|python)_[a-z0-9_]+|\bup\b|\bALERTS\b")
 

@@ -13,6 +13,7 @@ import yaml
 
 from grafana.queries import FIXED_RANGES
 from tests.grafana.asking import choose, everything, label_values, put_in
+from tests.grafana.catalogue import RULES
 from tests.grafana.reading import DASHBOARDS, asked, every_panel, panels, variables
 from tests.programs import promtool
 
@@ -239,3 +240,21 @@ def test_points_of_latency_lead_to_single_requests() -> None:
 
     for family in ("llm_time_to_first_token_seconds", "llm_request_duration_seconds"):
         assert any(family in expr for expr in exemplars)
+
+
+def test_alerts_lead_to_dashboards_that_have_what_they_choose() -> None:
+    rules = [
+        rule
+        for path in RULES.glob("*.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    addresses = {rule["annotations"]["dashboard_url"] for rule in rules if "annotations" in rule}
+
+    assert len(addresses) > 5
+    for address in addresses:
+        page, _, choices = address.removeprefix("/d/").partition("?")
+        there = {variable["name"] for variable in variables(page)}
+        assert {choice.partition("=")[0] for choice in choices.split("&") if choice} <= {
+            f"var-{name}" for name in there
+        }, address
