@@ -273,6 +273,13 @@ HOSTILE_NAMES = [
     "one\0", "registry.ollama.ai/../../x", "x" * 300, "sha256-../../etc/passwd", "bad/blob-out:x",
     "one:../two", "file:///etc/passwd", "http://evil.example/a/b:c", "blobs/sha256-" + "a" * 64,
     "~/.ssh/id_rsa", "one;ls", "$(id)", "library/../library/one",
+    "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "%252e%252e%252f", "..\\..\\etc\\passwd", "....//....//etc",
+    "./one", "one/.", "one/..", "one/", "/one", "//one", "one//two", "one:..", "one:.", "one:/etc/passwd",
+    "one:%2e%2e", "one:" + "t" * 300, "a/b/c/d/e", "\0", "one\r\nX: y", "one\ttwo", " one/..", "\u202eone",
+    "\uff0e\uff0e/x", "\u2025/x", "o\u0338ne/..", "..;/one", "..\0/one", "one@../two", "sha256:" + "../" * 8,
+    "sha256:" + "g" * 64, "sha256-" + "a" * 63, "manifests/registry.ollama.ai/library/one/latest",
+    "blobs/..", "C:\\Windows\\win.ini", "\\\\host\\share", "/proc/self/environ", "/dev/zero", "/dev/stdin",
+    "file:one", "hf.co/../../x", "hf.co/a/b:../c", "`id`", "|cat", "${jndi:ldap://x}", "{{7*7}}",
 ]  # fmt: skip
 
 
