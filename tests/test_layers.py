@@ -20,7 +20,7 @@ ORDER = """
     dialects admin gate host_guard http_protocol in_force
     trial
     optimization
-    estimation reconfiguration distribution keyed_runtime
+    estimation reconfiguration inspection distribution keyed_runtime
     runtime
     health
     model_status preparation progress adaptation
