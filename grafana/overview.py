@@ -128,7 +128,7 @@ def alerts() -> list[sdk.Panel]:
             "What fires, and what will if it lasts. Good is an empty table.",
             {"severity": "Severity", "alertname": "Alert", "alertstate": "State",
              "instance": "Instance", "model": "Model", "gpu": "GPU"},
-            [Column("Value", highest(firing, named), properties={"custom.hidden": True})],
+            [Labels(highest(firing, named), {})],
             no_value="Nothing fires", w=14, h=6,
         ),
         gauge(

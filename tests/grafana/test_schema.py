@@ -57,6 +57,25 @@ def test_every_panels_fields_are_what_its_plugin_declares() -> None:
             assert custom is None, (uid, panel["title"])
 
 
+def test_every_override_is_of_something_that_a_field_has() -> None:
+    standard = schema("dashboard")["definitions"]["FieldConfig"]["properties"]
+    for uid, panel in every_panel():
+        path = SCHEMA / f"{panel['type']}.custom.json"
+        known = json.loads(path.read_text()) if path.exists() else {"definitions": {}}
+        custom = known["definitions"].get("FieldConfig") or known["definitions"].get(
+            "TableFieldOptions"
+        )
+        for override in panel["fieldConfig"]["overrides"]:
+            for entry in override["properties"]:
+                name, _, part = entry["id"].partition(".")
+                there = (
+                    part in (custom or {"properties": {}})["properties"]
+                    if part
+                    else name in standard
+                )
+                assert there, (uid, panel["title"], entry["id"])
+
+
 def test_every_unit_is_one_that_grafana_has() -> None:
     for uid, panel in every_panel():
         properties = [p for o in panel["fieldConfig"]["overrides"] for p in o["properties"]]
