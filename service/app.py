@@ -54,8 +54,9 @@ from service.fleet.vetting import Vetting
 from service.gate import Gate
 from service.host_guard import HostGuard
 from service.in_force import InForce, Origins
+from service.inspection import Inspection
 from service.keyed_runtime import KeyedRuntime
-from service.optimization import Optimization
+from service.optimization import AUTOMATIC, Optimization
 from service.reconfiguration import Reconfiguration
 from service.registries import Registries
 from service.runtime import Runtime
@@ -181,6 +182,13 @@ def create_app(
         ),
         hardware=lambda: machine_name(monitors),
         automatic=lambda: in_force().auto_rollback,
+        on_automatic=lambda change, applied, result: audit.write(
+            Caller(AUTOMATIC, frozenset(), ""),
+            f"rollback of change {change.id}",
+            applied.changed if applied is not None else {},
+            result,
+            applied.version.number if applied is not None else None,
+        ),
     )
     analyst.learned, analyst.dismissed = optimization.learned, optimization.dismissed
     registry.register(Verdicts(optimization.outcomes))
@@ -191,6 +199,7 @@ def create_app(
         lambda: runtime.refresh(),
         quantize,
     )
+    inspection = Inspection(lambda: [model.card for model in runtime.models()], in_force)
     audit = Audit(settings.state_dir, on_lost=recorder.families.audit_lost.inc)
     pages = ErrorPages(routing.WORDINGS, recorder)
     keys = keys_of(settings)
@@ -213,6 +222,7 @@ def create_app(
         asyncio.get_running_loop().set_default_executor(workers.executor())
         lag = asyncio.create_task(recorder.sample_loop_lag())
         following = asyncio.create_task(reconfiguration.follow_file())
+        inspecting = asyncio.create_task(inspection.follow())
         analysing = asyncio.create_task(analyst.run())
         judging = asyncio.create_task(optimization.run())
         watching = asyncio.create_task(keys.watch()) if keys is not None else None
@@ -234,6 +244,7 @@ def create_app(
                 "analyst": analyst,
                 "optimization": optimization,
                 "trial": trial,
+                "inspection": inspection,
                 "presets": presets,
                 "turnstile": Turnstile(),
                 "responses": ResponseStore(),
@@ -247,10 +258,11 @@ def create_app(
             }
         lag.cancel()
         following.cancel()
+        inspecting.cancel()
         await trial.close()
         analysing.cancel()
         judging.cancel()
-        ending = {starting, lag, following, analysing, judging}
+        ending = {starting, lag, following, inspecting, analysing, judging}
         if watching is not None:
             watching.cancel()
             ending.add(watching)

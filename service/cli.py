@@ -31,7 +31,6 @@ from service.control.versions import Start, started
 from service.http_protocol import HttpProtocol
 from service.server import BACKLOG, FLUSH_SECONDS, Server
 from service.settings import Settings, SettingsError, complaint, is_loopback, read
-from service.settings_needs import WITHOUT_EFFECT
 from service.telemetry import logs
 
 logger = logging.getLogger("service")
@@ -141,8 +140,6 @@ def run(begin: Start, make_runtime: MakeRuntime, sockets: Sequence[socket.socket
     logs.configure(settings.log_level, settings.log_format)
     for name in unknown_variables(os.environ):
         logger.warning("%s in the environment is no setting", name)
-    for key in sorted(settings.model_fields_set & WITHOUT_EFFECT):
-        logger.warning("%s is set and has no effect yet", key)
     try:
         app = create_app(begin, make_runtime)
     except SettingsError as error:

@@ -141,7 +141,8 @@ class Settings(BaseSettings):
     )
     enable_model_inspection: bool = Field(
         default=True,
-        description="Compare what a GGUF says of itself with the `ollama` command, if found.",
+        description="Compare what files in Ollama's stores say of themselves with what the `ollama` "
+        "command says, where it is found; differences are logged, and in `/api/show`.",
     )
     state_dir: Path = Field(
         default_factory=default_state_dir,

@@ -26,7 +26,7 @@ NEEDS: Final[dict[str, Need]] = {
     "aliases": "nothing",
     "store_dir": "restart",
     "pull_from": "restart",
-    "enable_model_inspection": "restart",
+    "enable_model_inspection": "nothing",
     "state_dir": "restart",
     "presets_file": "restart",
     "verify_checksums": "restart",
@@ -73,10 +73,6 @@ NEEDS: Final[dict[str, Need]] = {
     "log_level": "nothing",
     "log_format": "restart",
 }
-
-# Taken from the file format that installations have, by features that are still to come. Who sets
-# one is told so.
-WITHOUT_EFFECT: Final = frozenset({"enable_model_inspection"})
 
 
 def need(key: str) -> Need:

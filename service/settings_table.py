@@ -6,15 +6,14 @@ import sys
 from typing import Any
 
 from service.settings import Settings
-from service.settings_needs import WITHOUT_EFFECT, need
+from service.settings_needs import need
 
 
 def table() -> str:
     rows = ["| key | default | a change needs | meaning |", "|---|---|---|---|"]
     for key, field in Settings.model_fields.items():
         default = "" if field.default_factory else shown(field.default)
-        later = " **No effect yet.**" if key in WITHOUT_EFFECT else ""
-        rows.append(f"| `{key}` | {default} | {need(key)} | {field.description}{later} |")
+        rows.append(f"| `{key}` | {default} | {need(key)} | {field.description} |")
     return "\n".join(rows) + "\n"
 
 

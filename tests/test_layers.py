@@ -68,7 +68,7 @@ def allowed(importer: str, imported: str) -> bool:
     target, *inner = imported.split(".")
     if target in IMPORTERS:
         return importer in IMPORTERS[target]
-    if target in {"tests", "tools", "bench"}:
+    if target in {"tests", "tools", "bench", "grafana"}:
         return False
     if target == "exporters":
         return top == "exporters" or within[:1] == ["app"] or knows_readings(within, inner)

@@ -70,6 +70,10 @@ async def show(request: Request[State]) -> Response:
     able = request.state["runtime"].capabilities(card)
     given = options.values if options else {}
     body = encode_show(card, contents, able, verbose=verbose, system=system, options=given)
+    if found := request.state["inspection"].differences(card):
+        body["inspection"] = {
+            name: {"ollama": theirs, "file": ours} for name, (theirs, ours) in found.items()
+        }
     if request.headers.get("user-agent", "").startswith(COPILOT):
         body["model_info"]["general.basename"] = model
     return json(body)

@@ -38,6 +38,7 @@ from service.telemetry.http import Exchange, exchange_of
 from service.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
+    from service.inspection import Inspection
     from service.optimization import Optimization
     from service.reconfiguration import Reconfiguration
     from service.runtime import Embeddings, Generation, Runtime, Tokenized
@@ -67,6 +68,7 @@ class State(TypedDict):
     trial: Trial
     audit: Audit
     reconfiguration: Reconfiguration
+    inspection: Inspection
     presets: Sequence[Preset]
 
 

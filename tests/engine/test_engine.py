@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.scheduler import MOST_OVERTAKING, WORTH_MOVING, WORTH_WAITING
-from service.engine.wire import Admitted, Cancel, Embed, Refused
+from service.engine.wire import Admitted, Cancel, Embed, Refused, SetThreads, Step, ThreadsSet
 from service.events import Embedding, Finished, FinishReason, PromptLogprobs, TokenEvent
 from service.generation import SamplingParams, Selection, Tokens
 from tests.engine.fake_model import EOG, Bench, FakeModel, answer
@@ -207,6 +207,21 @@ def test_a_request_can_be_cancelled_before_its_first_token(steps: int) -> None:
     assert bench.end(1).reason is FinishReason.CANCELLED
     assert bench.end(1).timings.first_token is None
     assert bench.tokens(1) == []
+
+
+def test_threads_change_with_the_next_step_and_are_reported_before_it() -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=20))
+    for _ in range(5):
+        bench.engine.step()
+    bench.engine.set_threads(SetThreads(7))
+    seen = len(bench.reports)
+    bench.engine.step()
+
+    assert [type(report) for report in bench.reports[seen:]] == [ThreadsSet, Step]
+    assert bench.reports[seen] == ThreadsSet(7)
+    bench.run()
+    assert bench.tokens(1) == answer([1, 2, 3], 20)
 
 
 def test_cancelling_what_is_not_there_does_nothing() -> None:
