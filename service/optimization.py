@@ -32,6 +32,8 @@ TICK_SECONDS: Final = 60.0
 ANALYSIS_SECONDS: Final = 3600.0
 REMEMBERED: Final = 100
 NO_VERSION: Final = -1
+# Who goes back where nobody asked for it.
+AUTOMATIC: Final = "auto_rollback"
 # Why the configuration changes when a trial ends.
 BACK: Final = f"{TRIAL}:back"
 # Of a change that no advice asked for: what a user of a stream waits for between its words.
@@ -87,7 +89,8 @@ class Advises(Protocol):
 
 class Optimization:
     """`known`: the ids that advice may have. `tally`: totals of incidents so far; `hardware`: the
-    name that effects are learned under; `automatic`: whether to go back without being asked."""
+    name that effects are learned under; `automatic`: whether to go back without being asked, of
+    which `on_automatic` is told, with `done` or why not."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Optimization:
         tally: Callable[[], Tally],
         hardware: Callable[[], str],
         automatic: Callable[[], bool],
+        on_automatic: Callable[[Change, Applied | None, str], None] = lambda *_: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.history = history
@@ -111,6 +115,7 @@ class Optimization:
         self._tally = tally
         self._hardware = hardware
         self._automatic = automatic
+        self._on_automatic = on_automatic
         self._clock = clock
         self._window: Window | None = None
         # While a trial has changed the configuration: the version that it comes back to.
@@ -146,7 +151,7 @@ class Optimization:
         window, analysis = self._window, self._analyst.latest
         if window is not None and window.over(now):
             await self._look(window, final=True)
-        elif window is not None and self.incidents.new(window.change.at, now):
+        elif window is not None and self._unheard_of(window.change, now):
             await self._look(window, final=False)
         if analysis is not None and analysis.made_at - self._analysed >= ANALYSIS_SECONDS:
             self._analysed = analysis.made_at
@@ -318,8 +323,10 @@ class Optimization:
     async def _go_back(self, change: Change) -> None:
         logger.warning("change %s made it worse, and is taken back", change.id)
         try:
-            await self.rollback(change.id, expected=None, by="auto_rollback")
+            _, applied = await self.rollback(change.id, expected=None, by=AUTOMATIC)
+            self._on_automatic(change, applied, "done")
         except ServiceError as error:
+            self._on_automatic(change, None, error.code)
             logger.error("change %s could not be taken back: %s", change.id, error.message)
 
     async def _tell(self, change: Change, verdict: Judged) -> None:
@@ -363,6 +370,12 @@ class Optimization:
             logger.error("what a trial had changed could not be taken back: %s", error.message)
         self._trial = None
         self._samples.change(self._reconfiguration.version.number)
+
+    def _unheard_of(self, change: Change, now: float) -> bool:
+        """Whether something has happened since the change that its last verdict does not say."""
+        last = self.history.verdict(change.id)
+        told = last.incidents if last is not None else {}
+        return not self.incidents.new(change.at, now).keys() <= told.keys()
 
     def _tried(self) -> None:
         """What a trial changes it changes back: what was being measured goes on afterwards."""
@@ -435,7 +448,7 @@ def made(analysis: Analysis) -> AnalysisMade:
 
 
 def until_of(value: float | None, now: float) -> float | None:
-    """Raises InvalidRequest for a time that is over."""
-    if value is not None and value <= now:
-        raise InvalidRequest("until: must be a time to come, in Unix seconds", param="until")
+    """Raises InvalidRequest for a time that is over, but for 0, which takes a dismissal back."""
+    if value and value <= now:
+        raise InvalidRequest("until: must be a time to come, in Unix seconds, or 0", param="until")
     return value

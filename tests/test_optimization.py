@@ -267,7 +267,12 @@ async def test_an_engine_that_dies_as_none_did_before_is_a_reason_to_go_back(
 async def test_what_made_it_surely_worse_goes_back_by_itself_where_that_is_wanted(
     tmp_path: Path,
 ) -> None:
-    async with bench(tmp_path, automatic=lambda: True) as b:
+    told = []
+
+    def tell(change: Change, applied: Applied | None, result: str) -> None:
+        told.append((change.id, applied is not None, result))
+
+    async with bench(tmp_path, automatic=lambda: True, on_automatic=tell) as b:
         b.requests(60, 0.02)
         await b.made.apply("threads-physical", expected=None, by="ci")
         b.requests(60, 0.04)
@@ -275,6 +280,31 @@ async def test_what_made_it_surely_worse_goes_back_by_itself_where_that_is_wante
 
         assert b.settings.version.overrides == {"threads": 16}
         assert b.settings.version.by == "auto_rollback"
+        assert told == [("1", True, "done")]
+
+
+async def test_what_a_trial_could_not_give_back_is_given_back_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as b:
+        b.requests(30, 0.02)
+        await b.settings.apply({"threads": 2}, by="ci", why="trial:threads-physical")
+        await b.made._end_forgotten_trial()
+
+        assert b.settings.version.overrides == {"threads": 16}
+        await b.made._end_forgotten_trial()
+        assert b.settings.version.number == 3
+
+
+async def test_an_incident_that_goes_on_is_told_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.made.apply("threads-physical", expected=None, by="ci")
+        for minute in range(1, 6):
+            b.now += 60
+            b.tally = {"throttle_seconds_hw_thermal": 10.0 * minute}
+            await b.made.tick()
+
+        assert len(b.verdicts()) == 1
 
 
 async def test_what_is_not_advised_cannot_be_applied(tmp_path: Path) -> None:
@@ -352,6 +382,9 @@ async def test_analyses_are_kept_hourly_and_advice_that_is_dismissed_is_known(
         assert [record.score for record in kept] == [72.0]
         assert b.made.dismissed() == {"slots-up"}
         b.now += 11
+        assert b.made.dismissed() == set()
+        await b.made.dismiss("slots-up", until=None, by="ci")
+        await b.made.dismiss("slots-up", until=0, by="ci")
         assert b.made.dismissed() == set()
         with pytest.raises(AdviceNotFound):
             await b.made.dismiss("no-such-rule", until=None, by="ci")

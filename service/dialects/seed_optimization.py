@@ -2,7 +2,8 @@
 
     POST /api/optimization/apply                 {"id": "threads-physical", "config_hash": "…"}
     POST /api/optimization/rollback/{change_id}  to the configuration before that change
-    POST /api/optimization/dismiss               {"id": …, "until": Unix seconds}: not to be told again
+    POST /api/optimization/dismiss               {"id": …, "until": Unix seconds}: not to be told again;
+                                                 until 0 takes it back
     GET  /api/optimization/history               changes, verdicts, analyses, dismissals, trials
     POST /api/optimization/trial                 {"id": …}: before/advised/before, in minutes
     GET  /api/optimization/trial                 how far it is, and what came of the last one
