@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 HOUR: Final = 3600.0
 # Before that the collectors may not have read anything, and the first model is still being loaded.
 FIRST_SECONDS: Final = 2.0
+ASKING_SECONDS: Final = 1.0
 # Engines tell a moment later what they compute with now.
 SETTLED_SECONDS: Final = 1.0
 # Settings that change what was measured. What is known of the time before them says nothing then.
@@ -72,6 +74,7 @@ class Analyst:
     latest: Analysis | None = field(default=None, init=False)
     evidence: Evidence | None = field(default=None, init=False)
     _estimator: Estimator | None = field(default=None, init=False)
+    _asked: float = field(default=-math.inf, init=False)
     _running: asyncio.Task[Analysis] | None = field(default=None, init=False)
     _listeners: list[Callable[[Analysis], None]] = field(default_factory=list, init=False)
 
@@ -100,6 +103,13 @@ class Analyst:
             self._running = asyncio.create_task(self._analyse())
         return self._running
 
+    def ask(self) -> None:
+        """As `start`, at most once a second: whoever reads may ask as often as he likes."""
+        now = asyncio.get_running_loop().time()
+        if now - self._asked >= ASKING_SECONDS:
+            self._asked = now
+            self.start()
+
     async def refresh(self) -> Analysis:
         return await asyncio.shield(self.start())
 
@@ -119,11 +129,11 @@ class Analyst:
         )
 
     async def _analyse(self) -> Analysis:
-        self.intervals.close()
+        busy, recent = self.intervals.so_far()
         sources = Sources(
             settings=self.settings(),
-            busy=self.intervals.busy,
-            recent=self.intervals.recent,
+            busy=busy,
+            recent=recent,
             latest=self.monitors,
             models=self.models(),
             lengths=self.workload.lengths(),

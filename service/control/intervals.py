@@ -82,20 +82,9 @@ class Intervals:
     def tick(self) -> None:
         """Every few seconds. A minute that is full is put with the others."""
         self._sample()
-        if self._monotonic() - self._began >= INTERVAL_SECONDS:
-            self.close()
-
-    def close(self) -> None:
-        """The interval ends here, however short it is."""
-        seconds = self._monotonic() - self._began
-        if seconds <= 0:
-            return
-        self._sample()
-        interval = self._made(seconds)
-        self._begin()
-        self.recent = newest((*self.recent, interval), RECENT_SECONDS)
-        if interval.busy:
-            self.busy = newest((*self.busy, interval), BUSY_SECONDS)
+        if (seconds := self._monotonic() - self._began) >= INTERVAL_SECONDS:
+            self.busy, self.recent = self._with(self._made(seconds))
+            self._begin()
 
     def forget(self) -> None:
         """What was so under other settings is not so any more."""
@@ -103,8 +92,21 @@ class Intervals:
         self._workload.forget()
         self._begin()
 
+    def so_far(self) -> tuple[tuple[Interval, ...], tuple[Interval, ...]]:
+        """Those with traffic and those of late, the one that has not ended among them."""
+        seconds = self._monotonic() - self._began
+        if seconds <= 0:
+            return self.busy, self.recent
+        self._sample()
+        return self._with(self._made(seconds))
+
+    def _with(self, interval: Interval) -> tuple[tuple[Interval, ...], tuple[Interval, ...]]:
+        busy = newest((*self.busy, interval), BUSY_SECONDS) if interval.busy else self.busy
+        return busy, newest((*self.recent, interval), RECENT_SECONDS)
+
     def _begin(self) -> None:
         self._began = self._monotonic()
+        self._workload.forget_peaks()
         self._work = self._workload.totals()
         self._lags = self._lag()
         self._host = self._latest.machine

@@ -113,12 +113,12 @@ class Workload:
         self._occurrences.clear()
 
     def totals(self) -> dict[str, Tally]:
-        """Copies of this moment; each `peak` is that since the last call."""
-        totals = {}
-        for model, tally in self._tallies.items():
-            totals[model] = tally + Tally()
+        """Copies of this moment; each `peak` is since the last `forget_peaks`."""
+        return {model: replace(tally) for model, tally in self._tallies.items()}
+
+    def forget_peaks(self) -> None:
+        for tally in self._tallies.values():
             tally.peak = 0.0
-        return totals
 
     def lengths(self) -> Mapping[str, tuple[int, ...]]:
         return {model: tuple(lengths) for model, lengths in self._lengths.items()}

@@ -1,7 +1,7 @@
 """How much of what this machine could give is given, and what could be done about the rest.
 
     GET /api/metrics/optimization                      the last analysis, of a minute ago at most
-    GET /api/metrics/optimization?refresh=1            the same; a new one is begun
+    GET /api/metrics/optimization?refresh=1            the same; a new one is begun, once a second at most
     GET /api/metrics/optimization?threads=8&tensor_split=0.5,0.5
                                                        as it would be with these settings
 
@@ -52,7 +52,7 @@ async def optimization(request: Request[State]) -> Response:
     analyst, settings = request.state["analyst"], request.state["settings"]
     asked = wanted(request.query_params, settings)
     if switch("refresh", request.query_params):
-        analyst.start()
+        analyst.ask()
     imagined = await imagine(analyst, asked)
     judged: Analysis | Hypothesis | None = imagined or analyst.latest
     monitors = request.state["monitors"]

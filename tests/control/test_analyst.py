@@ -98,13 +98,35 @@ async def test_before_the_first_analysis_nothing_is_imagined() -> None:
 async def test_settings_that_decide_make_what_was_measured_void() -> None:
     subject = analyst()
     subject.workload.on_step(MODEL, replace(STEP))
-    await subject.refresh()
-    assert subject.intervals.busy
 
+    def measured() -> float:
+        return sum(interval.work[MODEL].steps for interval in subject.intervals.so_far()[0])
+
+    assert measured() == 1
     subject.on_change({"log_level"})
-    assert subject.intervals.busy
+    assert measured() == 1
     subject.on_change({"threads"})
-    assert not subject.intervals.busy
+    assert measured() == 0
+
+
+async def test_asking_often_makes_no_more_analyses_than_one_a_second() -> None:
+    subject = analyst()
+    told: list[Analysis] = []
+    subject.listen(told.append)
+    for _ in range(20):
+        subject.ask()
+        await asyncio.sleep(0)
+    await subject.start()
+
+    assert len(told) == 1
+
+
+async def test_looking_often_keeps_no_more_intervals() -> None:
+    subject = analyst()
+    for _ in range(20):
+        await subject.refresh()
+
+    assert subject.intervals.recent == ()
 
 
 async def test_a_failing_analysis_ends_no_others(caplog: pytest.LogCaptureFixture) -> None:

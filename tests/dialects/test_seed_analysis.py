@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
+from tests.dialects.serving import wait_until
 
 PATH = "/api/metrics/optimization"
 KEYS = {
@@ -28,8 +29,10 @@ def http() -> Iterator[TestClient]:
     # Its models compute with 2 threads, whatever this machine has.
     app = create_app(Settings(), FakeRuntime().make)
     with TestClient(app, base_url="http://localhost") as client:
-        assert client.portal is not None
-        client.portal.call(client.app_state["analyst"].refresh)
+        portal, analyst = client.portal, client.app_state["analyst"]
+        assert portal is not None
+        # There is none before the collectors have read the machine.
+        wait_until(lambda: portal.call(analyst.refresh).score is not None, 30)
         yield client
 
 

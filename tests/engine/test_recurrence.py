@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from service.engine.model import Ids
 from service.engine.prefix_cache import PLAIN
 from service.engine.recurrence import BLOCK, REMEMBERED_SECONDS, Recurrence
+from tests.engine.fake_model import Bench, FakeModel
 
 
 def prompt(*blocks: int, tail: int = 0) -> Ids:
@@ -51,3 +53,16 @@ def test_the_oldest_blocks_go_where_there_are_too_many() -> None:
     recurrence.observe(prompt(2, 3), PLAIN, 1.0)
 
     assert recurrence.observe(prompt(1), PLAIN, 2.0) == 0
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_an_engine_tells_what_could_have_been_reused_whether_or_not_it_was(cached: bool) -> None:
+    bench = Bench(FakeModel(), prefix_cache=cached)
+    shared = list(range(1, 101))
+    for id in range(2):
+        bench.submit(id, [*shared, 200 + id])
+        bench.run()
+
+    stats = [step.stats for step in bench.steps()]
+    assert sum(step.prefix_reusable_tokens for step in stats) == 100 // BLOCK * BLOCK
+    assert (sum(step.prefix_hit_tokens for step in stats) > 0) == cached
