@@ -1,6 +1,6 @@
 """`python -m bench.scraping`: two minutes of a real Prometheus at a service under load.
 
-Scrapes once a second, fifteen times as often as prometheus/prometheus.yml has it, while eight
+Scrapes every other second, seven times as often as prometheus/prometheus.yml has it, while eight
 clients are answered by the demo model; then asks Prometheus which scrapes failed, how long they took
 and which exemplars it kept. Exit codes: 0 every scrape succeeded and exemplars were found, 1 not.
 Needs `prometheus` on the PATH (`make test` unpacks one into .venv/debian/usr/bin).
@@ -38,7 +38,7 @@ WITH_EXEMPLARS: Final = (
     "llm_time_to_first_token_seconds_bucket",
 )
 CONFIGURATION: Final = """\
-global: {scrape_interval: 1s}
+global: {scrape_interval: 2s}
 scrape_configs:
 - job_name: llm-service
   static_configs: [{targets: ['%s']}]

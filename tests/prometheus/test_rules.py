@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.exporters.catalogue import CATALOGUE
 from tests.programs import program, promtool
 from tests.prometheus.rules import FOLDER, ROOT, names, rules
 from tests.telemetry.test_catalogue import PRESENT, catalogue
-from tools.mutate_rules import Bench, main, mutants
+from tools.mutate_rules import main, mutants
 from tools.slo_rules import rules as slo_rules
 
 # Of Prometheus and Alertmanager themselves; tests/stack finds them in both.
@@ -116,6 +117,41 @@ def test_each_alert_says_what_is_wrong_and_where_to_go_on() -> None:
         )
 
 
+def test_what_alerts_say_is_whole(tmp_path: Path) -> None:
+    """promtool shows what it got where something else was expected; here it expects nothing."""
+    said = ""
+    for path in sorted(FOLDER.glob("tests/*.yml")):
+        document = yaml.safe_load(path.read_text())
+        document["rule_files"] = [str(FOLDER / "tests" / file) for file in document["rule_files"]]
+        document["tests"] = [asking(test) for test in document["tests"]]
+        asked_anew = tmp_path / path.name
+        asked_anew.write_text(yaml.safe_dump(document))
+        command = [program("promtool", "prometheus"), "test", "rules", str(asked_anew)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        said += result.stdout + result.stderr
+
+    for rule in ALERTS:
+        assert f'alertname="{rule["alert"]}"' in said
+    words = re.findall(r"Annotations:{(.*)}", said)
+    assert len(words) >= len(ALERTS)
+    for one in words:
+        assert not re.search(r"error expanding|no value|%!|{{|\(\)| of ,|  ", one), one
+
+
+def asking(test: dict[str, Any]) -> dict[str, Any]:
+    """The same series; what every alert that fires says, at the first moment that one does."""
+    moments = {
+        rule["alert"]: case["eval_time"]
+        for rule in ALERTS
+        for case in reversed(test["promql_expr_test"])
+        if fires(case, rule["alert"])
+    }
+    told = [{"eval_time": when, "alertname": alert} for alert, when in moments.items()]
+    series = test.get("input_series", [])
+    interval = test.get("interval", "1m")
+    return {"interval": interval, "input_series": series, "alert_rule_test": told}
+
+
 def test_runbooks_have_a_section_for_each_alert_and_for_nothing_else() -> None:
     text = (ROOT / "docs/runbooks.md").read_text()
     sections = re.findall(r"^### (LLM\w+)$", text, re.M)
@@ -123,6 +159,7 @@ def test_runbooks_have_a_section_for_each_alert_and_for_nothing_else() -> None:
     assert sorted(sections) == sorted({rule["alert"] for rule in ALERTS})
 
 
+@pytest.mark.timeout(400)
 def test_some_breaks_of_the_rules_are_seen(capsys: pytest.CaptureFixture[str]) -> None:
     """`make mutate-rules` tries them all."""
     program("promtool", "prometheus")
@@ -130,6 +167,5 @@ def test_some_breaks_of_the_rules_are_seen(capsys: pytest.CaptureFixture[str]) -
     (broken,) = (m for m in mutants("alerts.yml", document) if m.value == "llm_engine_up == 1")
     assert broken.what == "llm_engine_up == [0 → 1]"
 
-    assert Bench().passes()
-    assert main(["--sample", "4", "--file", "alerts.yml"]) == 0
-    assert "of 4 breaks were seen" in capsys.readouterr().out
+    assert main(["--sample", "2", "--file", "alerts.yml"]) == 0
+    assert "2 of 2 breaks were seen" in capsys.readouterr().out
