@@ -19,6 +19,7 @@ from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.errors import ChangeRefused, ServiceError
 from service.events import Finished, FinishReason
+from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.placing import Attempt
 from service.fleet.vetting import Unloadable
@@ -94,13 +95,19 @@ class Succession:
             raise refused(card, attempt.answer.message)
         if beside(attempt, card, psutil.virtual_memory().available):
             assert isinstance(attempt.answer, EngineParams)
-            await self._load_beside(key, card, params, attempt.answer)
-        else:
-            await self._load_instead(key, card, params, host)
+            if await self._load_beside(key, card, params, attempt.answer, host.supervisor.facts):
+                return
+        await self._load_instead(key, card, params, host)
 
     async def _load_beside(
-        self, key: str, card: ModelCard, params: EngineParams, placed: EngineParams
-    ) -> None:
+        self,
+        key: str,
+        card: ModelCard,
+        params: EngineParams,
+        placed: EngineParams,
+        before: ModelFacts | None,
+    ) -> bool:
+        """False where it had to make do with less than it would have alone."""
         heir = self._residency.heir(card, params, placed, self.settings)
         try:
             await warm(heir)
@@ -111,7 +118,11 @@ class Succession:
         except BaseException:
             await heir.close()
             raise
+        if stunted(params, before, heir.supervisor.facts):
+            await heir.close()
+            return False
         self.heirs[key] = card, heir
+        return True
 
     async def _load_instead(
         self, key: str, card: ModelCard, params: EngineParams, host: EngineHost
@@ -138,6 +149,13 @@ def beside(attempt: Attempt, card: ModelCard, available: int) -> bool:
         return False
     shared = params.use_mmap and not params.use_mlock
     return shared or card.size_bytes * MARGIN <= available
+
+
+def stunted(params: EngineParams, before: ModelFacts | None, after: ModelFacts | None) -> bool:
+    """Whether it chose a shorter context only since the other has its memory still."""
+    if params.n_ctx is not None or before is None or after is None:
+        return False
+    return after.n_ctx < min(before.n_ctx, after.n_ctx_train * after.n_seq)
 
 
 async def loaded(host: EngineHost) -> None:

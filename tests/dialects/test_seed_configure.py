@@ -149,6 +149,15 @@ def test_a_stale_etag_is_a_precondition_and_a_stale_version_a_conflict(http: Tes
     assert changed(http, queue_size=5)["version"] == 5
 
 
+def test_a_disk_that_takes_nothing_keeps_the_old_value(http: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("in the way")
+    response = http.post(PATH, json={"queue_size": 3})
+
+    assert response.status_code == 507
+    assert "could not be kept" in response.json()["error"]
+    assert http.get(PATH).json()["config"]["queue_size"] is None
+
+
 def test_null_takes_a_change_back(http: TestClient) -> None:
     changed(http, queue_size=3, keep_alive=4)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
+from service.facts import ModelFacts
 from service.fleet.placing import Attempt
-from service.fleet.succession import beside
+from service.fleet.succession import beside, stunted
 from service.fleet.vetting import Unloadable
+from tests.dialects.fakes import FACTS
 
 GIB = 1 << 30
 CARD = ModelCard("m:latest", "/m.gguf", 10 * GIB, 0.0, "directory")
@@ -33,3 +36,25 @@ def test_there_is_room_for_two_where_memory_holds_what_they_do_not_share(
     attempt: Attempt, available: int, room: bool
 ) -> None:
     assert beside(attempt, CARD, available) is room
+
+
+def facts(n_ctx: int, n_seq: int = 4) -> ModelFacts:
+    return replace(FACTS, n_ctx=n_ctx, n_seq=n_seq, n_ctx_train=4096)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before", "after", "less"),
+    [
+        (None, facts(16384), facts(16384), False),
+        (None, facts(16384), facts(8192), True),
+        (8192, facts(16384), facts(8192), False),
+        (None, facts(16384), facts(8192, n_seq=2), False),
+        (None, facts(8192), facts(16384), False),
+        (None, None, facts(4096), False),
+    ],
+    ids=["the same", "less", "as told", "all that fewer can use", "more", "it was gone"],
+)
+def test_a_context_that_is_shorter_for_want_of_memory_alone_is_seen(
+    wanted: int | None, before: ModelFacts | None, after: ModelFacts, less: bool
+) -> None:
+    assert stunted(EngineParams("/m.gguf", n_ctx=wanted), before, after) is less
