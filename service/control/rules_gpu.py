@@ -31,10 +31,15 @@ def reduce_power(evidence: Evidence) -> Finding | None:
     if gpu is None or gpu.power_limit is None:
         return None
     watts = max(0.85 * gpu.power_limit, gpu.power_least or 0.0)
+    action = (
+        f"As root: nvidia-smi -i {gpu.index} -pl {watts:.0f}. Better air does the same for nothing."
+    )
+    if watts >= gpu.power_limit:
+        action = "Give it better air, or less of the model: its power limit cannot be lowered."
     return Finding(
         f"{named(gpu)} is at {gpu.temperature:.0f} C, with {gpu.power:.0f} W of the {gpu.power_limit:.0f} W "
         "that it may take.",
-        f"As root: nvidia-smi -i {gpu.index} -pl {watts:.0f}. Better air does the same without a price.",
+        action,
         {"gpu": gpu.index, "temperature": gpu.temperature, "power": gpu.power,
          "power_limit": gpu.power_limit},
     )  # fmt: skip

@@ -241,3 +241,15 @@ def test_a_context_of_a_models_own_is_changed_where_it_is_set() -> None:
     assert finding is not None
     assert finding.patch == {"models": {"chat": {"context_size": 8192}}}
     assert BY_ID["ctx-right-size"].find(simulated(wrong, finding.patch)) is None
+
+
+def test_a_power_limit_that_cannot_be_lowered_is_not_advised() -> None:
+    rule = BY_ID["thermal-reduce-power"]
+    lower, least = (
+        rule.find(four(temperature=84.0, power=50.0, power_least=watts)) for watts in (30.0, 53.0)
+    )
+
+    assert lower is not None
+    assert least is not None
+    assert "nvidia-smi -i 0 -pl 45" in lower.action
+    assert "nvidia-smi" not in least.action

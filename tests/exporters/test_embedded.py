@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -124,3 +125,28 @@ def test_the_process_that_the_driver_tells_of_is_the_engines(library: Path, tmp_
 
         name = "llm_model_memory_bytes"
         wait_until(lambda: running.metric(name, 'device="gpu2"', 'model="demo:latest"') == 7340032)
+
+
+def test_the_hottest_card_and_the_lost_one_are_in_the_analysis(
+    driver: Driver, http: TestClient
+) -> None:
+    wait_until(lambda: http.get("/api/metrics/gpu").json()["gpu_count"] == 4)
+    driver.say(card1__temperature=88, card2__lost=1)
+    portal, analyst = http.portal, http.app_state["analyst"]
+    assert portal is not None
+
+    def of(id: str) -> dict[str, Any]:
+        portal.call(analyst.refresh)
+        components = http.get("/api/metrics/optimization").json()["components"]
+        return next(component for component in components if component["id"] == id)
+
+    wait_until(lambda: of("gpu.thermal")["value"] == 88, 30)
+    wait_until(lambda: of("gpu.lost")["value"] == 1, 30)
+    assert 0 < of("gpu.thermal")["health"] < 0.2
+    assert (of("gpu.lost")["health"], of("gpu.vram_headroom")["health"]) == (0, 1)
+    body = http.get("/api/metrics/optimization").json()
+    assert body["overall_score"] < 15
+    assert body["gpu_analysis"]["configuration_quality"]["thermal_score"] < 20
+    ids = {advice["id"]: advice for advice in body["recommendations"]}
+    assert ids["gpu-lost"]["priority"] == "high"
+    assert "engine-without-gpu" in ids
