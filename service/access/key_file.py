@@ -60,11 +60,15 @@ class KeyFile:
         return self.problem is None
 
     async def watch(self) -> None:
-        """Reads the file anew within a second of a change, until it is cancelled."""
+        """Reads the file anew within about a second of a change, until it is cancelled. Not while it
+        is still changing: an editor may have emptied it only to write it."""
+        before = self._signature
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if signature(self.path) != self._signature:
+            now = signature(self.path)
+            if now != self._signature and now == before:
                 self.reload()
+            before = now
 
 
 def signature(path: Path) -> tuple[int, ...] | None:

@@ -73,7 +73,6 @@ def test_a_bad_file_leaves_the_keys_as_they_are_and_says_so(
     assert file.problem is None
 
 
-@pytest.mark.anyio
 async def test_what_changes_in_the_file_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,4 +94,32 @@ async def test_what_changes_in_the_file_is_seen(
         seen.append((file.keys.names, file.problem is None))
     watching.cancel()
 
+    # Each was looked at twice before it counted.
     assert seen == [(["a", "b"], True), (["a", "b"], False), (["a", "b"], False), (["b"], True)]
+
+
+async def test_a_file_that_is_being_written_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at as often as the test says, and is another one each time but the last."""
+    path = put(tmp_path / "keys", A)
+    file = KeyFile(path)
+    looks = iter([(1,), (2,), (3,), (3,)])
+    done = asyncio.Event()
+    reloaded: list[list[str]] = []
+    file.listen(lambda before, after, problem: reloaded.append(after.names))
+
+    def look(path: Path) -> tuple[int, ...] | None:
+        found = next(looks, None)
+        if found is None:
+            done.set()
+        return found or file._signature
+
+    monkeypatch.setattr(key_file, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(key_file, "signature", look)
+    watching = asyncio.create_task(file.watch())
+    put(path, A + B)
+    await asyncio.wait_for(done.wait(), 10)
+    watching.cancel()
+
+    assert reloaded == [["a", "b"]]
