@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ DASHBOARDS: Final[dict[str, Any]] = {
     for path in sorted(FOLDER.glob("*.json"))
 }
 
+# What lines of tables are: other labels of a table are shown, and not found by.
+KEYS: Final = frozenset(
+    {"instance", "gpu", "model", "api", "endpoint", "component", "group", "id", "xid"}
+)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -23,6 +29,8 @@ class Query:
     of: str
     expr: str
     instant: bool = False
+    # Labels that a series is named by, or that a line of a table is found by.
+    named_by: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.page}, {self.of}: {self.expr}"
@@ -41,11 +49,26 @@ def every_panel() -> list[tuple[str, dict[str, Any]]]:
     return [(uid, panel) for uid, dashboard in DASHBOARDS.items() for panel in panels(dashboard)]
 
 
+def named_by(panel: dict[str, Any], target: dict[str, Any]) -> frozenset[str]:
+    if panel["type"] != "table":
+        return frozenset(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+    organized = panel["transformations"][-1]["options"]
+    if organized["excludeByName"].keys() & {"Value", f"Value #{target['refId']}"}:
+        return frozenset()
+    return frozenset(organized["renameByName"]) & KEYS
+
+
 def asked(uid: str) -> list[Query]:
     """All queries of panels and annotations."""
     dashboard = DASHBOARDS[uid]
     of_panels = [
-        Query(uid, panel["title"], target["expr"], bool(target.get("instant")))
+        Query(
+            uid,
+            panel["title"],
+            target["expr"],
+            bool(target.get("instant")),
+            named_by(panel, target),
+        )
         for panel in panels(dashboard)
         for target in panel.get("targets", [])
     ]

@@ -138,6 +138,15 @@ def test_no_query_is_empty_but_for_a_reason(fleet: Fleet, uid: str) -> None:
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
+def test_series_have_the_labels_that_they_are_named_by(fleet: Fleet, uid: str) -> None:
+    chosen = choose(variables(uid), fleet.prometheus.values_of, everything)
+    for query in asked(uid):
+        found = fleet.prometheus.ask(put_in(query.expr, chosen), query.instant)
+        labels = {label for series in found for label in series["metric"]}
+        assert not found or query.named_by <= labels, query
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
 def test_all_of_them_chosen_one_by_one_are_all(fleet: Fleet, uid: str) -> None:
     assert results(fleet, uid, each) == results(fleet, uid, everything)
 
