@@ -126,7 +126,7 @@ class Estimation:
             if (memory := self._header(card)) is not None:
                 wishes = wishes_of(engine_params(card, settings))
                 answer = estimate(memory, room.usable, room.host, wishes)
-                found.append(Candidate(card.name, card.size_bytes, card.parameter_count, answer))
+                found.append(Candidate(card.name, card.size_bytes, answer))
         return found
 
     def _room(self, hardware: Hardware, used: Status) -> _Room:

@@ -84,13 +84,13 @@ class Analyst:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            self.intervals.tick()
-            if loop.time() >= due:
-                due = loop.time() + INTERVAL_SECONDS
-                try:
+            try:
+                self.intervals.tick()
+                if loop.time() >= due:
+                    due = loop.time() + INTERVAL_SECONDS
                     await self.refresh()
-                except Exception:
-                    logger.exception("the analysis failed")
+            except Exception:
+                logger.exception("the analysis failed")
             await asyncio.sleep(TICK_SECONDS)
 
     def listen(self, listener: Callable[[Analysis], None]) -> None:

@@ -38,7 +38,6 @@ class Candidate(Struct, frozen=True):
 
     name: str
     size_bytes: int
-    parameters: int | None
     estimate: Estimate
 
 

@@ -36,14 +36,12 @@ class GpuEvidence(Struct, frozen=True, kw_only=True):
     power_limit: float | None = None
     power_default: float | None = None
     power_least: float | None = None
-    load: float | None = None
     fan: float | None = None
     total: int | None = None
     free: int | None = None
     others: int | None = None
     pcie_width: int | None = None
     pcie_width_max: int | None = None
-    capability: str | None = None
 
     @property
     def headroom(self) -> float | None:
@@ -69,8 +67,6 @@ class ModelEvidence(Struct, frozen=True, kw_only=True):
     cache_bytes: int = 0
     cache_types: tuple[str, str] = ("f16", "f16")
     flash_attention: bool | None = None
-    batch: int = 512
-    requests: int = 0
     needed: int | None = None
     peak: int | None = None
     busy: bool = False
@@ -96,7 +92,6 @@ class Evidence(Struct, frozen=True, kw_only=True):
     window_seconds: float = 0.0
 
     cores: int | None = None
-    logical_cores: int | None = None
     threads: int | None = None
     cpu_layer_share: float | None = None
     stalled: float | None = None

@@ -80,7 +80,6 @@ def gathered(sources: Sources) -> Evidence:
         measured_at=busy[-1].at if busy else None,
         window_seconds=sum(interval.seconds for interval in window),
         cores=None if hardware is None else hardware.physical_cores,
-        logical_cores=None if hardware is None else hardware.logical_cores,
         threads=max((m.threads for m in models if m.threads is not None), default=None)
         or sources.settings.threads,
         cpu_layer_share=main.on_cpu if main else None,
@@ -157,7 +156,6 @@ def model_evidence(
         cache_bytes=sum(b.bytes for b in facts.buffers if b.kind in ("cells", "states")),
         cache_types=(facts.cache_type_k, facts.cache_type_v),
         flash_attention=facts.flash_attention,
-        requests=int(tally.requests) if tally else 0,
         needed=percentile(0.99, lengths) if len(lengths) >= ENOUGH else None,
         peak=int(tally.peak) if tally and tally.steps else None,
     )

@@ -63,14 +63,12 @@ def gpu_evidence(
         power_limit=limits.get("enforced"),
         power_default=limits.get("default"),
         power_least=limits.get("min"),
-        load=mean([load for sample in samples for load in sample.loads]),
         fan=mean(gpu.fans),
         total=None if memory is None else memory.total,
         free=None if memory is None else memory.free,
         others=of_others(gpu, pids),
         pcie_width=gpu.pcie.width,
         pcie_width_max=gpu.pcie.width_max,
-        capability=gpu.compute_capability,
     )
 
 

@@ -28,11 +28,10 @@ Buckets = Mapping[float, float]
 
 
 class GpuInterval(Struct, frozen=True):
-    """Samples of each tick, in Celsius, watts, and ratios; throttled by reason, in seconds."""
+    """Samples of each tick, in Celsius and watts; throttled by reason, in seconds."""
 
     temperatures: tuple[float, ...] = ()
     powers: tuple[float, ...] = ()
-    loads: tuple[float, ...] = ()
     throttled: Mapping[str, float] = {}
 
 
@@ -151,11 +150,9 @@ class Intervals:
 def gpu_interval(readings: Iterable[GpuReading]) -> GpuInterval:
     readings = list(readings)
     first, last = readings[0].throttle_seconds, readings[-1].throttle_seconds
-    loads = [gpu.utilization["gpu"] for gpu in readings if "gpu" in gpu.utilization]
     return GpuInterval(
         temperatures=tuple(g.temperature for g in readings if g.temperature is not None),
         powers=tuple(gpu.power for gpu in readings if gpu.power is not None),
-        loads=tuple(loads),
         throttled={
             reason: max(0.0, seconds - first[reason])
             for reason, seconds in last.items()

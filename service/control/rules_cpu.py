@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from service.control.evidence import Evidence
@@ -21,15 +22,19 @@ from service.control.rule import (
 SPARE_FROM: Final = 4
 
 
-def threads_patch(evidence: Evidence, threads: int) -> dict[str, object]:
-    """The number of threads, also of single models that have another."""
+def threads_patch(
+    evidence: Evidence, threads: int, wrong: Callable[[int], bool]
+) -> dict[str, object]:
+    """So many threads, for all models and for those that have a wrong number of their own."""
     settings = evidence.settings
     own = {
         name: {"threads": threads}
         for name, model in settings.models.items()
-        if model.threads is not None and model.threads != threads
+        if model.threads is not None and wrong(model.threads)
     }
-    patch: dict[str, object] = {"threads": threads}
+    patch: dict[str, object] = {}
+    if not own or (settings.threads is not None and wrong(settings.threads)):
+        patch["threads"] = threads
     if own:
         patch["models"] = with_own(settings, own)
     return patch
@@ -44,7 +49,7 @@ def too_many_threads(evidence: Evidence) -> Finding | None:
         "share a core wait for each other at the end of every layer.",
         f"Set threads to {cores}.",
         {"threads": threads, "usable_cores": cores, "cpu_layer_share": evidence.cpu_layer_share},
-        threads_patch(evidence, cores),
+        threads_patch(evidence, cores, lambda own: own > cores),
     )
 
 
@@ -66,7 +71,7 @@ def too_few_threads(evidence: Evidence) -> Finding | None:
         f"processor in {percent(evidence.stalled or 0.0)} of the time: cores stand idle.",
         f"Set threads to {cores}.",
         {"threads": threads, "usable_cores": cores, "stalled": evidence.stalled},
-        threads_patch(evidence, cores),
+        threads_patch(evidence, cores, lambda own: own < cores),
     )
 
 
@@ -96,7 +101,7 @@ def late_loop(evidence: Evidence) -> Finding | None:
         f"every stream passes it, while {threads} threads compute on all {cores} cores.",
         f"Leave it a core: set threads to {cores - 1}.",
         {"loop_lag_p99_seconds": lag, "threads": threads, "usable_cores": cores},
-        threads_patch(evidence, cores - 1),
+        threads_patch(evidence, cores - 1, lambda own: own >= cores),
     )
 
 

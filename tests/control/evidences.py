@@ -47,7 +47,6 @@ def model(**changes: Any) -> ModelEvidence:
         size_bytes=8 * GIB,
         cache_bytes=2 * GIB,
         flash_attention=True,
-        requests=200,
         needed=6000,
         peak=4,
     )
@@ -78,7 +77,6 @@ def evidence(*gpus: GpuEvidence, **changes: Any) -> Evidence:
         measured_at=1e9,
         window_seconds=900.0,
         cores=16,
-        logical_cores=32,
         threads=16,
         cpu_layer_share=0.0,
         stalled=0.01,
@@ -114,7 +112,6 @@ def on_cpu(**changes: Any) -> Evidence:
         evidence(),
         settings=Settings(),
         cores=2,
-        logical_cores=2,
         threads=2,
         cpu_layer_share=1.0,
         expected_gpus=0,

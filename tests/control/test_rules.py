@@ -36,7 +36,7 @@ def host(**changes: Any) -> tuple[Any, ...]:
 
 FULL = {"free": GIB // 20}
 SHORT = {"memory_available": 5 * GIB}
-LARGE = Candidate("big:latest", 20 * GIB, 32_000_000_000, estimate())
+LARGE = Candidate("big:latest", 20 * GIB, estimate())
 # Rule: when it speaks up, and when it does not, as near to the other as can be.
 CASES: dict[str, tuple[Evidence, Evidence]] = {
     "threads-physical": (on_cpu(threads=32), on_cpu(threads=2)),
@@ -223,13 +223,20 @@ def test_where_nothing_is_wrong_nothing_is_advised() -> None:
 
 
 def test_threads_of_a_single_model_are_changed_where_they_are_set() -> None:
-    own = settings(models={"chat": ModelSettings(threads=64, context_size=4096)})
+    own = settings(
+        models={
+            "chat": ModelSettings(threads=64, context_size=4096),
+            "small": ModelSettings(threads=1),
+        }
+    )
     wrong = on_cpu(threads=64, settings=own)
     finding = BY_ID["threads-physical"].find(wrong)
 
     assert finding is not None
     assert finding.patch is not None
-    assert finding.patch["models"] == {"chat": {"threads": 2, "context_size": 4096}}
+    assert finding.patch == {
+        "models": {"chat": {"threads": 2, "context_size": 4096}, "small": {"threads": 1}}
+    }
     assert BY_ID["threads-physical"].find(simulated(wrong, finding.patch)) is None
 
 
