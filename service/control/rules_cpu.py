@@ -82,12 +82,16 @@ def contended(evidence: Evidence) -> Finding | None:
     if threads is not None and cores is not None and threads > cores:
         # There is a reason of our own, and advice for that.
         return None
+    if below(evidence.load_per_core, 1.5):
+        # Hardly more than the threads that compute: what they wait for is each other.
+        return None
     return Finding(
         f"In {percent(stalled)} of the time some task waited for a processor, though models have "
         f"{'no more threads than' if threads else 'none of the'} {cores} usable cores.",
         "See what else runs on this machine, and give it less, or this service more.",
-        {"stalled": stalled, "threads": threads, "usable_cores": cores},
-    )
+        {"stalled": stalled, "load_per_core": evidence.load_per_core, "threads": threads,
+         "usable_cores": cores},
+    )  # fmt: skip
 
 
 def late_loop(evidence: Evidence) -> Finding | None:

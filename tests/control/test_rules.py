@@ -44,7 +44,9 @@ CASES: dict[str, tuple[Evidence, Evidence]] = {
         on_cpu(threads=2, cores=8, settings=settings(threads=2)),
         on_cpu(threads=8, cores=8, settings=settings(threads=8)),
     ),
-    "cpu-contention": (on_cpu(stalled=0.4), on_cpu(stalled=0.1)),
+    "cpu-contention": (
+        on_cpu(stalled=0.4, load_per_core=3.0), on_cpu(stalled=0.4, load_per_core=1.2)
+    ),
     "loop-core": (
         on_cpu(loop_lag=0.3, cores=8, threads=8), on_cpu(loop_lag=0.3, cores=8, threads=7)
     ),
