@@ -32,6 +32,9 @@ from tests.stack.programs import (
     receivers,
 )
 
+# Each wait has its own bound; together they may take longer than a test has.
+pytestmark = pytest.mark.timeout(300)
+
 HW_SLOWDOWN = 0x8
 HOT = "LLMGpuTemperatureHigh"
 
