@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final, Literal
 
-from tests.fuzz.endpoints import DIALECTS, Endpoint
+from tests.fuzz.endpoint import Endpoint
+from tests.fuzz.endpoints import DIALECTS
 from tests.fuzz.values import KEYS, hostile, mutated
 
 Header = tuple[bytes, bytes]

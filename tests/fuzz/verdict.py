@@ -21,6 +21,9 @@ PREFIXES: Final = tuple(f"/{dialect}" for dialect in DIALECTS)
 # Whether a model can answer at once, which it cannot while it is loaded anew.
 ASKING: Final = frozenset({b"/health", b"/health/ready", b"/tgi/health", b"/vllm/health", b"/tgi/"})
 
+# Where no driver is, there is nothing to share out: a status that clients know.
+WITHOUT_GPUS: Final = b"/api/dashboard/weight-distribution"
+
 
 def fault(request: Request, answer: Answer) -> str | None:
     if answer.ending == "left" or (request.hang_up and answer.ending == "broken"):
@@ -44,6 +47,8 @@ def is_meant(request: Request, answer: Answer) -> bool:
     if answer.status == 501:
         return request.endpoint.unsupported or request.astray
     if answer.status == 503:
+        if request.target.startswith(WITHOUT_GPUS):
+            return True
         return request.target.partition(b"?")[0] in ASKING or b"fail_on_no_slot" in request.target
     return answer.status == 504 and request.has(b"x-request-timeout")
 
