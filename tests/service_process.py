@@ -58,7 +58,7 @@ class Service:
 
 @contextmanager
 def service(
-    folder: Path, *arguments: str, headers: dict[str, str] | None = None, **environment: str
+    folder: Path, *arguments: str, authorization: str | None = None, **environment: str
 ) -> Iterator[Service]:
     """Serves the models in `folder`, or the demo model; ended by SIGTERM, which must succeed."""
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--log-format", "json"]
@@ -70,7 +70,8 @@ def service(
         text=True,
     )
     assert process.stderr is not None
-    running = Service("", process, headers=headers or {})
+    asked_with = {} if authorization is None else {"Authorization": authorization}
+    running = Service("", process, headers=asked_with)
     reader = threading.Thread(target=_read, args=(process, running), daemon=True)
     reader.start()
     try:

@@ -33,7 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def running(folder: Path) -> Iterator[Service]:
     keys = put(folder / "api-keys", OPS, A, B)
-    with service(folder, "--api-keys-file", str(keys), headers=bearer("ops")) as running:
+    with service(
+        folder, "--api-keys-file", str(keys), authorization=bearer("ops")["Authorization"]
+    ) as running:
         yield running
 
 
