@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from service.control import rules_cpu, rules_gpu, rules_memory, rules_placement, rules_serving
+from service.control import (
+    rules_cpu,
+    rules_gpu,
+    rules_memory,
+    rules_models,
+    rules_placement,
+    rules_serving,
+)
 from service.control.advice import Difficulty, Learned, Needs, Priority, Recommendation
 from service.control.estimate import Estimator
 from service.control.evidence import Evidence
@@ -27,6 +34,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *rules_gpu.RULES,
     *rules_placement.RULES,
     *rules_serving.RULES,
+    *rules_models.RULES,
 )
 HIGH: Final = 15.0
 MEDIUM: Final = 5.0

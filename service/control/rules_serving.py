@@ -1,4 +1,4 @@
-"""Advice on requests: queue, slots, steps, prefixes, and which models are kept."""
+"""Advice on requests: queue, slots, steps, prefixes, and whether anything is read."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from service.control.evidence import Evidence
 from service.control.rule import (
     SHORTER_QUEUE,
     SOONER,
-    WHOLE,
     Finding,
     Rule,
     above,
     percent,
-    size,
 )
-from service.settings import tagged
 
 MOST_SLOTS: Final = 256
 MOST_BATCH: Final = 2048
-LONG_KEEP_ALIVE: Final = 3600.0
 # With fewer requests a share of them says nothing.
 ENOUGH: Final = 20
 
@@ -159,56 +155,6 @@ def more_prefixes(evidence: Evidence) -> Finding | None:
     )
 
 
-def keep_longer(evidence: Evidence) -> Finding | None:
-    keep = evidence.settings.keep_alive
-    if not above(evidence.reloads, 2.5) or not 0 <= keep < LONG_KEEP_ALIVE or not roomy(evidence):
-        return None
-    names = ", ".join(sorted(evidence.reloaded))
-    return Finding(
-        f"{evidence.reloads:.0f} times within an hour a model was loaded that had gone after "
-        f"{keep:.0f} idle seconds: {names}.",
-        f"Set keep_alive to {LONG_KEEP_ALIVE:.0f}.",
-        {"reloads": evidence.reloads, "keep_alive": keep, "models": dict(evidence.reloaded)},
-        {"keep_alive": LONG_KEEP_ALIVE},
-    )
-
-
-def more_models(evidence: Evidence) -> Finding | None:
-    most, main = evidence.settings.max_loaded_models, evidence.main
-    if not above(evidence.evictions, 3.5) or main is None or not roomy(evidence):
-        return None
-    # Of several, it is the number that made them leave where it is reached.
-    if len(evidence.models) < most:
-        return None
-    return Finding(
-        f"{evidence.evictions:.0f} times within an hour a model had to leave for another, with {most} "
-        f"in memory at once and {size(evidence.memory_available or 0)} of memory available.",
-        f"Set max_loaded_models to {most + 1}.",
-        {"evictions": evidence.evictions, "max_loaded_models": most,
-         "available_bytes": evidence.memory_available},
-        {"max_loaded_models": most + 1},
-    )  # fmt: skip
-
-
-def pin(evidence: Evidence) -> Finding | None:
-    settings, total = evidence.settings, sum(evidence.evicted.values())
-    if not above(evidence.evictions, 3.5) or settings.max_loaded_models < 2:
-        return None
-    name = max(evidence.evicted, key=lambda name: evidence.evicted[name], default=None)
-    pinned = {tagged(name) for name in settings.pinned_models}
-    if name is None or tagged(name) in pinned or evidence.evicted[name] < 0.4 * total:
-        return None
-    if len(pinned) + 1 >= settings.max_loaded_models:
-        return None
-    return Finding(
-        f"{name} had to leave {evidence.evicted[name]} times within an hour, of {total} that models "
-        "left, and was loaded again.",
-        f"Add {name} to pinned_models; the others take turns in the rest.",
-        {"model": name, "evicted": evidence.evicted[name], "evictions": total},
-        {"pinned_models": [*settings.pinned_models, name]},
-    )
-
-
 def exporters(evidence: Evidence) -> Finding | None:
     if evidence.settings.exporters or evidence.memory_total is not None:
         return None
@@ -221,7 +167,6 @@ def exporters(evidence: Evidence) -> Finding | None:
 
 
 QUEUE: Final = "sum(rate(llm_request_queue_seconds_sum[15m])) / sum(rate(llm_request_duration_seconds_sum[15m]))"
-EVICTIONS: Final = 'sum by (model) (increase(llm_model_unloads_total{reason="evicted"}[1h]))'
 HITS: Final = (
     "sum(rate(llm_prefix_cache_hit_tokens_total[15m])) "
     "/ sum(rate(llm_prefix_cache_queried_tokens_total[15m]))"
@@ -251,16 +196,6 @@ RULES: Final = (
     Rule("prefixes-up", "performance", "serving.cache", "Prefixes leave before they are used again",
          "Shorter time to the first token.", "More memory for cells, or a shorter share for each.",
          HITS, more_prefixes, verify=SOONER),
-    Rule("keep-alive-up", "performance", None, "Models go and are loaded again",
-         "No load at the first request after a pause.", "Idle models keep their memory.",
-         'sum by (model) (increase(llm_model_unloads_total{reason="idle"}[1h]))', keep_longer,
-         verify=WHOLE),
-    Rule("loaded-models-up", "performance", "serving.thrash", "Models push each other out",
-         "No load when another model is asked for.", "More memory in use.", EVICTIONS, more_models,
-         verify=WHOLE),
-    Rule("pin-model", "performance", "serving.thrash", "One model is loaded again and again",
-         "It answers at once.", "The other models have one place fewer.", EVICTIONS, pin,
-         verify=WHOLE),
     Rule("exporters-on", "stability", None, "The machine is not read",
          "Heat, memory and pressure are seen.", "A thread reads them every two seconds.",
          "llm_optimization_coverage_ratio", exporters, opportunity=True),
