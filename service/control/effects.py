@@ -16,7 +16,8 @@ leave out.
 
 Drift. A machine that gets slower all day is slower after any change. The slope within both sides is
 taken off, as in an interrupted time series; as far as it cannot be told from noise, the drift that
-is to be expected of a machine (DRIFT) widens the interval instead.
+is to be expected of a machine (DRIFT) widens the interval instead. So do its ups and downs: those
+that are seen within the sides, and never less than WANDER.
 
 Margin. What is nearer to 1 than MARGIN is no verdict, however certain: next week it would be gone.
 """
@@ -45,6 +46,8 @@ RESAMPLES: Final = 400
 RUNS: Final = 4
 # Standard deviation of the logarithm of the ratio by which a machine drifts between the sides.
 DRIFT: Final = 0.15
+# The same of what is no steady drift: a machine's ups and downs.
+WANDER: Final = 0.04
 MARGIN: Final = 0.03
 MOST_ALIKE: Final = 0.95
 LEVEL: Final = 0.90
@@ -161,10 +164,10 @@ class Sides:
                 change += share * (median(is_) - median(was))
         return change / total if total else 0.0
 
-    def drift(self, before: Side, after: Side) -> float:
-        """What of `level` the slope within the sides explains."""
+    def drift(self, before: float, after: float) -> float:
+        """What of `level` the slope within the sides explains; given the sides' steps."""
         first, second = self._spans
-        return first * step(before) + second * step(after)
+        return first * before + second * after
 
     def memory(self) -> float:
         """By how much a spread grows that was seen in runs of this length, if each request is as
@@ -180,17 +183,28 @@ def interval(sides: Sides, random: random.Random) -> tuple[float, float, float]:
     """(estimate, low, high) of the logarithm of the ratio."""
     draws = [sides.drawn(random) for _ in range(RESAMPLES)]
     levels = [sides.level(*draw) for draw in draws]
-    drifts = [sides.drift(*draw) for draw in draws]
+    steps = [(step(before), step(after)) for before, after in draws]
     widened = WIDENED * sides.memory()
+    measured = step(sides.measured[0]), step(sides.measured[1])
     # The weight of a measured drift against the one to be expected, which is none on average.
+    drifts = [sides.drift(*pair) for pair in steps]
     known = DRIFT**2 / (DRIFT**2 + (widened * pstdev(drifts)) ** 2)
-    middle = sides.level(*sides.measured) - known * sides.drift(*sides.measured)
+    middle = sides.level(*sides.measured) - known * sides.drift(*measured)
     changes = sorted(level - known * drift for level, drift in zip(levels, drifts, strict=True))
     centre, tail = median(changes), round((1 - LEVEL) / 2 * RESAMPLES)
-    unknown = Z * (1 - known) * DRIFT
+    unknown = Z * math.hypot((1 - known) * DRIFT, wander(measured, steps))
     below = math.hypot(widened * (centre - changes[tail]), unknown)
     above = math.hypot(widened * (changes[-1 - tail] - centre), unknown)
     return middle, middle - below, middle + above
+
+
+def wander(measured: tuple[float, float], steps: Sequence[tuple[float, float]]) -> float:
+    """Standard deviation between the sides of what is no steady drift: what is to be expected of
+    any machine, and what the sides' own steps differ by, beyond noise. A random walk moves twice as
+    far from side to side as half of that difference."""
+    apart = (measured[1] - measured[0]) / 2
+    noise = pstdev([(after - before) / 2 for before, after in steps])
+    return math.hypot(WANDER, 2 * math.sqrt(max(0.0, apart**2 - noise**2)))
 
 
 def redrawn(side: Side, random: random.Random) -> Side:
