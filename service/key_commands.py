@@ -120,7 +120,7 @@ def remove(path: Path, given: argparse.Namespace, out: TextIO) -> None:
 
 
 def list_keys(path: Path, given: argparse.Namespace, out: TextIO) -> None:
-    rows = [("NAME", "SCOPES", "EXPIRES", "RPM", "CONCURRENT", "MODELS")]
+    rows: list[tuple[str, ...]] = [("NAME", "SCOPES", "EXPIRES", "RPM", "CONCURRENT", "MODELS")]
     rows += rows_of(read(path))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
