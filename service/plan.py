@@ -21,8 +21,8 @@ from service.app import catalog_of
 from service.catalog.card import ModelCard
 from service.catalog.gguf import GgufError
 from service.errors import ServiceError
-from service.fleet.devices import RESERVE, gpus
 from service.fleet.calibration import Learnt
+from service.fleet.devices import RESERVE, gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
