@@ -184,6 +184,9 @@ class Optimization:
         if change is None:
             raise ChangeNotFound(id)
         since = [c for c in self._changes() if number(c.id) > number(id)]
+        # What came of it is in force again, whatever was changed and taken back meanwhile.
+        if self._reconfiguration.version.hash == change.config_hash:
+            since = []
         if any(c.undone == id for c in since):
             raise ChangeRefused(f"Change {id} was taken back already.")
         if since and not later:

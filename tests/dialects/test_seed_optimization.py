@@ -68,6 +68,15 @@ def test_advice_is_applied_and_taken_back_exactly(http: TestClient) -> None:
     ]
 
 
+def test_what_was_changed_and_taken_back_meanwhile_stands_in_no_ones_way(http: TestClient) -> None:
+    http.post(f"{URL}/apply", json={"id": ID})
+    http.post("/api/dashboard/configure", json={"keep_alive": 60})
+    assert http.post(f"{URL}/rollback/1").status_code == 409
+    assert http.post(f"{URL}/rollback/2").status_code == 200
+
+    assert http.post(f"{URL}/rollback/1").json()["applied"] == {"threads": [2, 16]}
+
+
 def test_what_was_thought_out_for_another_configuration_is_not_applied(http: TestClient) -> None:
     stale = http.post(f"{URL}/apply", json={"id": ID, "config_hash": "0123456789abcdef"})
     by_header = http.post(f"{URL}/apply", json={"id": ID}, headers={"If-Match": '"0123"'})
