@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEBIAN := $(CURDIR)/$(VENV)/debian
-SOURCE := $(wildcard service exporters grafana bench tools tests)
+SOURCE := $(wildcard service exporters grafana deploy bench tools tests)
 
 # Environments of clients whose requirements are at odds with the tests' own, and with one another.
 CLIENTS := $(VENV)/clients

@@ -110,9 +110,10 @@ class Server(uvicorn.Server):
 
     async def reload(self) -> None:
         logger.info("SIGHUP: settings and keys are read anew")
-        if self.keys is not None:
-            self.keys.reload()
-        await self.reconfiguration.reload()
+        with systemd.reloading():
+            if self.keys is not None:
+                self.keys.reload()
+            await self.reconfiguration.reload()
 
     async def listen(self, listener: Listener) -> asyncio.Server:
         """The same app, as one dialect has it."""

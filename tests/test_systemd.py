@@ -137,6 +137,20 @@ def test_a_reload_says_when_it_began_and_that_it_is_over_also_where_it_failed(
     assert before <= int(began.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
 
 
+def test_sighup_is_a_reload(manager: ServiceManager) -> None:
+    process = manager.start(FAKE, "short", "--port", "0")
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: manager.count("READY=1") == 2, 30)
+
+    assert [line.partition("=")[0] for line in manager.assignments()] == [
+        "READY",
+        "RELOADING",
+        "MONOTONIC_USEC",
+        "READY",
+    ]
+    assert process.poll() is None
+
+
 @pytest.mark.parametrize(
     ("environment", "seconds"),
     [
