@@ -19,7 +19,7 @@ from service.fleet.devices import RESERVE
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu
-from service.fleet.placing import wishes_of
+from service.fleet.placing import constraints_of
 from service.fleet.split_needs import needs_of
 from service.fleet.sums import counts_of
 from service.model_status import ModelStatus
@@ -162,7 +162,7 @@ def _estimate(settings: Settings, found: Sequence[ModelCard], cards: Sequence[Ca
             model = read_memory(card.shards or (card.path,))
         except (GgufError, Unmeasurable, OSError):
             continue
-        needs = needs_of(model, gpus, wishes_of(engine_params(card, settings)))
+        needs = needs_of(model, gpus, constraints_of(engine_params(card, settings)))
         sums = [total + need for total, need in zip(sums, needs, strict=True)]
         names.append(card.name)
     return Estimate(tuple(sums), tuple(names)) if names else Estimate()

@@ -26,8 +26,8 @@ from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, place
-from service.fleet.placing import wishes_of
+from service.fleet.placement import Constraints, Gpu, Placement, PlacementError, place
+from service.fleet.placing import constraints_of
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -94,19 +94,19 @@ class Estimation:
 
         def estimator(settings: Settings) -> Estimate | None:
             return estimate(
-                memory, room.usable, room.host, wishes_of(engine_params(card, settings))
+                memory, room.usable, room.host, constraints_of(engine_params(card, settings))
             )
 
-        wishes = wishes_of(engine_params(card, settings))
-        alone = Wishes(
+        constraints = constraints_of(engine_params(card, settings))
+        alone = Constraints(
             context=used.facts.n_ctx,
-            slots=wishes.slots,
-            kv_layout=wishes.kv_layout,
-            type_k=wishes.type_k,
-            type_v=wishes.type_v,
-            flash_attention=wishes.flash_attention,
-            n_ubatch=wishes.n_ubatch,
-            n_outputs=wishes.n_outputs,
+            slots=constraints.slots,
+            kv_layout=constraints.kv_layout,
+            type_k=constraints.type_k,
+            type_v=constraints.type_v,
+            flash_attention=constraints.flash_attention,
+            n_ubatch=constraints.n_ubatch,
+            n_outputs=constraints.n_outputs,
         )
         automatic = estimate(memory, room.gpus, room.host, alone) if room.gpus else None
         return Estimates(estimator, automatic, self._candidates(settings, room, card, models))
@@ -124,8 +124,8 @@ class Estimation:
         found = []
         for card in sorted(larger, key=lambda card: card.size_bytes)[-CANDIDATES:]:
             if (memory := self._header(card)) is not None:
-                wishes = wishes_of(engine_params(card, settings))
-                answer = estimate(memory, room.usable, room.host, wishes)
+                constraints = constraints_of(engine_params(card, settings))
+                answer = estimate(memory, room.usable, room.host, constraints)
                 found.append(Candidate(card.name, card.size_bytes, answer))
         return found
 
@@ -160,10 +160,12 @@ def owned(gpu: GpuReading, place: int, used: Status) -> int:
     return sum(b.bytes for b in buffers if b.device == f"CUDA{place}")
 
 
-def estimate(memory: ModelMemory, gpus: Sequence[Gpu], host: int, wishes: Wishes) -> Estimate:
+def estimate(
+    memory: ModelMemory, gpus: Sequence[Gpu], host: int, constraints: Constraints
+) -> Estimate:
     layers = len(memory.layers) + 1
     try:
-        return of_placement(place(memory, gpus, host, wishes), layers)
+        return of_placement(place(memory, gpus, host, constraints), layers)
     except PlacementError as error:
         nothing = (0,) * len(gpus)
         refused = Estimate(

@@ -27,7 +27,7 @@ from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu, Placement, PlacementError, place, readable
-from service.fleet.placing import calibrated, wishes_of
+from service.fleet.placing import calibrated, constraints_of
 from service.fleet.sums import Need
 from service.model_settings import CacheType
 from service.settings import Settings, SettingsError, load
@@ -48,9 +48,11 @@ def main(arguments: Sequence[str]) -> int:
         params = with_flags(engine_params(card, settings), given)
         cards = gpus() if given.gpus is None else given.gpus
         host = psutil.virtual_memory().available if given.host_memory is None else given.host_memory
-        wishes = wishes_of(params)
+        constraints = constraints_of(params)
         learnt = Learnt(settings.state_dir / "calibration.json")
-        placement = place(model, cards, host, wishes, learnt.ratio(calibrated(card, wishes)))
+        placement = place(
+            model, cards, host, constraints, learnt.ratio(calibrated(card, constraints))
+        )
     except PlacementError as error:
         sys.stderr.write(f"llm-inference: {given.model} has no place: {error}\n")
         return 1

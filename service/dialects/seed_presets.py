@@ -29,7 +29,7 @@ from service.fleet.devices import built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placing import wishes_of
+from service.fleet.placing import constraints_of
 from service.fleet.trial import refusal
 from service.model_status import ModelStatus
 
@@ -85,8 +85,8 @@ def trial(
             model = headers[card.path]
             if model is None:
                 continue
-            wishes = wishes_of(engine_params(card, settings))
-            if refused := refusal(model, gpus, machine.memory_available, wishes):
+            constraints = constraints_of(engine_params(card, settings))
+            if refused := refusal(model, gpus, machine.memory_available, constraints):
                 return f"{card.name}: {refused}"
         return None
 

@@ -29,7 +29,7 @@ Limit = Literal["nothing", "gpu_memory", "host_memory", "wishes"]
 
 
 class PlacementError(ValueError):
-    """`field` is the wish that cannot be honoured."""
+    """`field` is the constraint that cannot be honoured."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -54,7 +54,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Constraints:
     """None or empty: ours to choose. main_gpu and tensor_split count GPUs as they are given."""
 
     context: int | None = None
@@ -105,45 +105,45 @@ def place(
     model: ModelMemory,
     gpus: Sequence[Gpu],
     host_memory: int | None,
-    wishes: Wishes,
+    constraints: Constraints,
     ratio: float = 1.0,
 ) -> Placement:
     """`ratio`: what was taken for each byte that was predicted (`calibration`). Raises
     PlacementError."""
-    check(wishes, len(gpus))
-    check_cache(wishes, model)
-    return _Placing(model, tuple(gpus), host_memory, wishes, ratio).place()
+    check(constraints, len(gpus))
+    check_cache(constraints, model)
+    return _Placing(model, tuple(gpus), host_memory, constraints, ratio).place()
 
 
-def check(wishes: Wishes, gpus: int) -> None:
+def check(constraints: Constraints, gpus: int) -> None:
     """What no memory could make right."""
-    split = wishes.tensor_split
+    split = constraints.tensor_split
     if len(split) > gpus > 0:
         raise PlacementError("tensor_split", f"{len(split)} shares for {gpus} GPUs")
     if any(share < 0 for share in split):
         raise PlacementError("tensor_split", "a share cannot be negative")
     if split and not sum(split) > 0:
         raise PlacementError("tensor_split", "at least one share must be above 0")
-    if wishes.main_gpu is not None and not 0 <= wishes.main_gpu < max(gpus, 1):
-        raise PlacementError("main_gpu", f"{wishes.main_gpu}, and there are {gpus} GPUs")
-    if wishes.gpu_layers is not None and wishes.gpu_layers < 0:
+    if constraints.main_gpu is not None and not 0 <= constraints.main_gpu < max(gpus, 1):
+        raise PlacementError("main_gpu", f"{constraints.main_gpu}, and there are {gpus} GPUs")
+    if constraints.gpu_layers is not None and constraints.gpu_layers < 0:
         raise PlacementError("gpu_layers", "cannot be negative")
-    if wishes.context is not None and wishes.context < 1:
+    if constraints.context is not None and constraints.context < 1:
         raise PlacementError("context_size", "must be above 0")
-    if split and wishes.split_mode == "none":
+    if split and constraints.split_mode == "none":
         raise PlacementError("tensor_split", "split_mode none splits nothing")
 
 
-def check_cache(wishes: Wishes, model: ModelMemory) -> None:
+def check_cache(constraints: Constraints, model: ModelMemory) -> None:
     """What llama_init_from_model refuses."""
-    if quantized(wishes.type_v) and not wishes.flash_attention and not model.latent:
-        raise PlacementError("cache_type_v", f"{wishes.type_v} needs flash attention")
-    if model.latent and wishes.type_k != wishes.type_v:
+    if quantized(constraints.type_v) and not constraints.flash_attention and not model.latent:
+        raise PlacementError("cache_type_v", f"{constraints.type_v} needs flash attention")
+    if model.latent and constraints.type_k != constraints.type_v:
         raise PlacementError("cache_type_v", f"{model.architecture} keeps both in one type")
-    types = (("cache_type_k", wishes.type_k), ("cache_type_v", wishes.type_v))
+    types = (("cache_type_k", constraints.type_k), ("cache_type_v", constraints.type_v))
     for (field, kind), length in zip(types, model.head_lengths, strict=True):
         block = quantized(kind)
-        if block and wishes.flash_attention and length % block:
+        if block and constraints.flash_attention and length % block:
             raise PlacementError(
                 field, f"{kind} has blocks of {block}, and a head is {length} long"
             )
@@ -154,7 +154,7 @@ class _Placing:
     model: ModelMemory
     gpus: tuple[Gpu, ...]
     host_memory: int | None
-    wishes: Wishes
+    constraints: Constraints
     ratio: float
 
     @property
@@ -162,14 +162,18 @@ class _Placing:
         return len(self.model.layers) + 1
 
     def place(self) -> Placement:
-        wishes = self.wishes
-        if not self.gpus or wishes.gpu_layers == 0:
+        constraints = self.constraints
+        if not self.gpus or constraints.gpu_layers == 0:
             return self._on_host()
-        if wishes.tensor_split or wishes.gpu_layers is not None or wishes.split_mode == "row":
-            return self._as_wished()
-        if wishes.split_mode != "layer":
+        if (
+            constraints.tensor_split
+            or constraints.gpu_layers is not None
+            or constraints.split_mode == "row"
+        ):
+            return self._as_constrained()
+        if constraints.split_mode != "layer":
             found = self._on_one()  # (1)
-            if found or wishes.split_mode == "none":
+            if found or constraints.split_mode == "none":
                 return found or self._partly(self._single())
         return self._over_several() or self._partly(self.gpus)  # (2) (3)
 
@@ -178,7 +182,7 @@ class _Placing:
     def _on_one(self) -> Placement | None:
         found = []
         for position, gpu in enumerate(self.gpus):
-            if self.wishes.main_gpu not in (None, position):
+            if self.constraints.main_gpu not in (None, position):
                 continue
             counts = self._counts({position: self.everything})
             for shape in self._shapes(gpu.usable):
@@ -203,7 +207,7 @@ class _Placing:
         tries = (self._balanced(shape, count, gpus) for count in range(self.everything, 0, -1))
         counts = next(filter(None, tries), self._counts({}))
         used = [position for position, count in enumerate(counts) if count]
-        if len(used) == 1 and self.wishes.split_mode != "layer":
+        if len(used) == 1 and self.constraints.split_mode != "layer":
             return self._placement(shape, counts, mode="none", main=used[0])
         return self._placement(shape, counts)
 
@@ -212,17 +216,21 @@ class _Placing:
         shape = self._least() if memory is None else self._shapes(memory)[0]
         return self._placement(shape, self._counts({}))
 
-    def _as_wished(self) -> Placement:
-        wishes = self.wishes
+    def _as_constrained(self) -> Placement:
+        constraints = self.constraints
         layers = min(
-            self.everything if wishes.gpu_layers is None else wishes.gpu_layers, self.everything
+            self.everything if constraints.gpu_layers is None else constraints.gpu_layers,
+            self.everything,
         )
-        mode: SplitMode = wishes.split_mode or "layer"
-        main = wishes.main_gpu or 0
+        mode: SplitMode = constraints.split_mode or "layer"
+        main = constraints.main_gpu or 0
         gpus = self._single() if mode == "none" else self.gpus
         for shape in self._shapes(sum(gpu.usable for gpu in gpus)):
-            if wishes.tensor_split:
-                share = (*wishes.tensor_split, *[0.0] * (len(self.gpus) - len(wishes.tensor_split)))
+            if constraints.tensor_split:
+                share = (
+                    *constraints.tensor_split,
+                    *[0.0] * (len(self.gpus) - len(constraints.tensor_split)),
+                )
                 counts = counts_of(share, layers)
             else:
                 share = ()
@@ -236,8 +244,8 @@ class _Placing:
     # -- pieces
 
     def _single(self) -> tuple[Gpu, ...]:
-        if self.wishes.main_gpu is not None:
-            return (self.gpus[self.wishes.main_gpu],)
+        if self.constraints.main_gpu is not None:
+            return (self.gpus[self.constraints.main_gpu],)
         return (max(self.gpus, key=lambda gpu: (gpu.usable, -gpu.index)),)
 
     def _counts(self, layers: dict[int, int]) -> tuple[int, ...]:
@@ -265,16 +273,16 @@ class _Placing:
 
     def _shapes(self, memory: int) -> list[ContextShape]:
         """From the context wanted down to the least; one alone where it was asked for."""
-        model, wishes = self.model, self.wishes
+        model, constraints = self.model, self.constraints
         wanted = choose_context(
-            wishes.context,
-            n_seq=wishes.slots,
+            constraints.context,
+            n_seq=constraints.slots,
             n_ctx_train=model.n_ctx_train,
-            bytes_per_token=cell_bytes(model, wishes.type_k, wishes.type_v),
+            bytes_per_token=cell_bytes(model, constraints.type_k, constraints.type_v),
             memory_bytes=memory,
         )
         contexts = [wanted]
-        if wishes.context is None and self.gpus:
+        if constraints.context is None and self.gpus:
             least = min(LEAST_CONTEXT, padded(model.n_ctx_train))
             contexts = [max(wanted, least)]
             while contexts[-1] > least:
@@ -283,22 +291,25 @@ class _Placing:
 
     def _least(self) -> ContextShape:
         least = min(LEAST_CONTEXT, padded(self.model.n_ctx_train))
-        return self._shape(self.wishes.context or least)
+        return self._shape(self.constraints.context or least)
 
     def _shape(self, n_ctx: int) -> ContextShape:
-        wishes = self.wishes
+        constraints = self.constraints
         layout = choose_layout(
-            wishes.kv_layout, n_ctx, n_seq=wishes.slots, n_ctx_train=self.model.n_ctx_train
+            constraints.kv_layout,
+            n_ctx,
+            n_seq=constraints.slots,
+            n_ctx_train=self.model.n_ctx_train,
         )
         return ContextShape(
             n_ctx=n_ctx,
-            n_seq=wishes.slots,
-            unified=layout == "unified" or wishes.slots == 1,
-            n_ubatch=wishes.n_ubatch,
-            n_outputs=wishes.n_outputs,
-            type_k=wishes.type_k,
-            type_v=wishes.type_v,
-            flash_attention=wishes.flash_attention,
+            n_seq=constraints.slots,
+            unified=layout == "unified" or constraints.slots == 1,
+            n_ubatch=constraints.n_ubatch,
+            n_outputs=constraints.n_outputs,
+            type_k=constraints.type_k,
+            type_v=constraints.type_v,
+            flash_attention=constraints.flash_attention,
         )
 
     def _needs(
@@ -327,8 +338,8 @@ class _Placing:
             for need, gpu in zip(shares, self.gpus, strict=True)
             if need.total > gpu.usable
         ]
-        field = "tensor_split" if self.wishes.tensor_split else "gpu_layers"
-        if self.wishes.gpu_layers is None and not self.wishes.tensor_split:
+        field = "tensor_split" if self.constraints.tensor_split else "gpu_layers"
+        if self.constraints.gpu_layers is None and not self.constraints.tensor_split:
             field = "split_mode"
         raise PlacementError(field, f"with {shape.n_ctx} tokens of context {'; '.join(over)}")
 
@@ -371,10 +382,10 @@ class _Placing:
             )
 
     def _limit(self, shape: ContextShape, layers: int) -> Limit:
-        wishes = self.wishes
+        constraints = self.constraints
         if self.gpus and layers < self.everything:
-            return "gpu_memory" if wishes.gpu_layers is None else "wishes"
-        if wishes.context is not None:
+            return "gpu_memory" if constraints.gpu_layers is None else "wishes"
+        if constraints.context is not None:
             return "nothing" if shape.n_ctx >= self.model.n_ctx_train else "wishes"
         if shape.n_ctx >= padded(self.model.n_ctx_train):
             return "nothing"
@@ -383,7 +394,7 @@ class _Placing:
     def _reasons(self, shape: ContextShape, counts: Sequence[int], host: Need) -> list[str]:
         model, layers = self.model, sum(counts)
         found = list(model.unknown)
-        if not self.gpus and (self.wishes.tensor_split or self.wishes.gpu_layers):
+        if not self.gpus and (self.constraints.tensor_split or self.constraints.gpu_layers):
             found.append("there is no GPU to place layers on")
         used = [gpu.index for gpu, count in zip(self.gpus, counts, strict=True) if count]
         if layers and len(used) == 1 and layers == self.everything:
@@ -392,9 +403,9 @@ class _Placing:
             found.append(
                 "no GPU holds it alone: " + ", ".join(f"GPU {i}" for i in used) + " share it"
             )
-        elif self.gpus and self.wishes.gpu_layers is None:
+        elif self.gpus and self.constraints.gpu_layers is None:
             found.append(f"{layers} of {self.everything} layers fit on GPUs, the rest on the host")
-        if self.wishes.context is None and shape.n_ctx < padded(model.n_ctx_train):
+        if self.constraints.context is None and shape.n_ctx < padded(model.n_ctx_train):
             found.append(
                 f"{shape.n_ctx} tokens of context of the {model.n_ctx_train} that it was trained "
                 "for: the rest does not fit into the memory set aside for it"

@@ -1,4 +1,4 @@
-"""From an engine's parameters to wishes, and from a placement back to parameters."""
+"""From an engine's parameters to constraints, and from a placement back to parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.facts import ModelFacts
 from service.fleet.calibration import Learnt, key_of
 from service.fleet.memory import ModelMemory, cell_bytes
 from service.fleet.model_layers import Unmeasurable, read_memory
-from service.fleet.placement import Gpu, Placement, PlacementError, Wishes, place, readable
+from service.fleet.placement import Constraints, Gpu, Placement, PlacementError, place, readable
 from service.fleet.vetting import Unloadable
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ ENOUGH: Final = 1 << 60
 Devices = Callable[[], Sequence[Gpu]]
 
 
-def wishes_of(params: EngineParams) -> Wishes:
+def constraints_of(params: EngineParams) -> Constraints:
     """`auto` flash attention counts as on: where a backend lacks it, more is needed."""
-    return Wishes(
+    return Constraints(
         context=params.n_ctx,
         slots=params.n_seq,
         kv_layout=params.kv_layout,
@@ -106,13 +106,13 @@ class Placer:
         except (GgufError, Unmeasurable, OSError) as error:
             logger.debug("%s cannot be placed: %s", card.name, error)
             return Attempt(params)
-        gpus, memory, wishes = self._devices(), psutil.virtual_memory(), wishes_of(params)
-        ratio = self._learnt.ratio(calibrated(card, wishes))
+        gpus, memory, constraints = self._devices(), psutil.virtual_memory(), constraints_of(params)
+        ratio = self._learnt.ratio(calibrated(card, constraints))
         # What it would get if it were alone, as far as can be known from here.
         empty = [dataclasses.replace(gpu, free=gpu.total) for gpu in gpus]
-        alone = _attempted(model, empty, memory.total, wishes, ratio)
+        alone = _attempted(model, empty, memory.total, constraints, ratio)
         try:
-            placement = place(model, gpus, memory.available, wishes, ratio)
+            placement = place(model, gpus, memory.available, constraints, ratio)
         except PlacementError as error:
             return Attempt(Unloadable("out_of_memory", str(error)), cramped=alone is not None)
         _tell(card.name, placement)
@@ -131,7 +131,7 @@ class Placer:
         except (GgufError, Unmeasurable, PlacementError, OSError) as error:
             logger.debug("nothing is learnt from %s: %s", card.name, error)
             return
-        self._learnt.observe(calibrated(card, wishes_of(params)), predicted, taken)
+        self._learnt.observe(calibrated(card, constraints_of(params)), predicted, taken)
 
 
 def on_gpu(device: str) -> bool:
@@ -139,9 +139,9 @@ def on_gpu(device: str) -> bool:
     return not device.startswith("CPU") and not device.endswith("_Host")
 
 
-def calibrated(card: ModelCard, wishes: Wishes) -> str:
-    kept = wishes.type_k, wishes.type_v
-    return key_of(str(card.path), *kept, flash_attention=wishes.flash_attention, device="gpu")
+def calibrated(card: ModelCard, constraints: Constraints) -> str:
+    kept = constraints.type_k, constraints.type_v
+    return key_of(str(card.path), *kept, flash_attention=constraints.flash_attention, device="gpu")
 
 
 def taken_by(model: ModelMemory, params: EngineParams) -> int:
@@ -150,14 +150,18 @@ def taken_by(model: ModelMemory, params: EngineParams) -> int:
     gpus = [
         Gpu(index, str(index), "", ENOUGH, ENOUGH) for index in range(max(len(split), main + 1))
     ]
-    return sum(share.total for share in place(model, gpus, None, wishes_of(params)).shares)
+    return sum(share.total for share in place(model, gpus, None, constraints_of(params)).shares)
 
 
 def _attempted(
-    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int, wishes: Wishes, ratio: float
+    model: ModelMemory,
+    gpus: Sequence[Gpu],
+    host_memory: int,
+    constraints: Constraints,
+    ratio: float,
 ) -> Placement | None:
     try:
-        return place(model, gpus, host_memory, wishes, ratio)
+        return place(model, gpus, host_memory, constraints, ratio)
     except PlacementError:
         return None
 

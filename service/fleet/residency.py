@@ -38,7 +38,7 @@ from service.fleet.stream import Ending
 from service.fleet.succession import Succession
 from service.fleet.supervisor import Place
 from service.fleet.vetting import Unloadable, Vet, unfit
-from service.fleet.wishes import covered, granted, unmet
+from service.fleet.wishes import covered, granted, worth_reloading
 from service.generation import LoadWishes
 from service.settings import Settings
 from service.stats import ModelUnloaded, Observer, Unloading
@@ -269,7 +269,7 @@ class Residency:
         facts, ends = host.supervisor.facts, _turn_ends(host)
         if facts is None or ends is None:
             return None
-        better = unmet(wishes, facts, turn_over=time.monotonic() >= ends)
+        better = worth_reloading(wishes, facts, turn_over=time.monotonic() >= ends)
         last = self._reloads.get(key)
         if better and host.supervisor.fell_back and last and covered(better, last):
             return None

@@ -1,4 +1,4 @@
-"""What a model would take on each GPU if it were placed as wished, also where there is no room. Pure.
+"""What a model would take on each GPU within its constraints, also where there is no room. Pure.
 
 `placement` refuses what does not fit. Whoever has to say by how much asks here: the context is
 what it would be, or where not even that fits, the least that a model is given of itself.
@@ -12,17 +12,17 @@ from typing import Final
 
 from service.context import padded
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Gpu, PlacementError, Wishes, place
+from service.fleet.placement import LEAST_CONTEXT, Constraints, Gpu, PlacementError, place
 
 AMPLE: Final = 1 << 60
 
 
-def needs_of(model: ModelMemory, gpus: Sequence[Gpu], wishes: Wishes) -> tuple[int, ...]:
+def needs_of(model: ModelMemory, gpus: Sequence[Gpu], constraints: Constraints) -> tuple[int, ...]:
     """Bytes on each GPU. Raises PlacementError for what no memory could make right."""
     try:
-        placement = place(model, gpus, None, wishes)
+        placement = place(model, gpus, None, constraints)
     except PlacementError:
-        least = wishes.context or min(LEAST_CONTEXT, padded(model.n_ctx_train))
+        least = constraints.context or min(LEAST_CONTEXT, padded(model.n_ctx_train))
         ample = [dataclasses.replace(gpu, free=AMPLE, reserve=0) for gpu in gpus]
-        placement = place(model, ample, None, dataclasses.replace(wishes, context=least))
+        placement = place(model, ample, None, dataclasses.replace(constraints, context=least))
     return tuple(share.total for share in placement.shares)

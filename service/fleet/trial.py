@@ -1,4 +1,4 @@
-"""Whether a model would be served as wished, on paper. Pure."""
+"""Whether a model would be served within its constraints, on paper. Pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Gpu, PlacementError, Wishes, place
+from service.fleet.placement import LEAST_CONTEXT, Constraints, Gpu, PlacementError, place
 
 
 def refusal(
-    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int | None, wishes: Wishes
+    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int | None, constraints: Constraints
 ) -> str | None:
     """Why not, in words. A context for whose sake layers leave the GPUs is too long a one: each
     token would be waited for longer, whether or not the context is used."""
     try:
-        placement = place(model, gpus, host_memory, wishes)
-        if wishes.context is None or wishes.gpu_layers is not None:
+        placement = place(model, gpus, host_memory, constraints)
+        if constraints.context is None or constraints.gpu_layers is not None:
             return None
-        short = dataclasses.replace(wishes, context=min(wishes.context, LEAST_CONTEXT))
+        short = dataclasses.replace(constraints, context=min(constraints.context, LEAST_CONTEXT))
         most = place(model, gpus, host_memory, short).gpu_layers
     except PlacementError as error:
         return str(error)

@@ -21,7 +21,7 @@ from service.generation import LoadWishes
 CONTEXT_STEP: Final = 4096
 
 
-def unmet(wishes: LoadWishes, facts: ModelFacts, *, turn_over: bool) -> LoadWishes | None:
+def worth_reloading(wishes: LoadWishes, facts: ModelFacts, *, turn_over: bool) -> LoadWishes | None:
     """What of the wishes the model is worth loading anew for, or None."""
     longer = None
     if wishes.n_ctx is not None and wishes.n_ctx > facts.n_ctx_seq < facts.n_ctx_train:

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.fleet.memory import ContextShape, Layer, ModelMemory, Widths
-from service.fleet.placement import LEAST_CONTEXT, Gpu, Placement, PlacementError, Wishes, place
+from service.fleet.placement import (
+    LEAST_CONTEXT,
+    Constraints,
+    Gpu,
+    Placement,
+    PlacementError,
+    place,
+)
 from service.fleet.sums import counts_of, needs
 
 MIB = 1 << 20
@@ -42,9 +49,9 @@ def model(layers: int = 32, weights: int = 128 * MIB, n_ctx_train: int = 32768) 
 
 
 def placed(
-    *cards: float, of: ModelMemory | None = None, host: int | None = None, **wishes: Any
+    *cards: float, of: ModelMemory | None = None, host: int | None = None, **constraints: Any
 ) -> Placement:
-    return place(of or model(), gpus(*cards), host, Wishes(**wishes))
+    return place(of or model(), gpus(*cards), host, Constraints(**constraints))
 
 
 def gpu_layers_of(placement: Placement) -> list[int]:
@@ -73,7 +80,7 @@ def test_a_second_model_goes_where_the_first_is_not() -> None:
         for gpu, free in zip(first.gpus, first.free_after, strict=True)
     )
 
-    assert (first.main_gpu, place(model(), rest, None, Wishes()).main_gpu) == (0, 1)
+    assert (first.main_gpu, place(model(), rest, None, Constraints()).main_gpu) == (0, 1)
 
 
 def test_a_model_too_large_for_any_is_split_and_the_output_is_on_the_last() -> None:
@@ -135,11 +142,11 @@ def test_smaller_cells_mean_more_context() -> None:
     assert placed(6, type_k="q8_0", type_v="q8_0").context > placed(6).context
 
 
-# -- wishes
+# -- constraints
 
 
 @pytest.mark.parametrize(
-    ("wishes", "field"),
+    ("constraints", "field"),
     [
         ({"tensor_split": (0.0, 0.0)}, "tensor_split"),
         ({"tensor_split": (-1.0, 2.0)}, "tensor_split"),
@@ -152,11 +159,11 @@ def test_smaller_cells_mean_more_context() -> None:
         ({"type_v": "q8_0", "flash_attention": False}, "cache_type_v"),
     ],
 )
-def test_a_wish_that_nothing_can_fulfil_is_refused_by_name(
-    wishes: dict[str, Any], field: str
+def test_a_constraint_that_nothing_can_meet_is_refused_by_name(
+    constraints: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(PlacementError) as caught:
-        placed(24, 24, **wishes)
+        placed(24, 24, **constraints)
 
     assert caught.value.field == field
 
@@ -197,7 +204,7 @@ def test_rows_are_shared_out_as_the_split_says() -> None:
 
 
 def test_what_loads_took_makes_the_next_one_careful() -> None:
-    careful = place(model(), gpus(5.2), None, Wishes(context=4096), ratio=1.3)
+    careful = place(model(), gpus(5.2), None, Constraints(context=4096), ratio=1.3)
 
     assert placed(5.2, context=4096).gpu_layers == 33
     assert careful.gpu_layers < 33
@@ -231,7 +238,7 @@ MODELS = st.sampled_from([(8, 64), (32, 128), (80, 500), (126, 1900)]).map(
     lambda shape: model(shape[0], shape[1] * MIB, 131072)
 )
 CARDS = st.lists(st.floats(0, 96), max_size=8)
-WISHES = st.fixed_dictionaries(
+CONSTRAINTS = st.fixed_dictionaries(
     {},
     optional={
         "context": st.integers(256, 65536),
@@ -244,22 +251,22 @@ WISHES = st.fixed_dictionaries(
 
 
 @settings(max_examples=150)
-@given(MODELS, CARDS, WISHES, st.integers(0, GIB))
+@given(MODELS, CARDS, CONSTRAINTS, st.integers(0, GIB))
 def test_no_gpu_is_ever_given_more_than_it_has(
-    of: ModelMemory, cards: list[float], wishes: dict[str, Any], reserve: int
+    of: ModelMemory, cards: list[float], constraints: dict[str, Any], reserve: int
 ) -> None:
-    placement = place(of, gpus(*cards, reserve=reserve), None, Wishes(**wishes))
+    placement = place(of, gpus(*cards, reserve=reserve), None, Constraints(**constraints))
 
     for gpu, share in zip(placement.gpus, placement.shares, strict=True):
         assert share.total <= gpu.usable
 
 
 @settings(max_examples=150)
-@given(MODELS, CARDS, WISHES)
+@given(MODELS, CARDS, CONSTRAINTS)
 def test_every_layer_is_in_one_place(
-    of: ModelMemory, cards: list[float], wishes: dict[str, Any]
+    of: ModelMemory, cards: list[float], constraints: dict[str, Any]
 ) -> None:
-    placement = placed(*cards, of=of, **wishes)
+    placement = placed(*cards, of=of, **constraints)
 
     everywhere = [*placement.host.layers, *gpu_layers_of(placement)]
     assert everywhere == list(range(len(of.layers)))
@@ -271,16 +278,16 @@ def test_every_layer_is_in_one_place(
 
 
 @settings(max_examples=150)
-@given(MODELS, CARDS, WISHES, st.integers(0, 7), st.floats(0, 48))
+@given(MODELS, CARDS, CONSTRAINTS, st.integers(0, 7), st.floats(0, 48))
 def test_more_memory_never_places_fewer_layers(
-    of: ModelMemory, cards: list[float], wishes: dict[str, Any], which: int, more: float
+    of: ModelMemory, cards: list[float], constraints: dict[str, Any], which: int, more: float
 ) -> None:
     if not cards:
         return
     larger = list(cards)
     larger[which % len(cards)] += more
 
-    before, after = placed(*cards, of=of, **wishes), placed(*larger, of=of, **wishes)
+    before, after = placed(*cards, of=of, **constraints), placed(*larger, of=of, **constraints)
     assert before.gpu_layers <= after.gpu_layers
 
 

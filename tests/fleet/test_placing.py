@@ -20,7 +20,7 @@ from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
 from service.fleet.model_layers import read_memory
 from service.fleet.placement import Gpu
-from service.fleet.placing import Attempt, Placer, taken_by, wishes_of
+from service.fleet.placing import Attempt, Placer, constraints_of, taken_by
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable
 from service.settings import Settings
@@ -143,7 +143,7 @@ async def test_a_driver_that_hangs_fails_the_load_and_holds_up_nothing(
 def test_rows_of_logits_are_counted_as_the_engine_asks_for_them() -> None:
     params = EngineParams(str(demo.PATH), n_seq=5)
 
-    assert wishes_of(params).n_outputs == output_rows(5)
+    assert constraints_of(params).n_outputs == output_rows(5)
 
 
 # -- which GPUs there are

@@ -6,7 +6,7 @@ import pytest
 
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Gpu, PlacementError, Wishes, place
+from service.fleet.placement import Constraints, Gpu, PlacementError, place
 from service.fleet.split_needs import needs_of
 from tests.fleet.model_headers import SHAPES, write
 
@@ -25,27 +25,27 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelMemory:
 
 
 def test_where_it_fits_it_is_what_the_placement_says(model: ModelMemory) -> None:
-    wishes, gpus = Wishes(context=4096, tensor_split=(0.75, 0.25)), cards(24, 24)
-    expected = [share.total for share in place(model, gpus, None, wishes).shares]
+    constraints, gpus = Constraints(context=4096, tensor_split=(0.75, 0.25)), cards(24, 24)
+    expected = [share.total for share in place(model, gpus, None, constraints).shares]
 
-    assert list(needs_of(model, gpus, wishes)) == expected
+    assert list(needs_of(model, gpus, constraints)) == expected
     assert expected[0] > 2 * expected[1]
 
 
 def test_where_it_does_not_fit_it_is_the_same(model: ModelMemory) -> None:
-    wishes = Wishes(context=4096, tensor_split=(0.75, 0.25))
+    constraints = Constraints(context=4096, tensor_split=(0.75, 0.25))
     with pytest.raises(PlacementError, match="GPU 0 would need"):
-        place(model, cards(1, 24), None, wishes)
+        place(model, cards(1, 24), None, constraints)
 
-    assert needs_of(model, cards(1, 24), wishes) == needs_of(model, cards(24, 24), wishes)
+    assert needs_of(model, cards(1, 24), constraints) == needs_of(model, cards(24, 24), constraints)
 
 
 def test_a_context_that_nobody_chose_is_the_least_before_it_is_too_much(model: ModelMemory) -> None:
-    assert needs_of(model, cards(1, 1), Wishes(tensor_split=(1, 1))) < needs_of(
-        model, cards(80, 80), Wishes(tensor_split=(1, 1))
+    assert needs_of(model, cards(1, 1), Constraints(tensor_split=(1, 1))) < needs_of(
+        model, cards(80, 80), Constraints(tensor_split=(1, 1))
     )
 
 
 def test_what_no_memory_makes_right_is_refused(model: ModelMemory) -> None:
     with pytest.raises(PlacementError, match="3 shares for 2 GPUs"):
-        needs_of(model, cards(24, 24), Wishes(tensor_split=(1, 1, 1)))
+        needs_of(model, cards(24, 24), Constraints(tensor_split=(1, 1, 1)))

@@ -18,7 +18,7 @@ from service.fleet.memory import (
     output_compute,
 )
 from service.fleet.model_layers import read_memory
-from service.fleet.placing import wishes_of
+from service.fleet.placing import constraints_of
 from tests.engine.child import DEMO, GREEDY, child
 
 MODEL = read_memory([DEMO])
@@ -50,16 +50,16 @@ def test_a_load_takes_what_was_predicted(settings: dict[str, Any]) -> None:
     with child(params) as engine:
         facts = engine.facts
 
-    wishes = wishes_of(params)
+    constraints = constraints_of(params)
     shape = ContextShape(
         facts.n_ctx,
         params.n_seq,
         facts.kv_layout == "unified" or params.n_seq == 1,
-        wishes.n_ubatch,
-        wishes.n_outputs,
+        constraints.n_ubatch,
+        constraints.n_outputs,
         params.cache_type_k,
         params.cache_type_v,
-        wishes.flash_attention,
+        constraints.flash_attention,
     )
     cache = sum(cache_bytes(MODEL, layer, shape) for layer in MODEL.layers)
     compute = max(layer_compute(MODEL, shape), output_compute(MODEL, shape))

@@ -6,7 +6,7 @@ import pytest
 
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Gpu, Wishes
+from service.fleet.placement import Constraints, Gpu
 from service.fleet.trial import refusal
 from tests.fleet.model_headers import SHAPES, write
 
@@ -23,14 +23,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelMemory:
 
 
 def test_what_fits_is_not_refused(model: ModelMemory) -> None:
-    assert refusal(model, card(80), None, Wishes(context=32768)) is None
-    assert refusal(model, (), 80 * GIB, Wishes(context=32768)) is None
-    assert refusal(model, card(1), None, Wishes()) is None
+    assert refusal(model, card(80), None, Constraints(context=32768)) is None
+    assert refusal(model, (), 80 * GIB, Constraints(context=32768)) is None
+    assert refusal(model, card(1), None, Constraints()) is None
 
 
 def test_what_no_memory_holds_is_refused_with_the_numbers(model: ModelMemory) -> None:
-    host = refusal(model, (), GIB, Wishes(context=131072))
-    gpu = refusal(model, card(1), None, Wishes(context=4096, gpu_layers=99))
+    host = refusal(model, (), GIB, Constraints(context=131072))
+    gpu = refusal(model, card(1), None, Constraints(context=4096, gpu_layers=99))
 
     assert host is not None
     assert "131072 tokens take" in host
@@ -39,7 +39,7 @@ def test_what_no_memory_holds_is_refused_with_the_numbers(model: ModelMemory) ->
 
 
 def test_a_context_that_pushes_layers_off_the_gpu_is_too_long(model: ModelMemory) -> None:
-    refused = refusal(model, card(8), 99 * GIB, Wishes(context=131072))
+    refused = refusal(model, card(8), 99 * GIB, Constraints(context=131072))
 
     assert refused is not None
     assert "layers on GPUs, of 33 that there is room for without it" in refused

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from service.engine.wire import EngineParams
-from service.fleet.wishes import covered, granted, unmet
+from service.fleet.wishes import covered, granted, worth_reloading
 from service.generation import LoadWishes
 from tests.dialects.fakes import FACTS
 
@@ -18,7 +18,7 @@ ON_GPU = replace(LOADED, gpu_offload=True)
 
 @pytest.mark.parametrize("wanted", [None, 1, 4096])
 def test_a_context_that_is_long_enough_stays(wanted: int | None) -> None:
-    assert unmet(LoadWishes(n_ctx=wanted), LOADED, turn_over=True) is None
+    assert worth_reloading(LoadWishes(n_ctx=wanted), LOADED, turn_over=True) is None
 
 
 @pytest.mark.parametrize(
@@ -27,33 +27,37 @@ def test_a_context_that_is_long_enough_stays(wanted: int | None) -> None:
 def test_a_longer_one_grows_in_steps_up_to_what_the_model_was_trained_for(
     wanted: int, gets: int
 ) -> None:
-    better = unmet(LoadWishes(n_ctx=wanted), LOADED, turn_over=False)
+    better = worth_reloading(LoadWishes(n_ctx=wanted), LOADED, turn_over=False)
     assert better == LoadWishes(n_ctx=gets)
 
 
 def test_nothing_is_longer_than_what_the_model_was_trained_for() -> None:
     whole = replace(LOADED, n_ctx_seq=32768)
-    assert unmet(LoadWishes(n_ctx=10**6), whole, turn_over=True) is None
+    assert worth_reloading(LoadWishes(n_ctx=10**6), whole, turn_over=True) is None
 
 
 def test_layers_are_moved_once_in_a_turn_where_there_are_gpus() -> None:
     wishes = LoadWishes(gpu_layers=20)
-    assert unmet(wishes, ON_GPU, turn_over=True) == wishes
-    assert unmet(wishes, ON_GPU, turn_over=False) is None
-    assert unmet(wishes, LOADED, turn_over=True) is None
-    assert unmet(LoadWishes(gpu_layers=10), ON_GPU, turn_over=True) is None
+    assert worth_reloading(wishes, ON_GPU, turn_over=True) == wishes
+    assert worth_reloading(wishes, ON_GPU, turn_over=False) is None
+    assert worth_reloading(wishes, LOADED, turn_over=True) is None
+    assert worth_reloading(LoadWishes(gpu_layers=10), ON_GPU, turn_over=True) is None
 
 
 def test_more_layers_than_there_are_means_all_of_them() -> None:
     everything = replace(ON_GPU, gpu_layers=33)
-    assert unmet(LoadWishes(gpu_layers=999), everything, turn_over=True) is None
-    assert unmet(LoadWishes(gpu_layers=999), ON_GPU, turn_over=True) == LoadWishes(gpu_layers=33)
+    assert worth_reloading(LoadWishes(gpu_layers=999), everything, turn_over=True) is None
+    assert worth_reloading(LoadWishes(gpu_layers=999), ON_GPU, turn_over=True) == LoadWishes(
+        gpu_layers=33
+    )
 
 
 def test_the_rest_counts_only_when_it_is_loaded_anyway() -> None:
     rest = LoadWishes(threads=3, n_batch=64, use_mmap=False)
-    assert unmet(rest, LOADED, turn_over=True) is None
-    assert unmet(replace(rest, n_ctx=8192), LOADED, turn_over=True) == replace(rest, n_ctx=8192)
+    assert worth_reloading(rest, LOADED, turn_over=True) is None
+    assert worth_reloading(replace(rest, n_ctx=8192), LOADED, turn_over=True) == replace(
+        rest, n_ctx=8192
+    )
 
 
 def test_granted_wishes_replace_what_the_settings_say() -> None:
@@ -78,7 +82,7 @@ def test_what_could_not_be_granted_covers_what_asks_for_as_much() -> None:
 def test_however_the_wishes_grow_the_model_is_loaded_a_few_times_only(wanted: list[int]) -> None:
     facts, loads = LOADED, 0
     for n_ctx in wanted:
-        if better := unmet(LoadWishes(n_ctx=n_ctx), facts, turn_over=True):
+        if better := worth_reloading(LoadWishes(n_ctx=n_ctx), facts, turn_over=True):
             assert better.n_ctx is not None
             assert better.n_ctx > facts.n_ctx_seq
             facts, loads = replace(facts, n_ctx_seq=better.n_ctx), loads + 1
