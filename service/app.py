@@ -146,7 +146,8 @@ def create_app(
         settings.expected_gpus,
         without=() if settings.exporters else NAMES,
     )
-    registry.register(Guards({**own_collectors(mirror), **monitors.collectors}))
+    exposed = monitors.collectors if settings.expose_exporters else {}
+    registry.register(Guards({**own_collectors(mirror), **exposed}))
     workers = WorkerThreads()
     registry.register(workers)
     add_build_info(registry, VERSION)

@@ -278,7 +278,12 @@ class Settings(BaseSettings):
     exporters: bool = Field(
         default=True,
         description="Read GPUs, host and the models' disks every two seconds, and show them in "
-        "/metrics. Off: where `python -m exporters` or other programs do that.",
+        "/metrics. Off: where other programs do that; then the service's advice knows neither.",
+    )
+    expose_exporters: bool = Field(
+        default=True,
+        description="Show what they read in /metrics. Off: where `python -m exporters` beside the "
+        "service shows it, so that nothing is there twice.",
     )
     expected_gpus: int | None = Field(
         default=None,

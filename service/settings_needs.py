@@ -58,6 +58,7 @@ NEEDS: Final[dict[str, Need]] = {
     "drain_timeout": "nothing",
     "drain_delay": "nothing",
     "exporters": "restart",
+    "expose_exporters": "restart",
     "expected_gpus": "restart",
     "price_per_kwh": "nothing",
     "auto_rollback": "nothing",

@@ -115,6 +115,16 @@ def test_where_it_is_switched_off_nothing_is_read(driver: Driver) -> None:
     assert (answer.status_code, answer.json()["error"]) == (200, "GPUs are not read")
 
 
+def test_what_another_program_shows_is_read_and_not_shown_twice(driver: Driver) -> None:
+    app = create_app(Settings(expose_exporters=False), FakeRuntime().make)
+    with TestClient(app, base_url="http://localhost") as http:
+        wait_until(lambda: http.get("/api/metrics/gpu").json()["gpus"])
+        text = http.get("/metrics").text
+
+    assert "llm_host_" not in text
+    assert "llm_gpu_" not in text
+
+
 def test_the_process_that_the_driver_tells_of_is_the_engines(library: Path, tmp_path: Path) -> None:
     cards = Driver(library, tmp_path / "cards")
     with service(tmp_path, **cards.environment()) as running:
