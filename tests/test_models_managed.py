@@ -389,7 +389,8 @@ def test_names_and_digests_that_climb_lead_nowhere(running: Service, store: Path
         for method in ("HEAD", "POST"):
             url = f"{running.url}/api/blobs/{quote(name, safe='')}"
             answer = httpx.request(method, url, content=b"x" if method == "POST" else None)
-            assert answer.status_code in (400, 404, 405), name
+            # A slash at the end is taken off first.
+            assert answer.status_code in (307, 400, 404, 405), name
     assert {path for path in store.parent.rglob("*") if "model-index" not in path.name} == tree
     for destination in ("../../x", "/etc/x", "a/../../b", "..", "x" * 300, "x\0", "a:b:c/d", ""):
         body = {"source": "theirs", "destination": destination}
