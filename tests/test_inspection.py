@@ -43,7 +43,7 @@ CARD = ModelCard(
 
 
 def card(**other: object) -> ModelCard:
-    return ModelCard(**{**{f: getattr(CARD, f) for f in CARD.__struct_fields__}, **other})  # type: ignore[arg-type]
+    return ModelCard(**{**{f: getattr(CARD, f) for f in CARD.__struct_fields__}, **other})
 
 
 def program(folder: Path, text: str, code: int = 0) -> Path:

@@ -139,7 +139,7 @@ async def test_without_room_for_two_requests_wait_and_none_fails(tmp_path: Path)
     path = write_script(tmp_path, delay=0.005, tokens=60, load_seconds=0.2)
     async with running(tmp_path, path) as (runtime, changing):
         streams = await begun(runtime, STREAMS)
-        runtime._residency._placer = always_cramped
+        runtime._residency._placer = AlwaysCramped()
         change = asyncio.create_task(
             changing.apply({"default_context_size": 8192}, by="local", why="x")
         )
@@ -161,7 +161,7 @@ async def test_settings_that_no_engine_can_be_loaded_with_are_refused_and_the_ol
     async with running(tmp_path, path) as (runtime, changing):
         streams = await begun(runtime, STREAMS)
         if not room:
-            runtime._residency._placer = always_cramped
+            runtime._residency._placer = AlwaysCramped()
         change = changing.apply({"default_context_size": 65536}, by="local", why="x")
         with pytest.raises(ChangeRefused, match="as told"):
             await change
@@ -175,9 +175,14 @@ async def test_settings_that_no_engine_can_be_loaded_with_are_refused_and_the_ol
         assert changing.outcomes["api", "refused"] == 1
 
 
-async def always_cramped(card: ModelCard, params: EngineParams) -> Attempt:
+class AlwaysCramped:
     """More of it would be on GPUs if the one that serves were gone."""
-    return Attempt(params, cramped=True)
+
+    async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
+        return Attempt(params, cramped=True)
+
+    def learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
+        pass
 
 
 async def test_an_engine_that_dies_of_its_settings_refuses_them(tmp_path: Path) -> None:
