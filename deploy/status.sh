@@ -1,5 +1,6 @@
 #!/bin/sh
 # What is installed, and how it is. Exit codes: 0 it serves, 1 it does not, 3 it is not installed.
+# Where the service asks for keys, LLM_API_KEY has to be one.
 set -eu
 usage="status.sh [--system | --user] [--prefix DIR] [--root DIR]"
 . "$(dirname "$0")/options.sh"

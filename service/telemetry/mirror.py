@@ -80,7 +80,7 @@ MIRRORS: Final = (
     ),
     Mirror(
         "llm_queue_capacity_requests",
-        "Requests that may wait before more are refused.",
+        "Requests that may run or wait before more are refused.",
         ("model",),
         of_models(lambda status: status.queue_capacity if status.state != "unloaded" else None),
     ),

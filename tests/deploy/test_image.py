@@ -90,3 +90,12 @@ def test_the_probe_is_no_success_where_nobody_answers(monkeypatch: pytest.Monkey
     assert probe.own() == "http://127.0.0.1:1/health/live"
     assert probe.main([]) == 1
     assert probe.main(["nonsense"]) == 1
+
+
+def test_the_probe_shows_the_key_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLM_API_KEY", raising=False)
+    assert not probe.asked("http://localhost/health/ready").has_header("Authorization")
+
+    monkeypatch.setenv("LLM_API_KEY", "llm-x")
+    asked = probe.asked("http://localhost/health/ready")
+    assert asked.get_header("Authorization") == "Bearer llm-x"
