@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from service.catalog.card import ModelCard
 from service.facts import Adapter, ModelFacts
+from service.fleet.host import EngineHost
+from service.fleet.residency import Residency
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,49 @@ class ModelStatus:
     expires: float | None = None
     # That it is, or will be, loaded with.
     adapters: tuple[Adapter, ...] = ()
+
+
+def status_of(card: ModelCard, residency: Residency, places: int) -> ModelStatus:
+    """`places`: the capacity of its queue, as long as it has no engine that could say."""
+    host = residency.find(card)
+    if host is None:
+        return ModelStatus(
+            card,
+            state="failed" if card.problem else "unloaded",
+            reason=card.problem,
+            facts=None,
+            load_fraction=None,
+            running=0,
+            waiting=0,
+            queue_capacity=places,
+            adapters=residency.adapters(card),
+        )
+    supervisor = host.supervisor
+    hosts = residency.all_of(card)
+    return ModelStatus(
+        card,
+        state=supervisor.state,
+        reason=supervisor.reason,
+        facts=supervisor.facts,
+        load_fraction=supervisor.load_fraction,
+        running=sum(host.running for host in hosts),
+        waiting=sum(host.waiting for host in hosts),
+        queue_capacity=host.places.capacity,
+        adapters=host.params.adapters,
+        deaths=supervisor.deaths,
+        pid=supervisor.pid,
+        by_api=by_api(hosts),
+        keep_alive=residency.keep_alive(card),
+        expires=residency.expires(card),
+    )
+
+
+def by_api(hosts: Iterable[EngineHost]) -> dict[str, tuple[int, int]]:
+    """(running, waiting) of each dialect; questions about tokens are none's."""
+    counts: dict[str, tuple[int, int]] = {}
+    for stream in (stream for host in hosts for stream in host.streams):
+        if stream.api:
+            running, waiting = counts.get(stream.api, (0, 0))
+            more = stream.scheduled
+            counts[stream.api] = running + more, waiting + (not more)
+    return counts

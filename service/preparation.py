@@ -30,8 +30,6 @@ from service.text.template import ChatTemplate
 
 # A Modelfile comes from a stranger: what is no role is passed over.
 ROLES: Final[dict[str, Role]] = {role: role for role in get_args(Role)}
-# Of the context, for an answer of which nobody said how long it may be.
-ROOM: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,33 +120,3 @@ def introduced(chat: Chat, card: ModelCard) -> Chat:
         opening = (Message("system", card.system),)
     said = (Message(ROLES[m.role], m.content) for m in card.messages if m.role in ROLES)
     return replace(chat, messages=(*opening, *said, *rest), introduced=True)
-
-
-def without_oldest(chat: Chat, count: int) -> Chat:
-    """Without the `count` oldest messages that may go: never the system's, never the last; and
-    with a message go the tool results right after it, which answer it."""
-    messages = list(chat.messages)
-    last = messages.pop()
-    kept = []
-    for message in messages:
-        if message.role == "system":
-            kept.append(message)
-        elif count > 0:
-            count -= 1
-        elif message.role == "tool" and not any(m.role != "system" for m in kept):
-            continue
-        else:
-            kept.append(message)
-    return replace(chat, messages=(*kept, last))
-
-
-def droppable(chat: Chat) -> int:
-    """How many messages may go at most."""
-    return sum(message.role != "system" for message in chat.messages[:-1])
-
-
-def room_for(max_tokens: int | None, context_length: int) -> int:
-    """What an answer should have left where the prompt is cut: never more than half of the
-    context, for the prompt is what the answer is about."""
-    wanted = int(context_length * ROOM) if max_tokens is None else max_tokens
-    return max(1, min(wanted, context_length // 2))

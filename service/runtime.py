@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
 from service.adaptation import Adaptation
+from service.capabilities import capabilities
 from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog, RootState
 from service.errors import (
     ContextOverflow,
-    ModelNotFound,
     ModelUnavailable,
     ModelUnusable,
     ServiceError,
@@ -32,7 +33,7 @@ from service.fleet.adapting import by_default, selected
 from service.fleet.answers import Generation
 from service.fleet.child import ENGINE
 from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
-from service.fleet.host import EngineHost, by_api
+from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.residency import AS_IT_IS, Residency
 from service.fleet.stream import EngineStream
@@ -49,24 +50,13 @@ from service.generation import (
     Selection,
     Text,
 )
-from service.model_status import ModelStatus
-from service.preparation import (
-    Prepared,
-    droppable,
-    infilling,
-    introduced,
-    prepare_chat,
-    prepare_raw,
-    rendered,
-    room_for,
-    without_oldest,
-)
+from service.model_status import ModelStatus, status_of
+from service.naming import Names
 from service.progress import Entry, Progress, RequestLog
+from service.prompts import Prompts
 from service.settings import Settings
+from service.shortening import shortened
 from service.stats import Observer
-from service.text.reasoning import NONE, reasoning_format
-from service.text.template import ChatTemplate
-from service.text.tool_calls import tool_format
 
 __all__ = ["Embeddings", "Generation", "ModelStatus", "Progress", "Runtime", "Tokenized"]
 
@@ -75,8 +65,6 @@ logger = logging.getLogger(__name__)
 # What changes on disk is seen within five seconds, also where a scan takes its time.
 RESCAN_SECONDS: Final = 2.0
 DRAIN_POLL_SECONDS: Final = 0.02
-# Templates render some MB/s: below this it takes less time than changing threads.
-INLINE_CHARACTERS: Final = 64 * 1024
 
 
 class Runtime:
@@ -100,8 +88,8 @@ class Runtime:
             settings, self._observer, command=command, limits=limits, vet=vet
         )
         self.adapters = Adaptation(catalog, self._residency, self.resolve, self.load)
-        # Being compiled, or compiled: many requests may want one before it is.
-        self._templates: dict[tuple[str | None, str, str], asyncio.Task[ChatTemplate]] = {}
+        self._names = Names(catalog, self.adapters.owner)
+        self._prompts = Prompts()
         self._rescans: asyncio.Task[None] | None = None
         self._first: EngineHost | None = None
         # What runs, and what ran not long ago.
@@ -115,7 +103,7 @@ class Runtime:
         await asyncio.to_thread(self._catalog.refresh)
         self._scanned = True
         self._rescans = asyncio.create_task(self._rescan())
-        self._residency.pin(self._pinned())
+        self._residency.pin(self._names.pinned(self._settings.pinned_models))
         try:
             card = self.resolve(None)
         except ServiceError as error:
@@ -160,7 +148,7 @@ class Runtime:
         self._residency.adopt(settings, succession)
         if settings.aliases != aliases:
             await asyncio.to_thread(self._catalog.rename, settings.aliases)
-        self._residency.pin(self._pinned())
+        self._residency.pin(self._names.pinned(self._settings.pinned_models))
 
     # What there is
 
@@ -181,31 +169,14 @@ class Runtime:
         return self._called(name)[0]
 
     def _called(self, name: str | None) -> tuple[ModelCard, AdapterChoice | None]:
-        """And the adapter, where it is one's name. Its file may lie among the models, and is then
-        listed under that name as one that cannot be used."""
+        """And the adapter, where it is one's name."""
         if not self._scanned:
             raise ModelUnavailable("The models are still being looked for.", retry_after=1.0)
         loaded = [card.name for card in self._catalog.cards() if self._state(card) == "ready"]
-        default = self._settings.default_model
-        try:
-            card = self._catalog.resolve(name, default=default, loaded=loaded)
-        except ModelNotFound:
-            if name is None or (owner := self.adapters.owner(name)) is None:
-                raise
-            return owner, AdapterChoice(name)
-        if card.problem is not None and name and (owner := self.adapters.owner(name)) is not None:
-            return owner, AdapterChoice(name)
-        return card, None
+        return self._names.find(name, default=self._settings.default_model, loaded=loaded)
 
     def models(self) -> list[ModelStatus]:
         return [self._status(card) for card in self._catalog.cards()]
-
-    def _pinned(self) -> Iterator[ModelCard]:
-        for name in self._settings.pinned_models:
-            try:
-                yield self._catalog.resolve(name)
-            except ServiceError as error:
-                logger.warning("%s cannot be pinned: %s", name, error.message)
 
     def roots(self) -> tuple[RootState, ...]:
         """Where models are looked for, and what stood in the way."""
@@ -220,37 +191,8 @@ class Runtime:
         return host.supervisor.state if host else "unloaded"
 
     def _status(self, card: ModelCard) -> ModelStatus:
-        host = self._residency.find(card)
-        if host is None:
-            return ModelStatus(
-                card,
-                state="failed" if card.problem else "unloaded",
-                reason=card.problem,
-                facts=None,
-                load_fraction=None,
-                running=0,
-                waiting=0,
-                queue_capacity=self._settings.parallel_slots + self._settings.queue_limit,
-                adapters=self.adapters.of(card),
-            )
-        supervisor = host.supervisor
-        hosts = self._residency.all_of(card)
-        return ModelStatus(
-            card,
-            state=supervisor.state,
-            reason=supervisor.reason,
-            facts=supervisor.facts,
-            load_fraction=supervisor.load_fraction,
-            running=sum(host.running for host in hosts),
-            waiting=sum(host.waiting for host in hosts),
-            queue_capacity=host.places.capacity,
-            adapters=host.params.adapters,
-            deaths=supervisor.deaths,
-            pid=supervisor.pid,
-            by_api=by_api(hosts),
-            keep_alive=self._residency.keep_alive(card),
-            expires=self._residency.expires(card),
-        )
+        places = self._settings.parallel_slots + self._settings.queue_limit
+        return status_of(card, self._residency, places)
 
     # Requests
 
@@ -266,8 +208,10 @@ class Runtime:
             except ContextOverflow as error:
                 if not (request.drop_messages and isinstance(request.input, Chat)):
                     raise
-                shorter, dropped = await self._shortened(request, request.input, error)
-            generation = await self._admit(shorter, entry)
+                shorter, dropped = await shortened(
+                    request.input, request.sampling.max_tokens, error, partial(self._count, request)
+                )
+            generation = await self._admit(replace(request, input=shorter), entry)
             generation.cut_tokens += dropped
         except BaseException as error:
             entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
@@ -278,7 +222,7 @@ class Runtime:
         async with self._entered(request, request.n, entry) as (card, facts, host, stream, called):
             chosen = called if request.adapters is None else request.adapters
             adapters = _selection(host, chosen)
-            prepared = await self._prepare(request, card, facts)  # (5)
+            prepared = await self._prompts.prepare(request, card, facts)  # (5)
             admitted = await host.submit(  # (6)
                 stream,
                 prepared.prompt,
@@ -319,9 +263,12 @@ class Runtime:
     async def tokenize(self, model: str, input: Chat | Text | Infill) -> Tokenized:
         """As the same input would be tokenized to generate from."""
         async with self._asking(model) as (card, facts, host, stream):
-            text = await self._text(input, card, facts)
+            text = await self._prompts.text(input, card, facts)
             answer = await tokenize(host, stream, text)
         return Tokenized(text.prompt, answer.tokens, answer.pieces, card, facts)
+
+    async def _count(self, request: GenerationRequest, chat: Chat) -> int:
+        return len((await self.tokenize(request.model, chat)).tokens)
 
     async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
         async with self._asking(model) as (_, _, host, stream):
@@ -330,7 +277,7 @@ class Runtime:
     async def render(self, model: str, chat: Chat) -> str:
         """The prompt that a conversation becomes."""
         async with self._asking(model) as (card, facts, _, _):
-            return (await self._text(chat, card, facts)).prompt
+            return (await self._prompts.text(chat, card, facts)).prompt
 
     async def load(
         self,
@@ -373,24 +320,8 @@ class Runtime:
         return self._log.dismiss_completed()
 
     def capabilities(self, card: ModelCard) -> frozenset[str]:
-        """In Ollama's words. What only the loaded model knows ("insert") is told once it is."""
         host = self._residency.find(card)
-        facts = host.supervisor.facts if host else None
-        able = set()
-        if card.can_generate:
-            able.add("completion")
-            template = card.chat_template or ""
-            if tool_format(template) is not None:
-                able.add("tools")
-            if reasoning_format(template) is not NONE:
-                able.add("thinking")
-            if card.can_infill or (facts is not None and facts.infill is not None):
-                able.add("insert")
-        if card.pooling == "rank":
-            able.add("rerank")
-        elif card.pooling is not None or not card.can_generate:
-            able.add("embedding")
-        return frozenset(able)
+        return capabilities(card, host.supervisor.facts if host else None)
 
     def _open(self, request: GenerationRequest | EmbeddingRequest, most: int | None) -> Entry:
         return self._log.open(
@@ -439,57 +370,6 @@ class Runtime:
                 yield card, facts, host, stream
             finally:
                 host.cancel(stream)
-
-    async def _shortened(
-        self, request: GenerationRequest, chat: Chat, overflow: ContextOverflow
-    ) -> tuple[GenerationRequest, int]:
-        """Without as few of its oldest messages as leave room for an answer, or if that cannot be,
-        without all that may go; and the tokens that went."""
-        longest = overflow.context_length
-        target = longest - room_for(request.sampling.max_tokens, longest)
-        fewest, most = 1, droppable(chat)
-        fitting: tuple[Chat, int] | None = None
-        while fewest <= most:
-            count = (fewest + most) // 2
-            candidate = without_oldest(chat, count)
-            tokens = len((await self.tokenize(request.model, candidate)).tokens)
-            if tokens <= target:
-                fitting, most = (candidate, tokens), count - 1
-            else:
-                fewest = count + 1
-                if tokens < longest and (fitting is None or fitting[1] > target):
-                    fitting = candidate, tokens
-        if fitting is None:
-            raise overflow
-        shorter, tokens = fitting
-        return replace(request, input=shorter), overflow.prompt_tokens - tokens
-
-    async def _text(self, input: Chat | Text | Infill, card: ModelCard, facts: ModelFacts) -> Text:
-        if isinstance(input, Chat):
-            return rendered(introduced(input, card), await self._template(facts), facts.bos)
-        return infilling(input, facts) if isinstance(input, Infill) else input
-
-    async def _prepare(
-        self, request: GenerationRequest, card: ModelCard, facts: ModelFacts
-    ) -> Prepared:
-        chat = request.input
-        if isinstance(chat, Infill):
-            return prepare_raw(request, infilling(chat, facts))
-        if not isinstance(chat, Chat):
-            return prepare_raw(request, chat)
-        chat = introduced(chat, card)
-        template = await self._template(facts)
-        if sum(len(message.content or "") for message in chat.messages) > INLINE_CHARACTERS:
-            return await asyncio.to_thread(prepare_chat, request, chat, template, facts.bos)
-        return prepare_chat(request, chat, template, facts.bos)
-
-    async def _template(self, facts: ModelFacts) -> ChatTemplate:
-        key = (facts.chat_template, facts.bos, facts.eos)
-        if key not in self._templates:
-            compiling = asyncio.to_thread(ChatTemplate, *key)
-            self._templates[key] = asyncio.create_task(compiling)
-        # One request's leaving must not cost the others their template.
-        return await asyncio.shield(self._templates[key])
 
     async def _rescan(self) -> None:
         while True:

@@ -23,7 +23,8 @@ ORDER = """
     estimation reconfiguration inspection distribution keyed_runtime
     runtime
     health
-    model_status preparation progress adaptation
+    model_status naming prompts progress adaptation
+    capabilities preparation shortening
     fleet store control telemetry
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \

@@ -1,4 +1,4 @@
-"""What of a conversation may go, and what a prompt becomes."""
+"""What a prompt becomes."""
 
 from __future__ import annotations
 
@@ -20,40 +20,15 @@ from service.generation import (
     Thoughts,
 )
 from service.preparation import (
-    droppable,
     infilling,
     introduced,
     prepare_chat,
-    without_oldest,
 )
 from service.text.template import ChatTemplate
+from tests.chats import chats, roles
 from tests.dialects.fakes import CARD, FACTS
 
 HI = Message("user", "Hi?")
-ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
-roles = st.sampled_from(ROLES)
-chats = st.lists(roles, min_size=1, max_size=12).map(
-    lambda roles: Chat(tuple(Message(role, str(at)) for at, role in enumerate(roles)))
-)
-
-
-@given(chats, st.integers(0, 12))
-def test_neither_the_systems_words_nor_the_last_are_dropped(chat: Chat, count: int) -> None:
-    left = without_oldest(chat, count)
-    assert left.messages[-1] is chat.messages[-1]
-    kept = [message for message in chat.messages if message in left.messages]
-    assert kept == list(left.messages), "what stays, stays in its order"
-    system = [message for message in chat.messages if message.role == "system"]
-    assert [message for message in left.messages if message.role == "system"] == system
-    dropped = len(chat.messages) - len(left.messages)
-    assert min(count, droppable(chat)) <= dropped <= droppable(chat)
-
-
-@given(chats, st.integers(1, 12))
-def test_no_result_opens_a_conversation_without_its_call(chat: Chat, count: int) -> None:
-    left = without_oldest(chat, count).messages[:-1]
-    others = [message for message in left if message.role != "system"]
-    assert not others or others[0].role != "tool"
 
 
 def test_an_infill_stands_between_the_models_own_marks() -> None:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from service.dialects.ollama_request import Asked
 from service.errors import ContextOverflow
 from service.generation import Chat, GenerationRequest, Truncation
-from service.preparation import room_for
+from service.shortening import room_for
 
 if TYPE_CHECKING:
     from service.runtime import Generation

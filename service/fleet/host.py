@@ -411,17 +411,6 @@ class EngineHost:
         return endings.out_of_time(stream.deadline - stream.arrived)
 
 
-def by_api(hosts: Iterable[EngineHost]) -> dict[str, tuple[int, int]]:
-    """(running, waiting) of each dialect; questions about tokens are none's."""
-    counts: dict[str, tuple[int, int]] = {}
-    for stream in (stream for host in hosts for stream in host.streams):
-        if stream.api:
-            running, waiting = counts.get(stream.api, (0, 0))
-            more = stream.scheduled
-            counts[stream.api] = running + more, waiting + (not more)
-    return counts
-
-
 def _future() -> asyncio.Future[ModelFacts]:
     return asyncio.get_running_loop().create_future()
 
