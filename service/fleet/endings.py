@@ -6,13 +6,48 @@ the code and words of a `Finished`.
 
 from __future__ import annotations
 
-from service.errors import Draining, EngineFailed, ModelUnavailable, OutOfTime
-from service.events import FinishReason
-from service.fleet.stream import Ending
+from typing import Final
 
+from service.engine.wire import Refused
+from service.errors import (
+    ContextOverflow,
+    Draining,
+    EngineFailed,
+    InvalidRequest,
+    ModelUnavailable,
+    OutOfTime,
+    ServiceError,
+)
+from service.events import FinishReason
+from service.fleet.stream import Ending, EngineStream
+
+# Deaths that a request may see: the engine's that had it, or while it waited for the load.
+DEATHS: Final = 2
 CANCELLED = Ending(
     FinishReason.CANCELLED, "cancelled", ModelUnavailable("The request was cancelled.")
 )
+
+
+def after_death(stream: EngineStream, model: str) -> Ending | None:
+    """What has begun is over. (1) What DEATHS engines died with is over. (2) What waited through
+    as many is told so. The rest goes to the next engine."""
+    if stream.answered:
+        return crashed()
+    if stream.deaths < DEATHS:
+        return None
+    return poisonous() if stream.sent is not None else unavailable(model)  # (1, 2)
+
+
+def failed(error: ServiceError) -> Ending:
+    return Ending(FinishReason.ERROR, error.code, error)
+
+
+def refused(report: Refused, max_tokens: int | None) -> Ending:
+    """By the engine, as it looked at the prompt."""
+    if report.overflow is not None:
+        prompt_tokens, longest = report.overflow
+        return failed(ContextOverflow(prompt_tokens, longest, max_tokens))
+    return failed(InvalidRequest(report.message, param=report.param))
 
 
 def crashed() -> Ending:

@@ -5,14 +5,13 @@ the engine dies, its requests are of two kinds. One that had brought an event is
 sent cannot be sent again. One that had not goes to the next engine as if nothing had been, once:
 a request that two engines died with is not given to a third.
 
-Everything here runs on the event loop. What to do is decided in `places`, `watchdog` and
-`restarts`, which know neither a clock nor a process; the process is `supervisor`'s.
+Everything here runs on the event loop. What to do is decided in `places`, `deadlines`,
+`watchdog` and `restarts`, which know neither a clock nor a process; the process is `supervisor`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -21,16 +20,17 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from service.engine import wire
-from service.errors import ContextOverflow, InvalidRequest, Overloaded, ServiceError
-from service.events import FinishReason
+from service.errors import InvalidRequest, ServiceError
 from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.child import ENGINE
+from service.fleet.deadlines import out_of_time, overdue
 from service.fleet.limits import Limits
-from service.fleet.places import Places
 from service.fleet.restarts import Again
 from service.fleet.stream import Ending, EngineStream, Reply
+from service.fleet.streams import Streams
 from service.fleet.supervisor import Place, Supervisor
+from service.fleet.ticks import Ticks
 from service.fleet.vetting import Unloadable
 from service.fleet.watchdog import Watchdog
 from service.generation import Grammar, SamplingParams, Selection, Text, Tokens, Truncation
@@ -38,11 +38,8 @@ from service.stats import LoadFailure, ModelLoaded, ModelLoadFailed, Observer, S
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS: Final = 0.1
 # A tick this late means that the service itself was held up, and read no reports.
 LATE_SECONDS: Final = 1.0
-# Deaths that a request may see: the engine's that had it, or while it waited for the load.
-DEATHS: Final = 2
 
 
 class EngineHost:
@@ -74,23 +71,20 @@ class EngineHost:
         # Of the load that it serves from; None before it.
         self.load_seconds: float | None = None
         self.ready_since: float | None = None
-        self.places = Places(params.n_seq + limits.queue)
+        self._streams = Streams(model, params.n_seq + limits.queue)
+        self.places = self._streams.places
         self.supervisor = Supervisor(model, params, limits, self, command, vet, fallback, place)
         self._limits = limits
         self._observer = observer
         self._learn = learn
         self._on_change = on_change
         self._want = want
-        self._at_rest = asyncio.Event()
         self._watchdog = Watchdog(limits.step_timeout)
-        self._ids = itertools.count(1)
-        self._streams: dict[int, EngineStream] = {}
         # Admitted by the living engine and not finished; sent and not answered yet.
         self._admitted: set[int] = set()
         self._unanswered: set[int] = set()
         self._facts: asyncio.Future[ModelFacts] = _future()
-        self._tick_handle: asyncio.TimerHandle | None = None
-        self._tick_due = 0.0
+        self._ticks = Ticks(self._tick)
         self._last_step = 0
 
     @property
@@ -105,15 +99,15 @@ class EngineHost:
     @property
     def streams(self) -> Iterable[EngineStream]:
         """What is in its hands, settled or not."""
-        return self._streams.values()
+        return self._streams
 
     @property
     def running(self) -> int:
-        return sum(stream.scheduled for stream in self._streams.values())
+        return self._streams.running
 
     @property
     def waiting(self) -> int:
-        return len(self._streams) - self.running
+        return self._streams.waiting
 
     # What the service asks of it
 
@@ -128,21 +122,10 @@ class EngineHost:
         self.used = now = time.monotonic()
         if error := self.supervisor.resting(now):  # (1)
             raise error
-        if n > self.places.capacity:  # (2)
-            raise InvalidRequest(
-                f"n is {n}; this model takes {self.places.capacity} at a time.", param="n"
-            )
-        if not self.places.take(n):  # (3)
-            raise Overloaded(
-                f"The queue of the model `{self.model}` is full.",
-                retry_after=self.places.retry_after(now),
-            )
-        stream = EngineStream(next(self._ids), n, arrived=arrived, deadline=deadline, api=api)
-        self._streams[stream.id] = stream
-        self._at_rest.clear()
+        stream = self._streams.open(n, now, arrived=arrived, deadline=deadline, api=api)  # (2, 3)
         if self.supervisor.state == "ready":
             stream.queue_deadline = now + self._limits.queue_timeout
-        self._tick_soon()
+        self._ticks.soon()
         if not self.supervisor.living:
             self._want(self)
         return stream
@@ -212,7 +195,7 @@ class EngineHost:
 
     def end_all(self, ending: Ending) -> None:
         now = time.monotonic()
-        for stream in list(self._streams.values()):
+        for stream in self._streams:
             self._end(stream, ending, now)
 
     def adopt(self, limits: Limits) -> None:
@@ -229,16 +212,14 @@ class EngineHost:
 
     async def rest(self) -> None:
         """Comes back when it has nothing to do."""
-        if not self.idle:
-            await self._at_rest.wait()
+        await self._streams.rest()
 
     async def close(self) -> None:
         """Ends the engine and all that it has; comes back when the process is gone."""
         self.end_all(endings.unloaded(self.model))
         await self.supervisor.stop()
         self.on_death()
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
+        self._ticks.stop()
 
     # What the supervisor tells it
 
@@ -250,7 +231,7 @@ class EngineHost:
         # The engine may have taken fewer slots than it was asked to.
         self.places.capacity = facts.n_seq + self._limits.queue
         self._facts.set_result(facts)
-        for stream in self._streams.values():
+        for stream in self._streams:
             if stream.queue_deadline is None:
                 stream.queue_deadline = now + self._limits.queue_timeout
             if stream.frame is not None and not stream.closed:
@@ -277,8 +258,7 @@ class EngineHost:
                 self._watchdog.admitted(now)
                 stream.admit(report)
             case wire.Refused():
-                error = _refusal(report, stream.max_tokens)
-                stream.end(Ending(FinishReason.ERROR, error.code, error), now)
+                stream.end(endings.refused(report, stream.max_tokens), now)
                 self._settle(stream, now)
             case _:
                 stream.admit(report)
@@ -294,15 +274,9 @@ class EngineHost:
         self._watchdog.forget()
         self._admitted.clear()
         self._unanswered.clear()
-        for stream in list(self._streams.values()):
+        for stream in self._streams:
             stream.deaths += 1
-            ending: Ending | None = None
-            if stream.answered:  # (2)
-                ending = endings.crashed()
-            elif stream.deaths >= DEATHS:
-                sent = stream.sent is not None
-                ending = endings.poisonous() if sent else endings.unavailable(self.model)  # (3, 4)
-            if ending is not None:
+            if ending := endings.after_death(stream, self.model):  # (2, 3, 4)
                 stream.end(ending, now)
             if stream.closed:  # (1) and after the others
                 self._settle(stream, now)
@@ -313,15 +287,15 @@ class EngineHost:
 
     def on_restart(self, decision: Again) -> None:
         now = time.monotonic()
-        for stream in list(self._streams.values()):
+        for stream in self._streams:
             if stream.deadline <= now + decision.after:
-                self._end(stream, self._out_of_time(stream), now)
+                self._end(stream, out_of_time(stream), now)
 
     def on_load_failure(self, reason: LoadFailure) -> None:
         self._observer.on_model(ModelLoadFailed(self.model, reason))
 
     def on_failure(self, error: ServiceError) -> None:
-        self.end_all(Ending(FinishReason.ERROR, error.code, error))
+        self.end_all(endings.failed(error))
         self._on_change(self)
 
     # Its own
@@ -362,64 +336,30 @@ class EngineHost:
             self.supervisor.send(wire.encode(wire.Cancel(stream.id)))
 
     def _settle(self, stream: EngineStream, now: float) -> None:
-        if self._streams.pop(stream.id, None) is None:
+        if not self._streams.close(stream, now):
             return
         self._admitted.discard(stream.id)
         self._unanswered.discard(stream.id)
-        self.places.give_back(stream.n, now)
         self.used = now
         stream.settle()
         if self.idle:
-            self._at_rest.set()
             self._on_change(self)
 
-    def _tick_soon(self) -> None:
-        if self._tick_handle is None:
-            loop = asyncio.get_running_loop()
-            self._tick_due = time.monotonic() + TICK_SECONDS
-            self._tick_handle = loop.call_later(TICK_SECONDS, self._tick)
-
-    def _tick(self) -> None:
+    def _tick(self, now: float, late: float) -> None:
         """All that only time can tell, while there are requests."""
-        now = time.monotonic()
-        self._tick_handle = None
-        if now - self._tick_due > LATE_SECONDS:
+        if late > LATE_SECONDS:
             self._watchdog.excuse(now)
         elif self._watchdog.wedged(now):
             self.supervisor.kill(f"made no progress for {self._limits.step_timeout:g} s")
-        for stream in list(self._streams.values()):
-            if ending := self._overdue(stream, now):
+        for stream in self._streams:
+            if ending := overdue(stream, now, self._limits, self.places):
                 self._end(stream, ending, now)
         if self._streams:
-            self._tick_soon()
-
-    def _overdue(self, stream: EngineStream, now: float) -> Ending | None:
-        if stream.closed:
-            return None
-        if now >= stream.deadline:
-            return self._out_of_time(stream)
-        queue_deadline = stream.queue_deadline
-        if queue_deadline is not None and now >= queue_deadline and not stream.scheduled:
-            seconds = self._limits.queue_timeout
-            return endings.out_of_patience(seconds, self.places.retry_after(now))
-        untaken = stream.untaken_since
-        if untaken is not None and now - untaken > self._limits.reader_timeout:
-            return endings.slow_reader()
-        return None
-
-    def _out_of_time(self, stream: EngineStream) -> Ending:
-        return endings.out_of_time(stream.deadline - stream.arrived)
+            self._ticks.soon()
 
 
 def _future() -> asyncio.Future[ModelFacts]:
     return asyncio.get_running_loop().create_future()
-
-
-def _refusal(report: wire.Refused, max_tokens: int | None) -> ServiceError:
-    if report.overflow is not None:
-        prompt_tokens, longest = report.overflow
-        return ContextOverflow(prompt_tokens, longest, max_tokens)
-    return InvalidRequest(report.message, param=report.param)
 
 
 def _gone(number: int) -> StepStats:

@@ -7,10 +7,9 @@ import time
 from collections.abc import Collection
 
 from service.errors import ModelUnavailable
-from service.events import FinishReason
+from service.fleet import endings
 from service.fleet.residents import Residents
 from service.fleet.room import Come, Never, Wait, make_room
-from service.fleet.stream import Ending
 
 
 class Turns:
@@ -75,4 +74,4 @@ class Turns:
             f"There is no room for the model `{host.model}` beside those that have to stay.",
             retry_after=5.0,
         )
-        host.end_all(Ending(FinishReason.ERROR, error.code, error))
+        host.end_all(endings.failed(error))
