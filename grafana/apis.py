@@ -143,8 +143,8 @@ def errors() -> list[sdk.Panel]:
         series(
             "Refusals by reason",
             "What was wrong, or what was short.",
-            Query(total(API.rate("llm_requests_rejected_total"), "reason"), "{{reason}}"),
-            stacked=True, unit="reqps", w=6,
+            Query(API.occurred("llm_requests_rejected_total", "reason"), "{{reason}}"),
+            stacked=True, unit="reqps", no_value="None", w=6,
         ),
         series(
             "Answers by how they ended",

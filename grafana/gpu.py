@@ -141,9 +141,9 @@ def thermals() -> list[sdk.Panel]:
         ),
         series(
             "Time throttled",
-            "Part of the time, by reason. Good is none.",
-            Query(total(GPU.rate("llm_gpu_throttle_seconds_total", FAULT), "gpu, reason"), "GPU {{gpu}} {{reason}}"),
-            unit="percentunit", low=0, no_value=NOT_REPORTED, w=12,
+            "Part of the time, for each reason that there was in the time shown. Good is none.",
+            Query(GPU.occurred("llm_gpu_throttle_seconds_total", "gpu, reason", FAULT), "GPU {{gpu}} {{reason}}"),
+            unit="percentunit", low=0, no_value="None", w=24,
         ),
     ]  # fmt: skip
 

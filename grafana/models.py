@@ -155,13 +155,13 @@ def loading() -> list[sdk.Panel]:
             "In memory",
             "Good: long bars. Many short ones are models that take turns.",
             Query(of("llm_model_loaded"), NAME),
-            steps=((None, QUIET), (1, GOOD)), mapping=words({0: ("not loaded", QUIET), 1: ("loaded", GOOD)}),
+            steps=((None, QUIET), (1, GOOD)), mapping=words({0: ("not loaded", QUIET), 1: ("loaded", GOOD)}), w=6,
         ),
         series(
             "Time of a load p95",
             "From the start of the engine until it serves, of the last hour.",
             Query(MODEL.quantile(0.95, "llm_model_load_seconds", "model", over="1h"), NAME),
-            unit="s", no_value="Nothing was loaded",
+            unit="s", no_value="Nothing was loaded", w=6,
         ),
         series(
             "Loads, unloads and failures",
@@ -169,14 +169,14 @@ def loading() -> list[sdk.Panel]:
             Query(total(MODEL.increase("llm_model_loads_total"), "model"), NAME + " loaded"),
             Query(total(MODEL.increase("llm_model_unloads_total"), "model, reason") + " > 0", NAME + " {{reason}}"),
             Query(total(MODEL.increase("llm_model_load_failures_total"), "model, reason") + " > 0", NAME + " failed: {{reason}}"),
-            decimals=0,
+            decimals=0, w=6,
         ),
         timeline(
             "Engine processes",
             "1 while the process serves. A short gap is a crash that was mended.",
             Query(of("llm_engine_up"), NAME),
             steps=((None, "red"), (1, GOOD)), mapping=words({0: ("down", "red"), 1: ("up", GOOD)}),
-            no_value=NOT_LOADED,
+            no_value=NOT_LOADED, w=6,
         ),
     ]  # fmt: skip
 
@@ -219,26 +219,27 @@ def cache() -> list[sdk.Panel]:
             "Prompt tokens from the cache",
             "Part that was not computed again. Good for chats and shared system prompts is above 50 %.",
             Query(share(rate_of("llm_prefix_cache_hit_tokens_total"), rate_of("llm_prefix_cache_queried_tokens_total")), NAME),
-            unit="percentunit", low=0, high=1,
+            unit="percentunit", low=0, high=1, w=6,
         ),
         series(
             "KV cells",
             "In use, kept prefixes included, and all that there are.",
             Query(of("llm_kv_cache_tokens"), NAME + " used"),
             Query(of("llm_kv_cache_capacity_tokens"), NAME + " cells"),
-            unit="suffix: tok", no_value=NOT_LOADED,
+            unit="suffix: tok", no_value=NOT_LOADED, w=6,
         ),
         series(
             "KV cells in use",
             "Above 95 % kept prefixes go; preempted requests are computed again.",
             Query(of("llm_kv_cache_usage_ratio"), NAME),
             unit="percentunit", low=0, high=1, steps=CACHE_RATIO, limits=True, no_value=NOT_LOADED,
+            w=6,
         ),
         series(
             "Sequences whose cells were taken",
             "`reclaimed` is a kept prefix, which is usual; `preempted` was running, which is not good.",
             Query(total(MODEL.rate("llm_kv_evictions_total"), "model, reason"), NAME + " {{reason}}"),
-            unit="cps",
+            unit="cps", w=6,
         ),
     ]  # fmt: skip
 

@@ -46,31 +46,31 @@ def score() -> list[sdk.Panel]:
             "Score",
             "Of 100, of the worst service that is chosen. Good is above 80.",
             Query(lowest(SERVICE("llm_optimization_score")), "score"),
-            low=0, high=100, steps=SCORE, no_value=LATER, w=5, h=7,
+            low=0, high=100, steps=SCORE, no_value=LATER, w=4, h=7,
         ),
         stat(
             "Of what could be judged",
             "Part of the components that had data. Low: there was little traffic, or cards tell little.",
             Query(lowest(SERVICE("llm_optimization_coverage_ratio")), "coverage"),
-            unit="percentunit", no_value=LATER, w=4, h=4,
+            unit="percentunit", no_value=LATER, w=4, h=7,
         ),
         bars(
             "Groups",
             "Good is above 80 in each.",
             Query(lowest(SERVICE("llm_optimization_group_score"), "group"), "{{group}}"),
-            low=0, high=100, steps=SCORE, no_value=LATER, w=6, h=7,
+            low=0, high=100, steps=SCORE, no_value=LATER, w=5, h=7,
         ),
         stat(
             "Analysed",
             "Time since the last analysis. Good is some minutes.",
             Query(f"time() - {highest(SERVICE('llm_optimization_last_analysis_timestamp_seconds'))}", "since"),
-            unit="s", no_value=LATER, w=4, h=4,
+            unit="s", no_value=LATER, w=3, h=7,
         ),
         series(
             "Over time",
             "Changes are marked: each should have raised it.",
             Query(SERVICE("llm_optimization_score"), "{{instance}}"),
-            low=0, high=100, steps=SCORE, limits=True, no_value=LATER, w=9, h=7,
+            low=0, high=100, steps=SCORE, limits=True, no_value=LATER, w=8, h=7,
         ),
     ]  # fmt: skip
 
@@ -88,7 +88,7 @@ def components() -> list[sdk.Panel]:
             "The most that a component can take off the score.",
             {"component": "Component", "group": "Group"},
             [
-                Column("Score", lowest(SERVICE("llm_optimization_component_score"), "component, group"), steps=SCORE),
+                Column("Score", lowest(SERVICE("llm_optimization_component_score"), "component, group"), steps=SCORE, properties={"noValue": "No data"}),
                 Column("Most it takes", highest(SERVICE("llm_optimization_component_max_loss_ratio"), "component, group"), "percentunit"),
             ],
             sort_by="Score", descending=False, no_value=LATER, w=12, h=9,
@@ -111,7 +111,7 @@ def advice(actions: Actions) -> sdk.Panel:
             Labels(highest(SERVICE("llm_optimization_recommendation_info"), ", ".join(["instance, id", *ADVICE])), ADVICE),
             Column("Gain", highest(SERVICE("llm_optimization_recommendation_gain_points"), "instance, id"), "suffix: points", decimals=1, properties={"custom.cellOptions": COLOURED}),
         ],
-        sort_by="Gain", no_value="Nothing to advise", actions=buttons,
+        sort_by="Gain", widths={"Advice": 420}, no_value="Nothing to advise", actions=buttons,
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def history() -> list[sdk.Panel]:
             "Whose they were (advice by its id, or where else they came from) and what came of them.",
             {"id": "Change", "verdict": "Verdict"},
             [Column("Times", total(SERVICE("llm_optimization_applied_total"), "id, verdict") + " > 0")],
-            no_value="Nothing was changed", w=8, h=7,
+            no_value="Nothing was changed", w=6, h=7,
         ),
         table(
             "Measured effect of the last",
@@ -137,7 +137,7 @@ def history() -> list[sdk.Panel]:
                 Column("At least", effect("low_ratio"), decimals=2),
                 Column("At most", effect("high_ratio"), decimals=2),
             ],
-            no_value="Nothing was measured yet", w=8, h=7,
+            widths={"Metric": 230}, no_value="Nothing was measured yet", w=12, h=7,
         ),
         table(
             "What is known of the last",
@@ -150,7 +150,7 @@ def history() -> list[sdk.Panel]:
                 ),
                 Column("Made", f"time() - {highest(SERVICE('llm_optimization_change_timestamp_seconds'), 'instance, id')}", "s"),
             ],
-            no_value="Nothing was changed", w=8, h=7,
+            no_value="Nothing was changed", w=6, h=7,
         ),
     ]  # fmt: skip
 

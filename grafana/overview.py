@@ -127,7 +127,7 @@ def alerts() -> list[sdk.Panel]:
             {"severity": "Severity", "alertname": "Alert", "alertstate": "State",
              "instance": "Instance", "model": "Model", "gpu": "GPU"},
             [Labels(highest(firing, named), {})],
-            no_value="Nothing fires", w=14, h=6,
+            widths={"Alert": 230, "Severity": 90}, no_value="Nothing fires", w=14, h=6,
         ),
         gauge(
             "Optimisation score",
@@ -250,8 +250,8 @@ def throughput() -> list[sdk.Panel]:
         series(
             "Refusals by reason",
             "Good is none. `queue_full` and `queue_timeout` are load, the rest is what was asked.",
-            Query(total(SERVICE.rate("llm_requests_rejected_total"), "reason"), "{{reason}}"),
-            stacked=True, unit="reqps",
+            Query(SERVICE.occurred("llm_requests_rejected_total", "reason"), "{{reason}}"),
+            stacked=True, unit="reqps", no_value="None",
         ),
     ]  # fmt: skip
 

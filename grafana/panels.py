@@ -197,7 +197,7 @@ def series(
     options = sdk_series.Options(legend=legend(), tooltip=tooltip())
     made = panel(
         "timeseries", title, about, asked(queries), look, options, custom,
-        color=sdk.FieldColorModeId.PALETTE_CLASSIC_BY_NAME,
+        color=sdk.FieldColorModeId.PALETTE_CLASSIC,
     )  # fmt: skip
     assert made.field_config is not None
     made.field_config.overrides = painted([*(query.legend for query in queries), *names])

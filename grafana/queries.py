@@ -13,7 +13,7 @@ STEP: Final = "$__rate_interval"
 
 # The other ranges that are asked for, and why they are not Grafana's to choose.
 FIXED_RANGES: Final = {
-    "$__range": "a table of what was in the time shown",
+    "$__range": "a table, or a legend, of what was in the time shown",
     "15m": "energy is read every two seconds, and little of it by a small card",
     "1h": "loads, lengths and burn rates of a service with little traffic need that long",
     "6h": "the second window of the burn rate",
@@ -51,6 +51,11 @@ class Source:
             total(self.rate(f"{family}_sum", more), by),
             total(self.rate(f"{family}_count", more), by),
         )
+
+    def occurred(self, family: str, by: str, more: str = "") -> str:
+        """Rates of those that there were any of in the time shown: nobody reads a legend of noughts."""
+        shown = total(self.increase(family, more, "$__range"), by)
+        return f"{total(self.rate(family, more), by)} and ({shown} > 0)"
 
 
 SERVICE: Final = Source('job=~"$job",instance=~"$instance"')

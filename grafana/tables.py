@@ -15,6 +15,10 @@ from grafana.thresholds import Steps
 
 GAUGE: Final = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 COLOURED: Final = {"type": "color-text"}
+# In pixels, so that sixteen columns stand beside one another on a screen of 1600.
+NARROWEST: Final = 90
+# In a line that has no such label; what the panel says instead of lines is not said in its cells.
+NO_LABEL: Final = "–"
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,11 @@ def table(
     sort_by: str | None = None,
     descending: bool = True,
     key_links: dict[str, list[sdk.DashboardLink]] | None = None,
+    widths: dict[str, int] | None = None,
     **look: Unpack[Look],
 ) -> sdk.Panel:
     """`keys`: label → title of what makes a line. Every query must have exactly these labels, and
-    `Labels` those that they show."""
+    `Labels` those that they show. `widths`: title → pixels, of columns with long words."""
     targets = asked([Query(column.expr) for column in columns], instant=True)
     for target in targets:
         target.format_val = prometheus.PromQueryFormat.TABLE
@@ -62,12 +67,20 @@ def table(
         "cellHeight": "sm",
         "sortBy": [{"displayName": sort_by, "desc": descending}] if sort_by else [],
     }
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
+    custom = {
+        "align": "auto",
+        "cellOptions": {"type": "auto"},
+        "inspect": False,
+        "minWidth": NARROWEST,
+        "wrapHeaderText": True,
+    }
     made = panel("table", title, about, targets, {"w": 24, **look}, options, custom)
     made.transformations = joined(keys, columns)
     assert made.field_config is not None
     made.field_config.overrides = [
+        *[override(name, {"noValue": NO_LABEL}) for name in keys.values()],
         *[override(name, {"links": of}) for name, of in (key_links or {}).items()],
+        *[override(name, {"custom.width": width}) for name, width in (widths or {}).items()],
         *[
             override(column.title, settings(column))
             for column in columns
