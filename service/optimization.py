@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
+from service.changes import Changes, nothing, number
 from service.control.advice import Learned, Recommendation, Verify
 from service.control.analysis import Analysis
 from service.control.config import Applied
@@ -23,14 +23,13 @@ from service.control.incidents import Incidents, Tally
 from service.control.records import AnalysisMade, AnyRecord, Change, Dismissed, Judged
 from service.control.samples import TRIAL, Sample, Samples
 from service.control.windows import MOST_LOSS, Window, judged
-from service.errors import ChangeRefused, InvalidRequest, ServiceError, StateNotWritten
+from service.errors import ChangeRefused, InvalidRequest, ServiceError
 from service.telemetry.verdicts import Outcome
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 60.0
 ANALYSIS_SECONDS: Final = 3600.0
-REMEMBERED: Final = 100
 NO_VERSION: Final = -1
 # Who goes back where nobody asked for it.
 AUTOMATIC: Final = "auto_rollback"
@@ -38,9 +37,7 @@ AUTOMATIC: Final = "auto_rollback"
 BACK: Final = f"{TRIAL}:back"
 # Of a change that no advice asked for: what a user of a stream waits for between its words.
 METRIC: Final = "llm_time_per_output_token_seconds"
-RESTARTED: Final = "The service was started anew before there was a verdict."
 AT_THE_NEXT_START: Final = "What was changed is in force from the next start on."
-NOT_WRITTEN: Final = "what is learned of changes is not kept: %s"
 
 
 class AdviceNotFound(ServiceError):
@@ -122,12 +119,9 @@ class Optimization:
         self._trial: int | None = None
         self._advised: dict[str, Verify | None] = {}
         self._analysed = 0.0
-        # Those of this run, of which the disk may not know yet.
-        self._made: deque[Change] = deque(maxlen=REMEMBERED)
-        self._outcomes: dict[str, Outcome] = {}
+        self._changes = Changes(history)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking = asyncio.Lock()
-        self._next = 1 + max((number(change.id) for change in self._changes()), default=0)
         samples.on_sample = self._take
         samples.change(reconfiguration.version.number)
         reconfiguration.listen(self._changed)
@@ -180,10 +174,10 @@ class Optimization:
         self, id: str, *, expected: str | None, by: str, later: bool = False
     ) -> tuple[Change, Applied]:
         """To the very configuration before it; so `later` changes go too, and have to be meant."""
-        change = next((c for c in self._changes() if c.id == id), None)
+        change = self._changes.get(id)
         if change is None:
             raise ChangeNotFound(id)
-        since = [c for c in self._changes() if number(c.id) > number(id)]
+        since = self._changes.since(id)
         # What came of it is in force again, whatever was changed and taken back meanwhile.
         if self._reconfiguration.version.hash == change.config_hash:
             since = []
@@ -225,7 +219,7 @@ class Optimization:
 
     def outcomes(self) -> list[Outcome]:
         """Of each source of changes the last one, for metrics."""
-        return list(self._outcomes.values())
+        return self._changes.outcomes()
 
     @property
     def open(self) -> str | None:
@@ -245,10 +239,10 @@ class Optimization:
             return
         rule = what if kind == "advice" else None
         verify = self._advised.get(what) if kind == "advice" else None
-        undone = [c.id for c in self._changes() if kind == "rollback" and str(c.previous) == what]
+        undone = self._changes.from_version(what) if kind == "rollback" else None
         change = Change(
             at=self._clock(),
-            id=str(self._next),
+            id=self._changes.next_id,
             by=version.by,
             why=version.why,
             version=version.number,
@@ -259,10 +253,9 @@ class Optimization:
             direction="down" if verify is None else verify.direction,
             reloads=applied.reloads,
             rule=rule,
-            undone=undone[-1] if undone else None,
+            undone=undone.id if undone is not None else None,
         )
-        self._next += 1
-        self._made.append(change)
+        self._changes.begin(change)
         self._open(
             change, begun=version.made_at, later=set(applied.changed) <= set(applied.restart)
         )
@@ -273,9 +266,6 @@ class Optimization:
         until = time.monotonic() - max(0.0, change.at - begun)
         before = [s for s in self._samples.of(self._samples.version) if s.ended <= until]
         self._samples.change(change.version)
-        of = source(change)
-        known = self._outcomes.get(of, Outcome(of, change.metric, change.at))
-        self._outcomes[of] = known.again(change.metric, change.at)
         self.incidents.note(change.at, self._tally())
         if not later:
             self._window = Window(change, before)
@@ -291,7 +281,7 @@ class Optimization:
             )
             await self._look(closing, final=True, confounded_by=None if own else change.id)
         if later:
-            await self._tell(
+            await self._changes.tell(
                 change, nothing(change, change.at, self._hardware(), AT_THE_NEXT_START)
             )
 
@@ -319,7 +309,7 @@ class Optimization:
             last = self.history.verdict(window.change.id)
             if last is not None and (last.final or last == replace(verdict, at=last.at)):
                 return
-            await self._tell(window.change, verdict)
+            await self._changes.tell(window.change, verdict)
         if self._automatic() and self._window is window and certain(verdict):
             self._spawn(self._go_back(window.change))
 
@@ -332,35 +322,12 @@ class Optimization:
             self._on_automatic(change, None, error.code)
             logger.error("change %s could not be taken back: %s", change.id, error.message)
 
-    async def _tell(self, change: Change, verdict: Judged) -> None:
-        await self.add(verdict)
-        of = source(change)
-        known = self._outcomes.get(of, Outcome(of, change.metric, change.at))
-        if known.at <= change.at:
-            known = known.judged(verdict.verdict, verdict.effects.get(change.metric))
-        if verdict.final:
-            known = known.counted(verdict.verdict)
-        self._outcomes[of] = known
-
     async def add(self, record: AnyRecord) -> None:
         """To the history; a disk that does not take it is told of in the log."""
-        try:
-            await asyncio.to_thread(self.history.add, record)
-        except StateNotWritten as error:
-            logger.error(NOT_WRITTEN, error.message)
+        await self._changes.add(record)
 
     def _close_forgotten(self) -> None:
-        """Windows that were open when the service ended: what was seen of them last holds."""
-        for change in self._changes():
-            last = self.history.verdict(change.id)
-            if (last is not None and last.final) or change.id == self.open:
-                continue
-            unknown = nothing(change, self._clock(), self._hardware(), RESTARTED)
-            closed = unknown if last is None else replace(last, final=True, reason=RESTARTED)
-            try:
-                self.history.add(closed)
-            except StateNotWritten as error:
-                logger.error(NOT_WRITTEN, error.message)
+        self._changes.close_forgotten(lambda: self.open, self._clock(), self._hardware())
 
     async def _end_forgotten_trial(self) -> None:
         """The service was ended so abruptly that a trial could not give back what it had changed."""
@@ -392,40 +359,12 @@ class Optimization:
     def _of(self, applied: Applied, id: str) -> Change:
         if not applied.changed:
             raise ChangeRefused(f"What `{id}` asks for is in force already.")
-        return next(c for c in reversed(self._made) if c.version == applied.version.number)
-
-    def _changes(self) -> list[Change]:
-        """Oldest first; what the disk has not taken yet is among them."""
-        kept = {r.id: r for r in self.history.records() if isinstance(r, Change)}
-        return list((kept | {change.id: change for change in self._made}).values())
+        return self._changes.to_version(applied.version.number)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def source(change: Change) -> str:
-    """The rule, or what else changed it: bounded, for labels."""
-    return change.rule or change.why.partition(":")[0]
-
-
-def number(id: str) -> int:
-    return int(id) if id.isdecimal() else 0
-
-
-def nothing(change: Change, at: float, hardware: str, reason: str) -> Judged:
-    return Judged(
-        at=at,
-        change=change.id,
-        verdict="insufficient_data",
-        final=True,
-        metric=change.metric,
-        direction=change.direction,
-        hardware=hardware,
-        reason=reason,
-        rule=change.rule,
-    )
 
 
 def certain(verdict: Judged) -> bool:

@@ -20,6 +20,7 @@ ORDER = """
     dialects admin gate host_guard http_protocol in_force
     trial
     optimization
+    changes
     estimation reconfiguration inspection distribution keyed_runtime
     runtime
     health
