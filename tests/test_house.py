@@ -28,6 +28,7 @@ def wanted() -> dict[str, list[str]]:
         "demo_model": ROOT / "tools/demo_model/requirements.in",
         "minilm": ROOT / "tests/embeddings/model.in",
         "llama_server_tests": ROOT / "tools/llama_server_tests/requirements.in",
+        "pictures": ROOT / "tools/pictures/requirements.in",
         "minilm_reference": ROOT / "tests/embeddings/reference.in",
         **{f"clients/{path.stem}": path for path in ROOT.glob("tests/clients/environments/*.in")},
     }
