@@ -18,7 +18,8 @@ from typing import Any, TextIO
 import msgspec
 
 from service.control.audit_chain import entries, verified
-from service.settings import SettingsError, load
+from service.settings import SettingsError
+from service.settings_sources import load
 from service.telemetry.logs import printable
 
 

@@ -30,7 +30,9 @@ from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.control.versions import Start, started
 from service.http_protocol import HttpProtocol
 from service.server import BACKLOG, FLUSH_SECONDS, Server
-from service.settings import Settings, SettingsError, complaint, is_loopback, read
+from service.settings import Settings, SettingsError, is_loopback
+from service.settings_errors import complaint
+from service.settings_sources import read
 from service.telemetry import logs
 
 logger = logging.getLogger("service")

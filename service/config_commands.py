@@ -29,8 +29,10 @@ from service.control.versions import Start, Versions, folder_of, started
 from service.dialects.seed_configure import PATH, encode_version, exported
 from service.errors import ServiceError
 from service.host_guard import WILDCARDS
-from service.settings import Given, SettingsError, complaint, read
+from service.settings import SettingsError
+from service.settings_errors import complaint
 from service.settings_file import read_file
+from service.settings_sources import Given, read
 
 # A change may have to load models.
 TIMEOUT: Final = httpx.Timeout(10.0, read=3600.0)

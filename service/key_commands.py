@@ -26,7 +26,8 @@ from typing import Final, TextIO
 
 from service.access.key_file import read
 from service.access.keys import KeyFileError, Keys, parse
-from service.settings import SettingsError, load
+from service.settings import SettingsError
+from service.settings_sources import load
 
 # So that a key is known as one wherever it turns up.
 PREFIX: Final = "llm-"

@@ -30,7 +30,8 @@ from service.fleet.placement import Gpu, Placement, PlacementError, place, reada
 from service.fleet.placing import calibrated, constraints_of
 from service.fleet.sums import Need
 from service.model_settings import CacheType
-from service.settings import Settings, SettingsError, load
+from service.settings import Settings, SettingsError
+from service.settings_sources import load
 
 GIB: Final = 1 << 30
 _SHARD: Final = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")

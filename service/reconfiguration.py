@@ -41,8 +41,9 @@ from service.control.versions import (
 )
 from service.errors import ServiceError, StaleVersion
 from service.runtime import Runtime
-from service.settings import Given, Settings, SettingsError, read
+from service.settings import Settings, SettingsError
 from service.settings_needs import need
+from service.settings_sources import Given, read
 
 logger = logging.getLogger(__name__)
 

@@ -1,25 +1,20 @@
-"""What the operator decided. Later sources win, each value as a whole:
+"""What the operator decides: each setting with its default, its bounds and what it means.
 
-    defaults < YAML file (--config, LLM_CONFIG) < environment (LLM_<KEY>) < command line
-             < what was changed while the service ran (`service.control.config`)
-
-An unknown key in the file, a value out of range and a combination that cannot be honoured are
-all refused at start, with the name of the key: a typing error must not become a silent default.
+A value out of range and a combination that cannot be honoured are refused with the name of the
+key: a typing error must not become a silent default.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -46,9 +41,9 @@ from service.setting_values import (
     is_loopback,
     upper,
 )
-from service.settings_file import SettingsError, read_file
+from service.settings_errors import SettingsError, reason
 
-__all__ = ["Given", "Listener", "Settings", "SettingsError", "is_loopback", "load", "read"]
+__all__ = ["Listener", "Settings", "SettingsError", "is_loopback"]
 
 
 def credential() -> Path | None:
@@ -427,73 +422,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The others are read by `read`, and once: what is in force changes when it is told to.
+        # The others are read by `settings_sources`, and once: what is in force changes when it is told to.
         return (init_settings,)
-
-
-Source = Literal["default", "file", "environment", "command line", "override"]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What was said, by where. Keys are settings', values as they were written."""
-
-    file: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    command_line: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def path(self) -> Path | None:
-        path = self.command_line.get("config") or self.environment.get("config")
-        return Path(path) if path else None
-
-    def settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
-        """Raises pydantic's ValidationError."""
-        return Settings(
-            **{**self.file, **self.environment, **self.command_line, **(overrides or {})}
-        )
-
-    def source(self, key: str, overrides: Mapping[str, Any]) -> Source:
-        """Whence its value comes."""
-        places: tuple[tuple[Source, Mapping[str, Any]], ...] = (
-            ("override", overrides),
-            ("command line", self.command_line),
-            ("environment", self.environment),
-            ("file", self.file),
-        )
-        return next((name for name, values in places if key in values), "default")
-
-
-def read(command_line: Mapping[str, Any]) -> Given:
-    """Raises SettingsError for a file that is none. `command_line` has only what was said there."""
-    given = Given({}, EnvSettingsSource(Settings)(), command_line)
-    return replace(given, file=read_file(given.path)) if given.path else given
-
-
-def load(command_line: Mapping[str, Any]) -> Settings:
-    """Raises SettingsError."""
-    try:
-        return read(command_line).settings()
-    except ValidationError as error:
-        raise SettingsError(complaint(error)) from None
-
-
-def complaint(error: ValidationError) -> str:
-    return "; ".join(map(describe, error.errors()))
-
-
-def describe(error: Any) -> str:
-    key = ".".join(
-        str(part) for part in error["loc"][: 3 if error["loc"][:1] == ("models",) else 1]
-    )
-    message = reason(error)
-    return f"{key}: {message}" if key else message
-
-
-def reason(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such setting"
-    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def tagged(name: str) -> str:

@@ -7,11 +7,9 @@ from typing import Any, Final
 
 import yaml
 
+from service.settings_errors import SettingsError
+
 MAX_DEPTH: Final = 16
-
-
-class SettingsError(Exception):
-    """One line that names the key and says what is wrong with it."""
 
 
 class Cautious(yaml.SafeLoader):

@@ -29,7 +29,8 @@ ORDER = """
     fleet store control telemetry
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \
-    settings setting_values settings_file settings_needs settings_table systemd
+    settings setting_values settings_file settings_errors settings_sources settings_needs \
+    settings_table systemd
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}

@@ -21,7 +21,8 @@ from service.facts import ModelFacts
 from service.fleet.placing import Attempt
 from service.reconfiguration import Reconfiguration, VersionNotFound
 from service.runtime import Runtime
-from service.settings import Settings, read
+from service.settings import Settings
+from service.settings_sources import read
 from tests.fleet.fakes import (
     FAKE,
     QUICK,

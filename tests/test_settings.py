@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from service.dialects.routing import NAMES
-from service.settings import Listener, Settings, SettingsError, is_loopback, load
+from service.settings import Listener, Settings, SettingsError, is_loopback
 from service.settings_needs import NEEDS
+from service.settings_sources import load
 from service.settings_table import table
 
 ROOT = Path(__file__).parents[1]

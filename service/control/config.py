@@ -15,8 +15,10 @@ import msgspec
 from pydantic import ValidationError
 
 from service.errors import InvalidSettings
-from service.settings import Given, Settings, describe
+from service.settings import Settings
+from service.settings_errors import describe
 from service.settings_needs import need
+from service.settings_sources import Given
 
 # A file is where overrides stand on: one that names another would not be read.
 AT_START_ONLY: Final = frozenset({"config"})

@@ -25,7 +25,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.control.hardware import Hardware
 from service.errors import InvalidRequest
-from service.settings import Settings, SettingsError, reason
+from service.settings import Settings, SettingsError
+from service.settings_errors import reason
 
 LEAST_CONTEXT: Final = 4096
 AUTO: Final = "auto"

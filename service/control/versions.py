@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from service.control.config import Version, fingerprint, reasons
 from service.errors import StateNotWritten
-from service.settings import Given, Settings
+from service.settings import Settings
+from service.settings_sources import Given
 
 logger = logging.getLogger(__name__)
 

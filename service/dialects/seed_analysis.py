@@ -32,7 +32,8 @@ from service.dialects.respond import State
 from service.dialects.seed_advice import encode_analysis, encode_hypothesis
 from service.dialects.seed_machine import encode_cpu, encode_gpus, encode_memory, encode_models
 from service.errors import InvalidRequest
-from service.settings import Settings, reason
+from service.settings import Settings
+from service.settings_errors import reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,8 @@ from service.control.config import (
     pending,
 )
 from service.errors import InvalidSettings
-from service.settings import Given, Settings, read
+from service.settings import Settings
+from service.settings_sources import Given, read
 
 
 @pytest.fixture(autouse=True)

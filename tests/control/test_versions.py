@@ -15,7 +15,8 @@ import pytest
 from service.control.config import Version, fingerprint, made
 from service.control.versions import KEPT, Start, Versions, started
 from service.errors import StateNotWritten
-from service.settings import Given, Settings
+from service.settings import Settings
+from service.settings_sources import Given
 
 ROOT = Path(__file__).parents[2]
 TRUNCATIONS = 500

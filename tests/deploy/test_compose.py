@@ -14,7 +14,7 @@ import yaml
 from starlette.responses import Response
 
 from service.host_guard import HostGuard
-from service.settings import load
+from service.settings_sources import load
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "compose.yaml", *sorted((ROOT / "deploy/compose").glob("[ck]*.yaml"))]

@@ -11,8 +11,9 @@ import yaml
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.settings import Settings, load
+from service.settings import Settings
 from service.settings_needs import NEEDS
+from service.settings_sources import load
 from tests.dialects.fakes import FakeRuntime
 
 PATH = "/api/dashboard/configure"

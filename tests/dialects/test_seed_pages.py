@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 from grafana.links import PAGES as DASHBOARDS
 from service.app import create_app
 from service.dialects.seed_pages import MOVED, PAGES
-from service.settings import Settings, SettingsError, load
+from service.settings import Settings, SettingsError
+from service.settings_sources import load
 from tests.dialects.fakes import FakeRuntime
 
 

@@ -19,7 +19,8 @@ from service.catalog.card import ModelCard
 from service.control.config import Applied, Version, differences, fingerprint, made, patched
 from service.facts import Buffer
 from service.runtime import ModelStatus
-from service.settings import Given, Settings, SettingsError
+from service.settings import Settings, SettingsError
+from service.settings_sources import Given
 from tests.control.test_hardware import Read
 from tests.dialects.fakes import CARD, FACTS, FakeRuntime
 from tests.fleet.model_headers import SHAPES, write
