@@ -140,7 +140,7 @@ async def test_without_room_for_two_requests_wait_and_none_fails(tmp_path: Path)
     path = write_script(tmp_path, delay=0.005, tokens=60, load_seconds=0.2)
     async with running(tmp_path, path) as (runtime, changing):
         streams = await begun(runtime, STREAMS)
-        runtime._residency._placer = AlwaysCramped()
+        runtime._residency._engines.placer = AlwaysCramped()
         change = asyncio.create_task(
             changing.apply({"default_context_size": 8192}, by="local", why="x")
         )
@@ -162,7 +162,7 @@ async def test_settings_that_no_engine_can_be_loaded_with_are_refused_and_the_ol
     async with running(tmp_path, path) as (runtime, changing):
         streams = await begun(runtime, STREAMS)
         if not room:
-            runtime._residency._placer = AlwaysCramped()
+            runtime._residency._engines.placer = AlwaysCramped()
         change = changing.apply({"default_context_size": 65536}, by="local", why="x")
         with pytest.raises(ChangeRefused, match="as told"):
             await change

@@ -12,18 +12,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
-from service.facts import Adapter, ModelFacts
+from service.facts import Adapter
 from service.fleet.calibration import Learnt
 from service.fleet.child import ENGINE
 from service.fleet.devices import gpus
-from service.fleet.eviction import placed_evicting
+from service.fleet.engine_factory import EngineFactory
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.load_parameters import LoadParameters
@@ -32,9 +31,8 @@ from service.fleet.placing import Attempt, PlaceModel, Placer
 from service.fleet.residents import Occupant, Residents, turn_ends
 from service.fleet.stream import Ending
 from service.fleet.succession import Succession
-from service.fleet.supervisor import Place
 from service.fleet.turns import Turns
-from service.fleet.vetting import Unloadable, Vet, unfit
+from service.fleet.vetting import Vet
 from service.fleet.wishes import covered, granted, worth_reloading
 from service.generation import LoadWishes
 from service.settings import Settings
@@ -57,14 +55,18 @@ class Residency:
         vet: Vet | None = None,
         placer: PlaceModel | None = None,
     ) -> None:
-        self._observer = observer
-        self._command = command
-        self._limits = limits or limits_from(settings)
-        self._vet = vet
-        self._placer = placer or Placer(gpus, Learnt(settings.state_dir / "calibration.json"))
         self._parameters = LoadParameters(settings)
         self._residents = Residents(observer, settings.keep_alive)
         self._turns = Turns(self._residents, settings.max_loaded_models)
+        self._engines = EngineFactory(
+            self._residents,
+            self._turns,
+            observer,
+            command=command,
+            limits=limits or limits_from(settings),
+            vet=vet,
+            placer=placer or Placer(gpus, Learnt(settings.state_dir / "calibration.json")),
+        )
         self._heirs: Succession | None = None
 
     @property
@@ -107,7 +109,7 @@ class Residency:
         async def there(_: EngineParams) -> EngineParams:
             return placed
 
-        return self._fresh(self.key(card, settings), card, params, place=there)
+        return self._engines.make(self.key(card, settings), card, params, place=there)
 
     def swap(
         self, key: str, card: ModelCard, params: EngineParams, fallback: EngineParams | None = None
@@ -119,7 +121,7 @@ class Residency:
 
     async def attempt(self, card: ModelCard, params: EngineParams) -> Attempt:
         """Where it would go as things are, with the one that serves in its place."""
-        return await self._placer(card, params)
+        return await self._engines.attempt(card, params)
 
     def params(self, card: ModelCard, settings: Settings) -> EngineParams:
         """What runs at the moment may have other adapters than the settings say."""
@@ -133,7 +135,7 @@ class Residency:
         way meanwhile goes, and comes in the new one when it is asked for. (3) Threads need no
         load."""
         before, self._parameters.settings = self._parameters.settings, settings
-        self._limits = changed_limits(self._limits, before, settings)
+        self._engines.limits = limits = changed_limits(self._engines.limits, before, settings)
         self._residents.keep_alive.default = settings.keep_alive
         self._turns.most = settings.max_loaded_models
         for key, (card, heir) in succession.heirs.items():  # (1)
@@ -151,7 +153,7 @@ class Residency:
             elif (threads := engine_params(card, settings).threads) != host.params.threads:
                 host.set_threads(threads)  # (3)
         for host in self.hosts:
-            host.adopt(self._limits)
+            host.adopt(limits)
         for key, resident in self._residents:
             self._residents.rests(key, resident.host)
         succession.heirs = {}
@@ -214,60 +216,9 @@ class Residency:
         *,
         reloaded_for: LoadWishes | None = None,
     ) -> EngineHost:
-        host = self._fresh(key, card, params, fallback)
+        host = self._engines.make(key, card, params, fallback)
         self._residents.put(key, Occupant(card, host, reloaded_for))
         return host
-
-    def _fresh(
-        self,
-        key: str,
-        card: ModelCard,
-        params: EngineParams,
-        fallback: EngineParams | None = None,
-        place: Place | None = None,
-    ) -> EngineHost:
-        def want(host: EngineHost) -> None:
-            if self._residents.host(key) is host:
-                self._turns.want(key)
-            else:
-                host.start()
-
-        return EngineHost(
-            card.name,
-            params,
-            self._limits,
-            self._observer,
-            command=self._command,
-            vet=partial(self._vetted, card, params.adapters),
-            fallback=fallback,
-            place=place or partial(self._place, key, card),
-            learn=partial(self._learn, card),
-            on_change=lambda host: self._on_change(key, host),
-            want=want,
-        )
-
-    async def _vetted(self, card: ModelCard, adapters: tuple[Adapter, ...]) -> Unloadable | None:
-        found = await self._vet(card) if self._vet is not None else None
-        return found or await unfit(card, adapters)
-
-    async def _place(
-        self, key: str, card: ModelCard, params: EngineParams
-    ) -> EngineParams | Unloadable:
-        return await placed_evicting(key, partial(self.attempt, card, params), self._residents)
-
-    def _learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
-        if facts.gpu_layers:
-            learn = partial(self._placer.learn, card, params, facts)
-            asyncio.get_running_loop().run_in_executor(None, learn)
-
-    def _on_change(self, key: str, host: EngineHost) -> None:
-        if self._residents.host(key) is host:
-            if key in self._turns and host.idle:
-                # Whoever wanted it has gone.
-                self._turns.withdraw(key)
-                self._residents.forget(key)
-            self._residents.rests(key, host)
-        self._turns.invite()
 
     def _key(self, card: ModelCard) -> str:
         return self._parameters.key(card)

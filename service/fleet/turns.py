@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from service.errors import ModelUnavailable
 from service.fleet import endings
+from service.fleet.host import EngineHost
 from service.fleet.residents import Residents
 from service.fleet.room import Come, Never, Wait, make_room
 
@@ -31,8 +32,22 @@ class Turns:
             self._wanting.append(key)
             self.invite()
 
-    def withdraw(self, key: str) -> None:
-        self._wanting.remove(key)
+    def want_host(self, key: str, host: EngineHost) -> None:
+        """One that is nobody's yet does not wait for room."""
+        if self._residents.host(key) is host:
+            self.want(key)
+        else:
+            host.start()
+
+    def on_change(self, key: str, host: EngineHost) -> None:
+        """It is ready, has failed, or has nothing more to do."""
+        if self._residents.host(key) is host:
+            if key in self._wanting and host.idle:
+                # Whoever wanted it has gone.
+                self._wanting.remove(key)
+                self._residents.forget(key)
+            self._residents.rests(key, host)
+        self.invite()
 
     def invite(self) -> None:
         """Those that wait and that there can be room for now, one at a time: where the next one
