@@ -17,8 +17,9 @@ from typing import Any, cast
 from starlette.types import ASGIApp, Message
 
 from bench.paths import BUILD
-from service.app import catalog_of, create_app
+from service.app import create_app
 from service.catalog.card import ModelCard
+from service.catalog.configured import catalog_of
 from service.engine.wire import Admitted, EngineParams
 from service.events import (
     Finished,

@@ -8,11 +8,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -28,10 +27,7 @@ from service import admin
 from service.access.caller import Caller
 from service.access.key_file import KeyFile
 from service.access.keys import KeyFileError
-from service.catalog.architectures import Architectures, installed
-from service.catalog.catalog import Catalog
-from service.catalog.index import Index
-from service.catalog.roots import Root, roots_of
+from service.catalog.configured import catalog_of, places_of
 from service.control.audit import Audit
 from service.control.config import Applied
 from service.control.history import History
@@ -53,10 +49,11 @@ from service.fleet.quantizing import quantize
 from service.fleet.vetting import Vetting
 from service.gate import Gate
 from service.host_guard import HostGuard
-from service.in_force import InForce, Origins
+from service.in_force import InForce
 from service.inspection import Inspection
-from service.keyed_runtime import KeyedRuntime
+from service.keyed_runtime import as_the_key_finds_it
 from service.optimization import AUTOMATIC, Optimization
+from service.origins import Origins
 from service.reconfiguration import Reconfiguration
 from service.registries import Registries
 from service.runtime import Runtime
@@ -85,18 +82,8 @@ except PackageNotFoundError:
     VERSION = "0+checkout"
 logger = logging.getLogger(__name__)
 
-MODEL_DIR: Final = Path("models")
 # The scan of a large or slow disk goes on behind an open port.
 START_SECONDS: Final = 0.5
-CORS_HEADERS: Final = (
-    "Authorization Content-Type User-Agent Accept X-Requested-With OpenAI-Beta x-api-key "
-    "X-Request-Id X-Request-Timeout X-LLM-Dialect "
-    "anthropic-version anthropic-beta anthropic-dangerous-direct-browser-access "
-    # Of the official clients, in a browser as anywhere.
-    "x-stainless-arch x-stainless-helper-method x-stainless-lang x-stainless-os "
-    "x-stainless-package-version x-stainless-retry-count x-stainless-runtime "
-    "x-stainless-runtime-version x-stainless-timeout"
-).split()
 
 
 MakeRuntime = Callable[[Settings, Observer], Runtime]
@@ -106,27 +93,6 @@ def default_runtime(settings: Settings, observer: Observer) -> Runtime:
     catalog = catalog_of(settings)
     vet = Vetting(catalog, checksums=settings.verify_checksums)
     return Runtime(catalog, settings, observer, vet=vet)
-
-
-def places_of(settings: Settings) -> list[Root]:
-    roots = roots_of(
-        settings.model_dir,
-        discover=settings.discover_models,
-        environment=os.environ,
-        home=Path.home(),
-    )
-    places = roots if settings.model_dir else [Root(MODEL_DIR.absolute(), named=False), *roots]
-    # What was asked for through this server goes before what was found.
-    return [Root(settings.store.absolute(), "ollama", named=False), *places]
-
-
-def catalog_of(settings: Settings) -> Catalog:
-    return Catalog(
-        places_of(settings),
-        index=Index(settings.state_dir / "model-index.json"),
-        architectures=Architectures(installed()),
-        aliases=settings.aliases,
-    )
 
 
 def create_app(
@@ -280,7 +246,7 @@ def create_app(
         Middleware(InForce, in_force),
         Middleware(HostGuard, in_force, misdirected),
         Middleware(routing.DialectHeader),
-        Middleware(Origins, in_force, CORS_HEADERS),
+        Middleware(Origins, in_force),
     ]
     app = Starlette(
         routes=gate.guarded([*routing.routes(), *admin.routes]),
@@ -308,15 +274,6 @@ def keys_of(settings: Settings) -> KeyFile | None:
         return KeyFile(settings.api_keys_file)
     except KeyFileError as error:
         raise SettingsError(f"api_keys_file: {error}") from None
-
-
-def as_the_key_finds_it(state: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
-    shared = state["settings"].shared_prefix_cache
-    return {
-        **state,
-        "runtime": KeyedRuntime(state["runtime"], caller, shared_prefixes=shared),
-        "responses": state["responses"].of(caller.name),
-    }
 
 
 def follow_level(applied: Applied) -> None:

@@ -25,7 +25,8 @@ from service.generation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from service.adaptation import Adaptation
     from service.runtime import Embeddings, Generation, ModelStatus, Progress, Runtime, Tokenized
@@ -158,3 +159,12 @@ def matches(card: ModelCard, pattern: str) -> bool:
     """With the tag or, where that is `latest`, without; patterns are in lower case."""
     name = card.name.lower()
     return fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(":latest"), pattern)
+
+
+def as_the_key_finds_it(state: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+    shared = state["settings"].shared_prefix_cache
+    return {
+        **state,
+        "runtime": KeyedRuntime(state["runtime"], caller, shared_prefixes=shared),
+        "responses": state["responses"].of(caller.name),
+    }

@@ -17,8 +17,8 @@ from typing import Any, Final, get_args
 import psutil
 from msgspec.structs import replace
 
-from service.app import catalog_of
 from service.catalog.card import ModelCard
+from service.catalog.configured import catalog_of
 from service.catalog.gguf import GgufError
 from service.errors import ServiceError
 from service.fleet.calibration import Learnt

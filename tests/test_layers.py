@@ -17,7 +17,8 @@ ORDER = """
     server probe
     plan model_commands key_commands audit_commands config_commands
     app
-    dialects admin gate host_guard http_protocol in_force
+    dialects admin gate host_guard http_protocol origins
+    in_force
     trial
     optimization
     changes
