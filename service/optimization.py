@@ -20,9 +20,9 @@ from service.control.analysis import Analysis
 from service.control.config import Applied
 from service.control.history import History
 from service.control.incidents import Incidents, Tally
-from service.control.records import AnalysisMade, AnyRecord, Change, Dismissed, Judged
+from service.control.records import AnalysisMade, AnyRecord, Change, Dismissed
 from service.control.samples import TRIAL, Sample, Samples
-from service.control.windows import MOST_LOSS, Window, judged
+from service.control.windows import Window, certain, judged
 from service.errors import ChangeRefused, InvalidRequest, ServiceError
 from service.telemetry.verdicts import Outcome
 
@@ -365,18 +365,6 @@ class Optimization:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def certain(verdict: Judged) -> bool:
-    """Enough to act without being asked: an incident, or all of the interval beyond MOST_LOSS."""
-    effect = verdict.effects.get(verdict.metric)
-    if verdict.incidents:
-        return True
-    if effect is None or verdict.verdict != "regressed":
-        return False
-    if verdict.direction == "down":
-        return effect.low > 1 + MOST_LOSS
-    return effect.high < 1 - MOST_LOSS
 
 
 def made(analysis: Analysis) -> AnalysisMade:

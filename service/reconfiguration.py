@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +39,7 @@ from service.control.versions import (
     source_of,
 )
 from service.errors import ServiceError, StaleVersion
+from service.followed_file import FollowedFile
 from service.runtime import Runtime
 from service.settings import Settings, SettingsError
 from service.settings_needs import need
@@ -73,7 +73,7 @@ class Reconfiguration:
         self._clock = clock
         self._listeners: list[Listener] = []
         self._changing = asyncio.Lock()
-        self._seen = self._identity()
+        self._file = FollowedFile(lambda: self._given.path)
         # Why what lies on disk is not what is in force, if that is so: of versions, and of the file.
         self._passed_over = start.problems
         self._file_problem: str | None = None
@@ -185,7 +185,7 @@ class Reconfiguration:
         try:
             with self._told("file", dry_run=False):
                 # Before it is read: what is written meanwhile is seen the next time.
-                self._seen = await asyncio.to_thread(self._identity)
+                await asyncio.to_thread(self._file.look)
                 given = await asyncio.to_thread(read, self._given.command_line)
                 async with self._changing:
                     plan = self._plan(given, self._version.overrides, "file", "file")
@@ -210,16 +210,8 @@ class Reconfiguration:
         """Reads it anew when it has changed, until it is cancelled."""
         while self._given.path is not None:
             await asyncio.sleep(LOOK_SECONDS)
-            if await asyncio.to_thread(self._identity) != self._seen:
+            if await asyncio.to_thread(self._file.changed):
                 await self.reload()
-
-    def _identity(self) -> tuple[int, int, int] | None:
-        """None where there is no file."""
-        try:
-            stat = os.stat(self._given.path or "")
-        except OSError:
-            return None
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     @contextmanager
     def _told(self, why: str, *, dry_run: bool) -> Iterator[None]:

@@ -26,7 +26,7 @@ ORDER = """
     runtime
     health
     model_status naming prompts progress adaptation
-    capabilities preparation shortening
+    capabilities preparation shortening followed_file
     fleet store control telemetry
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \

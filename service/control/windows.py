@@ -119,3 +119,15 @@ def points(samples: Iterable[Sample], metric: str) -> list[Point]:
 
 def failures(samples: Iterable[Sample]) -> int:
     return sum(sample.failed for sample in samples)
+
+
+def certain(verdict: Judged) -> bool:
+    """Enough to act without being asked: an incident, or all of the interval beyond MOST_LOSS."""
+    effect = verdict.effects.get(verdict.metric)
+    if verdict.incidents:
+        return True
+    if effect is None or verdict.verdict != "regressed":
+        return False
+    if verdict.direction == "down":
+        return effect.low > 1 + MOST_LOSS
+    return effect.high < 1 - MOST_LOSS
