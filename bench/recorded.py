@@ -21,6 +21,7 @@ from service.app import create_app
 from service.catalog.card import ModelCard
 from service.catalog.configured import catalog_of
 from service.engine.wire import Admitted, EngineParams
+from service.entrance import Entered, Entrance
 from service.events import (
     Finished,
     FinishReason,
@@ -33,7 +34,7 @@ from service.events import (
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
-from service.generation import AdapterChoice, EmbeddingRequest, GenerationRequest, SamplingParams
+from service.generation import EmbeddingRequest, GenerationRequest, SamplingParams
 from service.progress import Entry
 from service.runtime import Runtime
 from service.settings import Settings
@@ -103,16 +104,20 @@ class RecordedRuntime(Runtime):
     async def start(self) -> None:
         self._catalog.refresh()
         self._scanned = True
+        self._entrance = RecordedEntrance(self)
+
+
+class RecordedEntrance(Entrance):
+    def __init__(self, runtime: RecordedRuntime) -> None:
+        self._runtime = runtime
 
     @asynccontextmanager
-    async def _entered(
+    async def enter(
         self, request: GenerationRequest | EmbeddingRequest, n: int, entry: Entry
-    ) -> AsyncIterator[
-        tuple[ModelCard, ModelFacts, EngineHost, EngineStream, tuple[AdapterChoice, ...] | None]
-    ]:
-        card = self.resolve(request.model)
-        host = cast(EngineHost, RecordedHost(self.pieces))
-        yield card, facts_of(card), host, RecordedStream(request.arrived), None
+    ) -> AsyncIterator[Entered]:
+        card = self._runtime.resolve(request.model)
+        host = cast(EngineHost, RecordedHost(self._runtime.pieces))
+        yield Entered(card, facts_of(card), host, RecordedStream(request.arrived), None)
 
 
 def facts_of(card: ModelCard) -> ModelFacts:

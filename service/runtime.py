@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -21,22 +20,19 @@ from service.adaptation import Adaptation
 from service.capabilities import capabilities
 from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog, RootState
+from service.entrance import Entrance
 from service.errors import (
     ContextOverflow,
     ModelUnavailable,
-    ModelUnusable,
     ServiceError,
 )
-from service.facts import ModelFacts
 from service.fleet import endings
-from service.fleet.adapting import by_default, selected
 from service.fleet.answers import Generation
 from service.fleet.child import ENGINE
 from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.residency import AS_IT_IS, Residency
-from service.fleet.stream import EngineStream
 from service.fleet.succession import Succession
 from service.fleet.unharmed import Unharmed
 from service.fleet.vetting import Vet
@@ -47,7 +43,6 @@ from service.generation import (
     GenerationRequest,
     Infill,
     LoadWishes,
-    Selection,
     Text,
 )
 from service.model_status import ModelStatus, status_of
@@ -90,6 +85,9 @@ class Runtime:
         self.adapters = Adaptation(catalog, self._residency, self.resolve, self.load)
         self._names = Names(catalog, self.adapters.owner)
         self._prompts = Prompts()
+        self._entrance = Entrance(
+            self._residency, self._called, lambda: self._settings, lambda: self.draining
+        )
         self._rescans: asyncio.Task[None] | None = None
         self._first: EngineHost | None = None
         # What runs, and what ran not long ago.
@@ -219,9 +217,9 @@ class Runtime:
         return generation
 
     async def _admit(self, request: GenerationRequest, entry: Entry) -> Generation:
-        async with self._entered(request, request.n, entry) as (card, facts, host, stream, called):
-            chosen = called if request.adapters is None else request.adapters
-            adapters = _selection(host, chosen)
+        async with self._entrance.enter(request, request.n, entry) as entered:
+            card, facts, host, stream = entered.card, entered.facts, entered.host, entered.stream
+            adapters = entered.selection(request.adapters)
             prepared = await self._prompts.prepare(request, card, facts)  # (5)
             admitted = await host.submit(  # (6)
                 stream,
@@ -250,10 +248,16 @@ class Runtime:
         """One vector for each input, all at once. Raises as `admit` does."""
         entry = self._open(request, None)
         try:
-            async with self._entered(request, 1, entry) as (card, facts, host, stream, called):
-                adapters = _selection(host, called)
-                on_finish = self._observer.on_finish
-                return await embed(host, stream, request, card, facts, on_finish, adapters)
+            async with self._entrance.enter(request, 1, entry) as entered:
+                return await embed(
+                    entered.host,
+                    entered.stream,
+                    request,
+                    entered.card,
+                    entered.facts,
+                    self._observer.on_finish,
+                    entered.selection(),
+                )
         except BaseException as error:
             entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
             raise
@@ -262,22 +266,23 @@ class Runtime:
 
     async def tokenize(self, model: str, input: Chat | Text | Infill) -> Tokenized:
         """As the same input would be tokenized to generate from."""
-        async with self._asking(model) as (card, facts, host, stream):
-            text = await self._prompts.text(input, card, facts)
-            answer = await tokenize(host, stream, text)
-        return Tokenized(text.prompt, answer.tokens, answer.pieces, card, facts)
+        async with self._entrance.ask(model) as asked:
+            text = await self._prompts.text(input, asked.card, asked.facts)
+            answer = await tokenize(asked.host, asked.stream, text)
+        return Tokenized(text.prompt, answer.tokens, answer.pieces, asked.card, asked.facts)
 
     async def _count(self, request: GenerationRequest, chat: Chat) -> int:
         return len((await self.tokenize(request.model, chat)).tokens)
 
     async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
-        async with self._asking(model) as (_, _, host, stream):
-            return (await detokenize(host, stream, tokens)).decode("utf-8", "replace")
+        async with self._entrance.ask(model) as asked:
+            text = await detokenize(asked.host, asked.stream, tokens)
+            return text.decode("utf-8", "replace")
 
     async def render(self, model: str, chat: Chat) -> str:
         """The prompt that a conversation becomes."""
-        async with self._asking(model) as (card, facts, _, _):
-            return (await self._prompts.text(chat, card, facts)).prompt
+        async with self._entrance.ask(model) as asked:
+            return (await self._prompts.text(chat, asked.card, asked.facts)).prompt
 
     async def load(
         self,
@@ -286,10 +291,10 @@ class Runtime:
         wishes: LoadWishes = AS_IT_IS,
     ) -> ModelStatus:
         """Comes back when the model is loaded; raises why it cannot be."""
-        async with self._asking(model, wishes) as (card, _, _, _):
+        async with self._entrance.ask(model, wishes) as asked:
             if keep_alive is not None:
-                self._residency.keep(card, keep_alive)
-        return self._status(card)
+                self._residency.keep(asked.card, keep_alive)
+        return self._status(asked.card)
 
     async def unload(self, model: str) -> None:
         """Comes back when the model is gone, once what runs on it has ended."""
@@ -328,49 +333,6 @@ class Runtime:
             Entry(request.id, request.model, request.dialect, request.endpoint, most, request.owner)
         )
 
-    @asynccontextmanager
-    async def _entered(
-        self, request: GenerationRequest | EmbeddingRequest, n: int, entry: Entry
-    ) -> AsyncIterator[
-        tuple[ModelCard, ModelFacts, EngineHost, EngineStream, tuple[AdapterChoice, ...] | None]
-    ]:
-        """A place in the queue of a loaded model, given back where what follows raises; and the
-        adapter, if it was asked for by the name of one."""
-        if self.draining:  # (1)
-            raise endings.draining().error
-        card, called = self._called(request.model)  # (2)
-        if card.problem is not None:
-            raise ModelUnusable(card.name, card.problem)
-        host = self._residency.host(card, request.load)
-        if request.keep_alive is not None:
-            self._residency.keep(card, request.keep_alive)
-        longest = self._settings.request_timeout
-        timeout = min(request.timeout or longest, longest)
-        deadline = request.arrived + timeout
-        stream = host.enter(
-            n, arrived=request.arrived, deadline=deadline, api=request.dialect
-        )  # (3)
-        entry.model, entry.host = card.name, host
-        try:
-            facts = await host.loaded(stream)  # (4)
-            yield card, facts, host, stream, None if called is None else (called,)
-        except BaseException:
-            host.cancel(stream)
-            raise
-
-    @asynccontextmanager
-    async def _asking(
-        self, model: str, wishes: LoadWishes = AS_IT_IS
-    ) -> AsyncIterator[tuple[ModelCard, ModelFacts, EngineHost, EngineStream]]:
-        """A place for a question, which is no request and in no list of them."""
-        question = EmbeddingRequest("", model, (), time.monotonic(), "", "", load=wishes)
-        unlisted = Entry("", model, "", "", None)
-        async with self._entered(question, 1, unlisted) as (card, facts, host, stream, _):
-            try:
-                yield card, facts, host, stream
-            finally:
-                host.cancel(stream)
-
     async def _rescan(self) -> None:
         while True:
             await asyncio.sleep(RESCAN_SECONDS)
@@ -378,11 +340,6 @@ class Runtime:
                 await asyncio.to_thread(self._catalog.refresh)
             except OSError:
                 logger.exception("the models could not be listed")
-
-
-def _selection(host: EngineHost, choices: tuple[AdapterChoice, ...] | None) -> Selection:
-    adapters = host.params.adapters
-    return by_default(adapters) if choices is None else selected(adapters, choices)
 
 
 def _why(error: BaseException) -> str | None:

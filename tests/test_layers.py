@@ -25,6 +25,7 @@ ORDER = """
     estimation reconfiguration inspection distribution keyed_runtime
     runtime
     health
+    entrance
     model_status naming prompts progress adaptation
     capabilities preparation shortening followed_file
     fleet store control telemetry
