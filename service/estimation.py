@@ -22,11 +22,12 @@ from service.control.gathering import Status
 from service.control.hardware import Hardware
 from service.control.intervals import Intervals, buckets_of
 from service.control.workload import Workload
+from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placement import Constraints, Gpu, Placement, PlacementError, place
+from service.fleet.placement import Gpu, Placement, place
 from service.fleet.placing import constraints_of
 from service.settings import Settings
 

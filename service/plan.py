@@ -22,11 +22,12 @@ from service.catalog.configured import catalog_of
 from service.catalog.gguf import GgufError
 from service.errors import ServiceError
 from service.fleet.calibration import Learnt
+from service.fleet.constraints import PlacementError
 from service.fleet.devices import RESERVE, gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placement import Gpu, Placement, PlacementError, place, readable
+from service.fleet.placement import Gpu, Placement, place, readable
 from service.fleet.placing import calibrated, constraints_of
 from service.fleet.sums import Need
 from service.model_settings import CacheType

@@ -37,8 +37,8 @@ from service.dialects.seed_configure import expectation, recorded
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
 from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
 from service.errors import ChangeRefused, InvalidRequest, InvalidSettings, ServiceError
+from service.fleet.constraints import PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
-from service.fleet.placement import PlacementError
 from service.model_status import ModelStatus
 from service.settings import Settings, tagged
 from service.telemetry.http import exchange_of

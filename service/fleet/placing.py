@@ -17,9 +17,10 @@ from service.catalog.gguf import GgufError
 from service.engine.wire import EngineParams
 from service.facts import ModelFacts
 from service.fleet.calibration import Learnt, key_of
+from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory, cell_bytes
 from service.fleet.model_layers import Unmeasurable, read_memory
-from service.fleet.placement import Constraints, Gpu, Placement, PlacementError, place, readable
+from service.fleet.placement import Gpu, Placement, place, readable
 from service.fleet.vetting import Unloadable
 
 logger = logging.getLogger(__name__)

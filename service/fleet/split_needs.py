@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.context import padded
+from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Constraints, Gpu, PlacementError, place
+from service.fleet.placement import LEAST_CONTEXT, Gpu, place
 
 AMPLE: Final = 1 << 60
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Constraints, Gpu, PlacementError, place
+from service.fleet.placement import LEAST_CONTEXT, Gpu, place
 
 
 def refusal(

@@ -10,15 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ContextShape, Layer, ModelMemory, Widths
-from service.fleet.placement import (
-    LEAST_CONTEXT,
-    Constraints,
-    Gpu,
-    Placement,
-    PlacementError,
-    place,
-)
+from service.fleet.placement import LEAST_CONTEXT, Gpu, Placement, place
 from service.fleet.sums import counts_of, needs
 
 MIB = 1 << 20

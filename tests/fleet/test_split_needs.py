@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Constraints, Gpu, PlacementError, place
+from service.fleet.placement import Gpu, place
 from service.fleet.split_needs import needs_of
 from tests.fleet.model_headers import SHAPES, write
 

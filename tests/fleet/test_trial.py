@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from service.fleet.constraints import Constraints
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Constraints, Gpu
+from service.fleet.placement import Gpu
 from service.fleet.trial import refusal
 from tests.fleet.model_headers import SHAPES, write
 
