@@ -29,6 +29,7 @@ from service import (
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
 from service.control.versions import Start, started
 from service.http_protocol import HttpProtocol
+from service.processor import yield_to_engines
 from service.server import BACKLOG, FLUSH_SECONDS, Server
 from service.settings import Settings, SettingsError, is_loopback
 from service.settings_errors import complaint
@@ -168,6 +169,7 @@ def run(begin: Start, make_runtime: MakeRuntime, sockets: Sequence[socket.socket
     server = Server(
         config, state.runtime, state.reconfiguration, state.keys, handed_over=bool(sockets)
     )
+    yield_to_engines()
     server.run(list(sockets) or None)
     # The lifespan's own errors are logged by uvicorn and not raised.
     failed = app.state.failed or server.lifespan.should_exit

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     __main__
     cli
-    server probe
+    server probe processor
     plan model_commands key_commands audit_commands config_commands
     app
     dialects admin gate host_guard http_protocol origins

@@ -61,7 +61,8 @@ _ENVIRONMENT = {
 
 
 def confine(parent: int) -> None:
-    """Die with the parent; no core dumps, no new privileges; first in line for the OOM killer."""
+    """Die with the parent; no core dumps, no new privileges; first in line for the OOM killer, and not
+    behind others for a processor, as the service is."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -71,6 +72,8 @@ def confine(parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     # The service decides when an engine ends. A terminal's Ctrl-C and a service manager's SIGTERM
     # reach the whole group, while the service is still letting answers finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
