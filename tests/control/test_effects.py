@@ -60,7 +60,9 @@ Noise = Callable[[random.Random, int], Iterator[float]]
 def sides(noise: Noise, seed: str, n: int, ratio: float = 1.0) -> tuple[list[Point], list[Point]]:
     """n requests each of two load classes that come in turns, one ten times as slow."""
     logs = list(noise(random.Random(seed), 2 * n))
-    points: list[Point] = [(f"class {i % 2}", math.exp(log) * 10 ** (i % 2)) for i, log in enumerate(logs)]
+    points: list[Point] = [
+        (f"class {i % 2}", math.exp(log) * 10 ** (i % 2)) for i, log in enumerate(logs)
+    ]
     return points[:n], [(of, value * ratio) for of, value in points[n:]]
 
 
