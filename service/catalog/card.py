@@ -99,6 +99,9 @@ class ModelCard(Struct, frozen=True):
     problem: str | None = None
     reason: Reason | None = None
 
+    # `path` without links, as the last scan found it: two names of one file share an engine by it.
+    real: str = ""
+
     # Paths of what belongs to it
     shards: tuple[str, ...] = ()
     projector: str | None = None

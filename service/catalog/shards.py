@@ -75,7 +75,8 @@ def card_of(
     }
     for same in _SAME:
         fields[same] = getattr(gguf, same)
-    return ModelCard(name=name, path=str(first.path), source=source, **{**fields, **given})
+    own = {"path": str(first.path), "real": first.real, **fields, **given}
+    return ModelCard(name=name, source=source, **own)
 
 
 _SAME: Final = (

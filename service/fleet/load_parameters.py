@@ -26,7 +26,9 @@ class LoadParameters:
     def key(self, card: ModelCard, settings: Settings | None = None) -> str:
         """Of what is loaded: a file with other adapters is another model."""
         adapters = configured(card, settings or self.settings)
-        return "\n".join((os.path.realpath(card.path), *map(repr, adapters)))
+        # Asked of every model for every request, and links are followed with a dozen system calls.
+        real = card.real or os.path.realpath(card.path)
+        return "\n".join((real, *map(repr, adapters)))
 
     def of(self, card: ModelCard, settings: Settings | None = None) -> EngineParams:
         settings = settings or self.settings
