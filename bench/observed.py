@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -156,6 +157,7 @@ async def deaf(setup: Setup, settings: Mapping[str, str]) -> AsyncIterator[Serve
         "LLM_THREADS": str(setup.threads),
         "LLM_PARALLEL_SLOTS": str(setup.slots),
         "LLM_DEFAULT_CONTEXT_SIZE": str(setup.context),
+        "LLM_KV_CACHE": os.environ.get("LLM_KV_CACHE", "split"),
         "LLM_KEEP_ALIVE": "-1",
         "LLM_STATE_DIR": str(BUILD / "state-deaf"),
         "LLM_DISCOVER_MODELS": "false",
