@@ -45,6 +45,9 @@ class StepStats(Struct, frozen=True, array_like=True):
     step_seconds: float = 0.0
     # Of the prompt tokens looked up, those that a prompt of the last ten minutes began with too.
     prefix_reusable_tokens: int = 0
+    # Of `waiting`, sequences that a free slot would do nothing for: another computes their beginning
+    # right now, and they take it over.
+    waiting_for_prefix: int = 0
 
 
 Operation = Literal["chat", "text_completion", "embeddings"]
@@ -56,7 +59,7 @@ class RequestStats(Struct, frozen=True):
     `timings` is None where the request never reached an engine. asked: the model's name as the
     client has it. loading: from when until when it waited for its model to be loaded, where it did.
     error: the stable word of a reason ERROR, TIMEOUT or CANCELLED. operation: as OpenTelemetry's
-    conventions for generative AI name it.
+    conventions for generative AI name it. cut_tokens: of the prompt, to make it fit.
     """
 
     id: str
@@ -76,6 +79,7 @@ class RequestStats(Struct, frozen=True):
     loading: tuple[float, float] | None = None
     error: str | None = None
     traceparent: str | None = None
+    cut_tokens: int = 0
 
 
 class ModelLoaded(Struct, frozen=True):

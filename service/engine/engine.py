@@ -322,7 +322,8 @@ class Engine:
     def _end(
         self, sequence: Sequence, reason: FinishReason, tally: _Tally, error: str | None = None
     ) -> None:
-        self._scheduler.remove(sequence)
+        if (forget := self._scheduler.remove(sequence)) is not None:
+            self._carry_out([forget])
         event = sequence.finished(reason, self._clock(), error=error)
         tally.outputs.append((sequence.request, event))
         sequence.sampler.free()
@@ -381,6 +382,7 @@ class Engine:
             progress,
             self._clock() - self._began if computed else 0.0,
             plan.prefix_reusable_tokens,
+            plan.waiting_for_prefix,
         )
         self._send(Step(stats, tally.outputs))
         # Sending counts with the next step, which can still report it.

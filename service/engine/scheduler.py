@@ -79,6 +79,7 @@ class Plan:
     prefix_queried_tokens: int = 0
     prefix_hit_tokens: int = 0
     prefix_reusable_tokens: int = 0
+    waiting_for_prefix: int = 0
 
 
 class Scheduler:
@@ -135,15 +136,21 @@ class Scheduler:
     def of_request(self, request: int) -> list[Sequence]:
         return [s for s in (*self.running, *self.waiting) if s.request == request]
 
-    def remove(self, sequence: Sequence) -> None:
-        """The sequence ended, for whatever reason; what it computed may serve others."""
+    def remove(self, sequence: Sequence) -> Forget | None:
+        """The sequence ended, for whatever reason. What it computed may serve others; where it may
+        not, returns what to forget, since nothing else remembers those cells."""
         if sequence.slot < 0:
             self.waiting.remove(sequence)
-            return
+            return None
+        slot = sequence.slot
         self.running.remove(sequence)
         self.prefixes.leave(sequence)
         self._full = False
         self._changed = True
+        if self.prefixes.enabled:
+            return None
+        self._truncate(slot, 0)
+        return Forget(slot, 0)
 
     def schedule(self) -> Plan:
         plan = Plan()
@@ -196,6 +203,7 @@ class Scheduler:
             else:
                 kept_waiting.append(sequence)
         self.waiting.extendleft(reversed(kept_waiting))
+        plan.waiting_for_prefix = len(kept_waiting)
 
     def _place(self, sequence: Sequence, plan: Plan) -> bool:
         """Give the sequence a slot and the longest prefix there is; False: better to wait."""

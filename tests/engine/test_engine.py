@@ -11,6 +11,7 @@ from service.engine.scheduler import MOST_OVERTAKING, WORTH_MOVING, WORTH_WAITIN
 from service.engine.wire import Admitted, Cancel, Embed, Refused, SetThreads, Step, ThreadsSet
 from service.events import Embedding, Finished, FinishReason, PromptLogprobs, TokenEvent
 from service.generation import SamplingParams, Selection, Tokens
+from service.stats import StepStats
 from tests.engine.fake_model import EOG, Bench, FakeModel, answer
 
 LAYOUTS = ["split", "unified"]
@@ -67,6 +68,18 @@ def test_a_prefix_in_flight_is_computed_once_for_all(layout: str) -> None:
     assert model.computed_tokens == 4 * 101 - sum(cached) + 4 * 7
 
 
+def test_who_waits_for_a_prefix_is_told_from_who_waits_for_a_slot(layout: str) -> None:
+    def step_of_three(n_seq: int) -> StepStats:
+        bench = Bench(FakeModel(n_seq=n_seq, layout=layout))
+        for id in range(3):
+            bench.submit(id, [*SHARED, 200 + id])
+        bench.engine.step()
+        return bench.steps()[-1].stats
+
+    both = [(stats.waiting, stats.waiting_for_prefix) for stats in map(step_of_three, (1, 4))]
+    assert both == [(2, 0), (2, 2)]
+
+
 def test_n_answers_share_one_prefill(layout: str) -> None:
     model = FakeModel(layout=layout)
     bench = Bench(model)
@@ -92,13 +105,15 @@ def test_a_finished_conversation_is_taken_up_where_it_ended(layout: str) -> None
 
 
 def test_the_prefix_cache_can_be_turned_off(layout: str) -> None:
-    bench = Bench(FakeModel(layout=layout), prefix_cache=False)
-    for id in (1, 2):
+    model = FakeModel(n_seq=2, layout=layout)
+    bench = Bench(model, prefix_cache=False)
+    for id in range(5):
         bench.submit(id, SHARED)
         bench.run()
 
-    assert bench.end(2).usage.cached_tokens == 0
-    assert bench.tokens(2) == answer(SHARED, 8)
+    assert [bench.end(id).usage.cached_tokens for id in range(5)] == [0] * 5
+    assert [bench.tokens(id) for id in range(5)] == [answer(SHARED, 8)] * 5
+    assert (bench.steps()[-1].stats.kv_tokens, model.slots) == (0, [[], []])
 
 
 def test_a_model_that_cannot_roll_back_reuses_whole_states_only() -> None:
@@ -410,6 +425,7 @@ prompts = st.lists(st.integers(1, 4), min_size=1, max_size=40)
     st.sampled_from(LAYOUTS),
     st.sampled_from([60, 64 * 4]),
     st.sampled_from([512, 32, 2]),
+    st.booleans(),
     st.data(),
 )
 def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
@@ -417,12 +433,13 @@ def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
     layout: str,
     n_ctx: int,
     n_batch: int,
+    prefix_cache: bool,
     data: st.DataObject,
 ) -> None:
     """Prefixes shared, copied, swapped, evicted, preempted and cancelled: no answer ever changes."""
     n_ctx = max(n_ctx, 256) if layout == "split" else n_ctx
     model = FakeModel(n_ctx=n_ctx, layout=layout, n_batch=n_batch)
-    bench = Bench(model, prefill_chunk=8)
+    bench = Bench(model, prefill_chunk=8, prefix_cache=prefix_cache)
     cancelled = set()
     for id, (prompt, length, pause) in enumerate(requests):
         bench.submit(id, prompt, SamplingParams(max_tokens=length))

@@ -27,6 +27,7 @@ from service.facts import KVLayout
 from service.generation import Grammar, SamplingParams, Thoughts
 from tests.engine.child import DEMO, GREEDY, Child, chat, child
 
+LONG = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
 QUESTIONS = [f"What is {a} + {b}?" for a, b in zip(range(10, 34, 3), range(50, 74, 3), strict=True)]
 
 
@@ -251,6 +252,21 @@ def test_cancelling_a_neighbour_changes_nothing(engine: Child) -> None:
                 seen = -1000
 
         assert text == alone
+
+
+@pytest.mark.parametrize("layout", ["split", "unified"])
+def test_without_the_prefix_cache_slots_are_used_again_and_no_cells_are_lost(
+    layout: KVLayout,
+) -> None:
+    """More answers than slots, whose cells together are more than there are."""
+    params = EngineParams(str(DEMO), n_ctx=512, n_seq=2, kv_layout=layout, prefix_cache=False)
+    with child(params) as engine:
+        answers = [engine.ask(chat("What is 40 + 2?"), LONG) for _ in range(8)]
+
+    assert len({answer.text for answer in answers}) == 1
+    used = [answer.end.usage for answer in answers if answer.end]
+    assert [usage.cached_tokens for usage in used] == [0] * 8
+    assert sum(usage.prompt_tokens + usage.generation_tokens for usage in used) > 512
 
 
 @pytest.mark.parametrize("layout", ["split", "unified"])
