@@ -6,6 +6,7 @@ Everything here runs on the reading thread, and touches nothing of the engine bu
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from service.engine.embedding import EmbeddingJob
 from service.engine.model import Ids, InvalidPrompt, Model
 from service.engine.sequence import Sequence
 from service.engine.wire import (
+    MAX_FRAME_BYTES,
     Admitted,
     Detokenize,
     Detokenized,
@@ -25,6 +27,13 @@ from service.engine.wire import (
 from service.generation import Selection, Text, Tokens, Truncation
 
 Prepared = tuple[Admitted, list[Sequence] | EmbeddingJob]
+
+# What one frame can hold: bytes of tokens' pieces, and log-probabilities of a prompt's tokens. Each
+# of those takes about 20 bytes, and more where pieces are long.
+MOST_BYTES: Final = MAX_FRAME_BYTES - 1024
+MOST_SCORES: Final = MAX_FRAME_BYTES // 64
+# Beside the piece: its length, and the token's id.
+TOKEN_BYTES: Final = 10
 
 
 class _TooLong(Exception):
@@ -45,6 +54,7 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
         prompt, cut = _fitted(model, submit.prompt, submit.truncation, facts.n_ctx_seq - 1)
         if not len(prompt):
             raise InvalidPrompt("the prompt is empty", "prompt")
+        _check_scores(submit, len(prompt))
         adapters = _selection(model, submit.adapters)
         _check_ids(model, list(sampling.logit_bias), "logit_bias")
         _check_ids(model, sampling.allowed_token_ids, "allowed_token_ids")
@@ -101,17 +111,20 @@ def prepare_embedding(model: Model, embed: Embed, now: float) -> Prepared | Refu
 def tokenized(model: Model, question: Tokenize) -> Tokenized | Refused:
     try:
         ids = _ids(model, question.text).tolist()
+        pieces = [model.piece(token, special=True) for token in ids]
+        _check_bytes(TOKEN_BYTES * len(ids) + sum(map(len, pieces)), "prompt")
     except InvalidPrompt as error:
         return Refused(question.id, str(error), error.param)
-    return Tokenized(question.id, ids, [model.piece(token, special=True) for token in ids])
+    return Tokenized(question.id, ids, pieces)
 
 
 def detokenized(model: Model, question: Detokenize) -> Detokenized | Refused:
     try:
         _check_ids(model, question.tokens, "tokens")
+        pieces = [model.piece(token, special=True) for token in question.tokens]
+        _check_bytes(sum(map(len, pieces)), "tokens")
     except InvalidPrompt as error:
         return Refused(question.id, str(error), error.param)
-    pieces = (model.piece(token, special=True) for token in question.tokens)
     return Detokenized(question.id, b"".join(pieces))
 
 
@@ -191,6 +204,19 @@ def _selection(model: Model, adapters: Selection) -> Selection:
     if any(number not in numbers or not math.isfinite(scale) for number, scale in adapters):
         raise InvalidPrompt(f"the model has {len(numbers)} of them", "adapters")
     return tuple(sorted((number, scale) for number, scale in dict(adapters).items() if scale))
+
+
+def _check_scores(submit: Submit, n_prompt: int) -> None:
+    top = submit.sampling.prompt_logprobs
+    scores = 0 if top is None else submit.n * n_prompt * (top + 1)
+    if scores > MOST_SCORES:
+        message = f"{scores} of them were asked for, and an answer holds {MOST_SCORES} at most"
+        raise InvalidPrompt(message, "prompt_logprobs")
+
+
+def _check_bytes(size: int, param: str) -> None:
+    if size > MOST_BYTES:
+        raise InvalidPrompt("the answer would be too large: ask for less at a time", param)
 
 
 def _check_ids(model: Model, ids: tuple[int, ...] | list[int], param: str) -> None:

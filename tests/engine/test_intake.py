@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.intake import cut, detokenized, tokenized
-from service.engine.wire import Admitted, Detokenize, Detokenized, Refused, Submit, Tokenize
+from service.engine.intake import MOST_SCORES, cut, detokenized, tokenized
+from service.engine.wire import (
+    MAX_FRAME_BYTES,
+    Admitted,
+    Detokenize,
+    Detokenized,
+    Refused,
+    Step,
+    Submit,
+    Tokenize,
+    encode,
+)
+from service.events import Logprob, PromptLogprobs, TokenLogprobs
 from service.generation import SamplingParams, Text, Tokens, Truncation
+from service.stats import StepStats
 from tests.engine.fake_model import Bench, FakeModel
 
 
@@ -111,3 +123,39 @@ def test_tokens_that_are_all_banned_cannot_be_the_only_ones() -> None:
     (refused,) = bench.reports
     assert isinstance(refused, Refused)
     assert refused.param == "allowed_token_ids"
+
+
+@pytest.mark.parametrize(("n", "fits"), [(1, True), (2, False)])
+def test_log_probabilities_that_fit_into_no_frame_are_refused_by_name(n: int, fits: bool) -> None:
+    prompt = Tokens((1,) * 49_000)
+    sampling = SamplingParams(max_tokens=1, prompt_logprobs=20)
+    bench = Bench(FakeModel(n_seq=1, n_ctx=60_000))
+    bench.engine.admit(Submit(1, prompt, sampling, n))
+
+    (answer,) = bench.reports
+    assert isinstance(answer, Admitted) is fits
+    if isinstance(answer, Refused):
+        assert answer.param == "prompt_logprobs"
+        assert "2058000" in answer.message
+
+
+def test_the_most_log_probabilities_that_are_admitted_fit_into_a_frame() -> None:
+    """With pieces of 32 bytes, all of them: four times as long as words are."""
+    score = Logprob(200_000, b"-" * 32, -12.5)
+    entry = TokenLogprobs(score, (score,) * 20)
+    scores = PromptLogprobs(0, (entry,) * (MOST_SCORES // 21))
+    stats = StepStats(1, "prefill", 0.0, 0.0, 1, 0, 1, 0, 1)
+
+    assert len(encode(Step(stats, [(1, scores)]))) < MAX_FRAME_BYTES
+
+
+def test_texts_of_more_bytes_than_a_frame_has_are_refused_both_ways() -> None:
+    model = FakeModel()
+    model.pieces = dict.fromkeys(range(256), b"-" * 4096)
+    text, ids = "a" * 20_000, (1,) * 20_000
+    for refused in (
+        tokenized(model, Tokenize(1, Text(text))),
+        detokenized(model, Detokenize(1, ids)),
+    ):
+        assert isinstance(refused, Refused)
+        assert "too large" in refused.message
