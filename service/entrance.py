@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from service.catalog.card import ModelCard
-from service.errors import ModelUnusable
+from service.errors import Cancelled, ModelUnusable
 from service.facts import ModelFacts
 from service.fleet import endings
 from service.fleet.adapting import by_default, selected
@@ -71,6 +71,9 @@ class Entrance:
         numbers are those of `Runtime.admit`."""
         if self._draining():  # (1)
             raise endings.draining().error
+        if entry.called_off:
+            # While it was made shorter: it comes here for the second time.
+            raise Cancelled
         card, adapter = self._find(request.model)  # (2)
         if card.problem is not None:
             raise ModelUnusable(card.name, card.problem)
@@ -83,7 +86,7 @@ class Entrance:
         stream = host.enter(
             n, arrived=request.arrived, deadline=deadline, api=request.dialect
         )  # (3)
-        entry.model, entry.host = card.name, host
+        entry.model, entry.host, entry.stream = card.name, host, stream
         try:
             facts = await host.loaded(stream)  # (4)
             yield Entered(card, facts, host, stream, adapter)

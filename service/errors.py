@@ -12,10 +12,13 @@
     ├── ChangeRefused         409   settings that cannot be put in force here; the old ones are
     ├── Overloaded            429   the model's queue is full
     ├── RateLimited           429   the key has had what it may have for now
+    ├── Cancelled             499   somebody has ended it by its id
     ├── Draining              503   the service is shutting down
     ├── ModelUnavailable      503   the model failed, or restarts too often; try later
+    │   └── QueueTimeout      503   the request did not get its turn in time
     ├── ModelUnusable         422   the model's files are no model for this server; nothing was loaded
     ├── ModelLoadFailed       500   the model cannot be loaded; trying again will not help
+    │   └── InsufficientMemory 500  there is no room for it as things are
     ├── EngineFailed          500   the engine died or the generation broke
     ├── RegistryFailed        502   a registry did not answer, or not as registries do
     ├── OutOfTime             504   it took longer than the client, or the operator, gives it
@@ -136,6 +139,16 @@ class RateLimited(ServiceError):
     status = 429
     code = "rate_limit_exceeded"
     retryable = True
+
+
+class Cancelled(ServiceError):
+    """Has no number of its own in HTTP: nginx's for a client that is gone."""
+
+    status = 499
+    code = "cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("The request was cancelled.")
 
 
 class Draining(ServiceError):

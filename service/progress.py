@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from service.events import Finished, FinishReason
+from service.fleet import endings
 
 if TYPE_CHECKING:
     from service.fleet.answers import Generation
     from service.fleet.host import EngineHost
+    from service.fleet.stream import EngineStream
 
 State = Literal["queued", "loading", "prefill", "generating", "completed", "error", "cancelled"]
 # What has ended is remembered for so long, and never more of it than this.
@@ -75,9 +77,12 @@ class Entry:
         self.started = time.time()
         self.ended: float | None = None
         self.host: EngineHost | None = None
+        self.stream: EngineStream | None = None
         self.generation: Generation | None = None
         self.error: str | None = None
         self.dismissed = False
+        # Somebody said so by its id.
+        self.called_off = False
         self._ends: list[Finished] = []
         self._cancelled = False
 
@@ -89,7 +94,16 @@ class Entry:
             if self.generation is not None:
                 self._ends = self.generation.ends
             # They hold buffers, and lead to what has been unloaded since.
-            self.generation = self.host = None
+            self.generation = self.host = self.stream = None
+
+    def cancel(self) -> bool:
+        """Ends it for its client too, in whatever stage it is; False where it has ended."""
+        if self.ended is not None:
+            return False
+        self.called_off = True
+        if self.host is not None and self.stream is not None:
+            self.host.end(self.stream, endings.cancelled())
+        return True
 
     def progress(self, position: Callable[[Generation], int | None]) -> Progress:
         generation = self.generation
@@ -121,18 +135,16 @@ class Entry:
 
     def _state(self) -> State:
         if self.ended is not None:
-            if self.error is not None:
-                return "error"
             if self._cancelled:
                 return "cancelled"
+            if self.error is not None:
+                return "error"
             reasons = [_ENDS.get(end.reason, "completed") for end in self._ends]
             return next((state for state in reasons if state != "completed"), "completed")
-        if self.generation is None:
+        if self.stream is None or not self.stream.scheduled:
             loading = self.host is not None and self.host.supervisor.state != "ready"
             return "loading" if loading else "queued"
-        if not self.generation.scheduled:
-            return "queued"
-        return "generating" if self.generation.generated_tokens else "prefill"
+        return "generating" if self.stream.generated_tokens else "prefill"
 
 
 class RequestLog:

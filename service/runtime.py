@@ -22,6 +22,7 @@ from service.catalog.card import ModelCard
 from service.catalog.catalog import Catalog, RootState
 from service.entrance import Entrance
 from service.errors import (
+    Cancelled,
     ContextOverflow,
     ModelUnavailable,
     ServiceError,
@@ -212,7 +213,7 @@ class Runtime:
             generation = await self._admit(replace(request, input=shorter), entry)
             generation.cut_tokens += dropped
         except BaseException as error:
-            entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
+            _end(entry, error)
             raise
         return generation
 
@@ -259,7 +260,7 @@ class Runtime:
                     entered.selection(),
                 )
         except BaseException as error:
-            entry.end(_why(error), cancelled=isinstance(error, asyncio.CancelledError))
+            _end(entry, error)
             raise
         finally:
             entry.end()
@@ -301,12 +302,10 @@ class Runtime:
         await self._residency.unload(self.resolve(model))
 
     def cancel(self, id: str) -> bool:
-        """Ends the request of that id for its client too; False where there is none that runs."""
+        """Ends the request of that id for its client too, also one that waits for its model; False
+        where there is none that has not ended."""
         entry = self._log.find(id)
-        if entry is None or entry.generation is None:
-            return False
-        entry.generation.cancel()
-        return True
+        return entry is not None and entry.cancel()
 
     def progress(self, id: str) -> Progress | None:
         """Of a request that runs, or ended within the last minutes."""
@@ -342,8 +341,11 @@ class Runtime:
                 logger.exception("the models could not be listed")
 
 
-def _why(error: BaseException) -> str | None:
-    """What the client is told, if it still is there."""
+def _end(entry: Entry, error: BaseException) -> None:
+    """With what the client is told, if it still is there."""
     if isinstance(error, ServiceError):
-        return error.message
-    return None if isinstance(error, asyncio.CancelledError) else "The service made an error."
+        entry.end(error.message, cancelled=isinstance(error, Cancelled))
+    elif isinstance(error, asyncio.CancelledError):
+        entry.end(cancelled=True)
+    else:
+        entry.end("The service made an error.")

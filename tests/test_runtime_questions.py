@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from service.errors import ContextOverflow, ModelNotFound, OutOfTime
+from service.errors import Cancelled, ContextOverflow, ModelNotFound, OutOfTime
 from service.events import FinishReason
 from service.generation import Chat, EmbeddingRequest, Message, Text
 from service.runtime import Runtime
@@ -187,3 +187,68 @@ async def test_an_embedding_that_the_service_ends_says_why(tmp_path: Path) -> No
         failed = await outcome(runtime.embed(replace(embedding("x"), timeout=0.2)))
     assert isinstance(failed, OutOfTime)
     assert failed.message == "The request took longer than 0.2 seconds."
+
+
+@pytest.mark.parametrize("then", ["admit", "embed"])
+async def test_a_request_whose_model_is_still_loading_can_be_cancelled(
+    tmp_path: Path, then: str
+) -> None:
+    seen = Seen()
+    path = write_script(tmp_path, load_seconds=0.5, tokens=1)
+    async with running_runtime(path, observer=seen) as runtime:
+        asked = replace(chat() if then == "admit" else embedding("x"), id="mine")
+        waiting = asyncio.create_task(getattr(runtime, then)(asked))
+        await until(lambda: getattr(runtime.progress("mine"), "state", "") == "loading")
+        assert runtime.cancel("mine")
+        assert isinstance(await outcome(waiting), Cancelled)
+        known = runtime.progress("mine")
+        assert known is not None
+        assert (known.state, known.error) == ("cancelled", "The request was cancelled.")
+        assert not runtime.cancel("mine"), "it is over"
+        assert runtime.models()[0].waiting == 0, "its place is free"
+        assert seen.finishes == [], "what has not begun is no generation that has ended"
+        text, _ = await answer(runtime, chat())
+        assert text == "t0 ", "who comes next is not cancelled with it"
+
+
+async def test_a_request_whose_model_waits_for_its_turn_can_be_cancelled(tmp_path: Path) -> None:
+    paths = [write_script(tmp_path, name, tokens=100_000, delay=0.01) for name in ("one", "two")]
+    async with running_runtime(*paths, max_loaded_models=1, default_model="one") as runtime:
+        async with aclosing(await runtime.admit(chat("one"))):
+            waiting = asyncio.create_task(runtime.admit(replace(chat("two"), id="mine")))
+            await until(lambda: runtime.progress("mine") is not None)
+            assert runtime.cancel("mine")
+            assert isinstance(await outcome(waiting), Cancelled)
+            assert {model.card.name: model.waiting for model in runtime.models()} == {
+                "one:latest": 0,
+                "two:latest": 0,
+            }
+    assert lives(paths[1]) == 0, "nobody wants it any more"
+
+
+async def test_a_request_that_is_made_shorter_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_script(tmp_path, n_ctx_seq=60, tokens=1)
+    async with running_runtime(path) as runtime:
+
+        async def meanwhile(chat: Chat, *_: object) -> tuple[Chat, int]:
+            assert runtime.cancel("mine")
+            return Chat(chat.messages[-1:]), 1
+
+        monkeypatch.setattr("service.runtime.shortened", meanwhile)
+        turns = Chat((Message("user", "word " * 60), Message("user", "hi")))
+        wanted = replace(chat(), id="mine", input=turns, drop_messages=True)
+        assert isinstance(await outcome(runtime.admit(wanted)), Cancelled)
+
+
+async def test_vectors_that_are_being_made_can_be_cancelled(tmp_path: Path) -> None:
+    path = write_script(tmp_path, embeds=False)
+    async with running_runtime(path) as runtime:
+        await runtime.load("")
+        waiting = asyncio.create_task(runtime.embed(replace(embedding("x"), id="mine")))
+        await until(lambda: runtime.cancel("mine"))
+        assert isinstance(await outcome(waiting), Cancelled)
+        known = runtime.progress("mine")
+    assert known is not None
+    assert known.state == "cancelled"

@@ -12,7 +12,6 @@ from service.catalog.card import ModelCard
 from service.engine.wire import Admitted
 from service.events import Embedding, Event, Finished, FinishReason, Timings, TokenEvent, Usage
 from service.facts import ModelFacts
-from service.fleet import endings
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
 from service.generation import Chat, GenerationRequest
@@ -85,10 +84,6 @@ class Generation:
         """Of the answers that have ended so far, in order."""
         # What the engine knew at last is better than what was read before it had let go.
         return [end for _, end in sorted((self._stream.finished | self._finished).items())]
-
-    def cancel(self) -> None:
-        """Ends it for its reader too, who is told so."""
-        self._host.end(self._stream, endings.CANCELLED)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events()

@@ -10,6 +10,7 @@ from typing import Final
 
 from service.engine.wire import Refused
 from service.errors import (
+    Cancelled,
     ContextOverflow,
     Draining,
     EngineFailed,
@@ -23,9 +24,6 @@ from service.fleet.stream import Ending, EngineStream
 
 # Deaths that a request may see: the engine's that had it, or while it waited for the load.
 DEATHS: Final = 2
-CANCELLED = Ending(
-    FinishReason.CANCELLED, "cancelled", ModelUnavailable("The request was cancelled.")
-)
 
 
 def after_death(stream: EngineStream, model: str) -> Ending | None:
@@ -36,6 +34,11 @@ def after_death(stream: EngineStream, model: str) -> Ending | None:
     if stream.deaths < DEATHS:
         return None
     return poisonous() if stream.sent is not None else unavailable(model)  # (1, 2)
+
+
+def cancelled() -> Ending:
+    error = Cancelled()
+    return Ending(FinishReason.CANCELLED, error.code, error)
 
 
 def failed(error: ServiceError) -> Ending:

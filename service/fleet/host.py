@@ -186,7 +186,7 @@ class EngineHost:
 
     def cancel(self, stream: EngineStream) -> None:
         """In whatever stage it is. Nobody reads it any more."""
-        self._end(stream, endings.CANCELLED, time.monotonic())
+        self._end(stream, endings.cancelled(), time.monotonic())
         stream.drop()
 
     def end(self, stream: EngineStream, ending: Ending) -> None:
