@@ -141,6 +141,8 @@ def serve(
 def run(begin: Start, make_runtime: MakeRuntime, sockets: Sequence[socket.socket]) -> int:
     settings = begin.settings
     logs.configure(settings.log_level, settings.log_format)
+    for remark in begin.given.remarks:
+        logger.warning("Settings: %s", remark)
     for name in unknown_variables(os.environ):
         logger.warning("%s in the environment is no setting", name)
     try:

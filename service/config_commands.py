@@ -94,13 +94,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def validate(path: Path, out: TextIO) -> None:
-    values = read_file(path)
+    file = read_file(path)
     try:
-        Given(file=values).settings()
+        Given(file=file.values).settings()
     except ValidationError as error:
         lines = [f"{key}: {reason}" if key else reason for key, reason in reasons(error).items()]
         raise Refused("\n  ".join([f"{path} is not in order:", *lines])) from None
-    out.write(f"{path} is in order: {len(values)} settings\n")
+    out.write(f"{path} is in order: {len(file.values)} settings\n")
+    out.writelines(f"{remark}\n" for remark in file.remarks)
 
 
 def show(keeper: Keeper, given: argparse.Namespace, out: TextIO) -> None:

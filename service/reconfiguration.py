@@ -187,6 +187,8 @@ class Reconfiguration:
                 # Before it is read: what is written meanwhile is seen the next time.
                 await asyncio.to_thread(self._file.look)
                 given = await asyncio.to_thread(read, self._given.command_line)
+                for remark in given.remarks:
+                    logger.warning("Settings: %s", remark)
                 async with self._changing:
                     plan = self._plan(given, self._version.overrides, "file", "file")
                     applied = await self._put_in_force(given, plan)

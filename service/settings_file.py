@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,17 @@ import yaml
 from service.settings_errors import SettingsError
 
 MAX_DEPTH: Final = 16
+# What files of Ollama-backed services say, and nothing here answers to; and why.
+WITHOUT_MEANING: Final = {"llama_cpp_path": "the engine is llama-cpp-python's"}
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """`values`: of settings' keys, as they were written. `remarks`: a sentence for each other key that
+    was passed over."""
+
+    values: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
 
 class Cautious(yaml.SafeLoader):
@@ -29,7 +41,7 @@ class Cautious(yaml.SafeLoader):
         return node
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> SettingsFile:
     """Raises SettingsError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,7 +52,7 @@ def read_file(path: Path) -> dict[str, Any]:
     return parse(text, str(path))
 
 
-def parse(text: str, name: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> dict[str, Any]:
+def parse(text: str, name: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> SettingsFile:
     """Raises SettingsError. `name`: of the text, for its errors."""
     try:
         # Safe: both are SafeLoaders.
@@ -51,10 +63,16 @@ def parse(text: str, name: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader)
         )
         raise SettingsError(f"config: {name} is not YAML{where}") from None
     if values is None:
-        return {}
+        return SettingsFile({})
     if not isinstance(values, dict):
         raise SettingsError(f"config: {name} must hold `key: value` lines")
-    return without_unset(translate_ollama_paths({str(key): values[key] for key in values}))
+    said = without_unset({str(key): values[key] for key in values})
+    remarks = [
+        f"{key} in {name} has no meaning here: {why}"
+        for key, why in WITHOUT_MEANING.items()
+        if said.pop(key, None) is not None
+    ]
+    return SettingsFile(translate_ollama_paths(said), tuple(remarks))
 
 
 def without_unset(values: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Given:
     file: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     command_line: Mapping[str, Any] = field(default_factory=dict)
+    # Of the file: what was passed over.
+    remarks: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path | None:
@@ -54,7 +56,10 @@ class Given:
 def read(command_line: Mapping[str, Any]) -> Given:
     """Raises SettingsError for a file that is none. `command_line` has only what was said there."""
     given = Given({}, EnvSettingsSource(Settings)(), command_line)
-    return replace(given, file=read_file(given.path)) if given.path else given
+    if given.path is None:
+        return given
+    file = read_file(given.path)
+    return replace(given, file=file.values, remarks=file.remarks)
 
 
 def load(command_line: Mapping[str, Any]) -> Settings:

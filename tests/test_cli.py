@@ -261,6 +261,15 @@ def test_a_start_that_fails_late_is_no_success() -> None:
     assert "the disk is gone" in lines[0]["exception"]
 
 
+def test_it_starts_with_the_seeds_file_and_says_what_means_nothing(tmp_path: Path) -> None:
+    file = ROOT / "tests/seed_settings.yaml"
+    with running("short", "--config", str(file), "--state-dir", str(tmp_path)) as service:
+        said = [line for line in service.lines if "llama_cpp_path" in line["message"]]
+        assert [(line["level"], "has no meaning here" in line["message"]) for line in said] == [
+            ("WARNING", True)
+        ]
+
+
 def test_its_log_is_json_with_one_line_for_a_request() -> None:
     with running("short") as service:
         httpx.post(service.url + PATH, json=STREAM, headers={"X-Request-Id": "r1"})

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from service.dialects.routing import NAMES
 from service.settings import Listener, Settings, SettingsError, is_loopback
 from service.settings_needs import NEEDS
-from service.settings_sources import load
+from service.settings_sources import load, read
 from service.settings_table import table
 
 ROOT = Path(__file__).parents[1]
@@ -56,32 +56,32 @@ def test_the_file_can_be_named_in_the_environment(
     assert load({}).port == 99
 
 
-def test_every_key_of_the_seeds_file_is_understood(tmp_path: Path) -> None:
-    config = yaml(
-        tmp_path,
-        """
-models_dir: /opt/llm/models/ollama/models/blobs
-manifests_dir: /opt/llm/models/ollama/models/manifests/registry.ollama.ai/library
-default_context_size: 131072         # tokens
-default_model: null
-tensor_split: '0.25,0.25,0.25,0.25'
-gpu_layers: 999
-threads: 32
-batch_size: 512
-request_timeout: 1800
-log_level: info
-enable_model_inspection: true
-preserve_think_tags: true
-""",
-    )
+def test_each_key_of_the_seeds_file_does_what_it_says_or_is_said_to_mean_nothing() -> None:
+    given = read({"config": ROOT / "tests/seed_settings.yaml"})
+    settings = given.settings()
 
-    settings = load({"config": config})
-
-    assert settings.model_dir == (Path("/opt/llm/models/ollama/models"),)
-    assert settings.tensor_split == (0.25, 0.25, 0.25, 0.25)
+    assert settings.model_dump(exclude_unset=True, exclude={"config"}) == {
+        "model_dir": (Path("/opt/llm/models/ollama/models"),),
+        "default_context_size": 131_072,
+        "tensor_split": (0.25, 0.25, 0.25, 0.25),
+        "gpu_layers": 999,
+        "threads": 32,
+        "batch_size": 512,
+        "request_timeout": 1800.0,
+        "log_level": "INFO",
+        "enable_model_inspection": True,
+        "preserve_think_tags": True,
+    }
     assert settings.default_model is None
-    assert (settings.gpu_layers, settings.threads, settings.batch_size) == (999, 32, 512)
-    assert settings.log_level == "INFO"
+    (remark,) = given.remarks
+    assert remark.startswith("llama_cpp_path in ")
+    assert remark.endswith(" has no meaning here: the engine is llama-cpp-python's")
+
+
+def test_a_key_without_meaning_that_says_nothing_is_not_remarked_on(tmp_path: Path) -> None:
+    given = read({"config": yaml(tmp_path, "llama_cpp_path:\nthreads: 2\n")})
+
+    assert (given.file, given.remarks) == ({"threads": 2}, ())
 
 
 def test_directories_are_separated_as_a_path_is(monkeypatch: pytest.MonkeyPatch) -> None:

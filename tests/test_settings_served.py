@@ -225,6 +225,10 @@ def test_a_file_is_checked_without_a_service(
     file = tmp_path / "config.yaml"
     file.write_text("threads: 3\n")
     assert command("validate", str(file)) == [f"{file} is in order: 1 settings"]
+    file.write_text("threads: 3\nllama_cpp_path: /opt/llama.cpp\n")
+    said = command("validate", str(file))
+    assert said[0] == f"{file} is in order: 1 settings"
+    assert said[1].startswith(f"llama_cpp_path in {file} has no meaning here")
     file.write_text("threads: 0\ncolour: 1\n")
     assert config_commands.main(["validate", str(file)]) == 1
     told = capsys.readouterr().err

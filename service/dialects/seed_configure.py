@@ -208,12 +208,12 @@ async def take_in(request: Request[State]) -> Response:
     found, expected = request.state["reconfiguration"], etag(request)
     try:
         text = data.decode()
-        values = await asyncio.to_thread(parse, text, "the file", Cautious)
+        file = await asyncio.to_thread(parse, text, "the file", Cautious)
     except UnicodeDecodeError:
         raise InvalidRequest("The file is not UTF-8") from None
     except SettingsError as error:
         raise InvalidRequest(str(error).removeprefix("config: ")) from None
-    if not values:
+    if not (values := file.values):
         raise InvalidRequest(EMPTY)
     try:
         base = written(made(found.given, {}))
@@ -228,7 +228,8 @@ async def take_in(request: Request[State]) -> Response:
         )
     except InvalidSettings as error:
         return invalid(error)
-    return json(encode_applied(applied), found.version)
+    body = encode_applied(applied)
+    return json(body | {"remarks": file.remarks} if file.remarks else body, found.version)
 
 
 async def recorded(

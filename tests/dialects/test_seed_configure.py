@@ -211,6 +211,14 @@ def test_what_was_exported_is_imported_in_place_of_all_changes(http: TestClient)
     assert http.get(PATH).json()["why"] == "import"
 
 
+def test_what_has_no_meaning_here_is_not_imported_and_said(http: TestClient) -> None:
+    back = http.post(f"{PATH}/import", content="queue_size: 3\nllama_cpp_path: /opt/llama.cpp\n")
+
+    assert back.status_code == 200, back.text
+    assert [remark.split()[0] for remark in back.json()["remarks"]] == ["llama_cpp_path"]
+    assert http.get(PATH).json()["overrides"] == {"queue_size": 3}
+
+
 @pytest.mark.parametrize(
     "text",
     [
