@@ -50,7 +50,7 @@ class EngineFactory:
         place: Place | None = None,
     ) -> EngineHost:
         """It is nobody's until it is put among the residents, and loads when it is asked for."""
-        return EngineHost(
+        host = EngineHost(
             card.name,
             params,
             self.limits,
@@ -58,11 +58,12 @@ class EngineFactory:
             command=self._command,
             vet=partial(self._vetted, card, params.adapters),
             fallback=fallback,
-            place=place or partial(self._place, key, card),
+            place=place or (lambda wanted: self._place(key, host, card, wanted)),
             learn=partial(self._learn, card),
             on_change=partial(self._turns.on_change, key),
             want=partial(self._turns.want_host, key),
         )
+        return host
 
     async def attempt(self, card: ModelCard, params: EngineParams) -> Attempt:
         """Where it would go as things are, with the one that serves in its place."""
@@ -73,9 +74,10 @@ class EngineFactory:
         return found or await unfit(card, adapters)
 
     async def _place(
-        self, key: str, card: ModelCard, params: EngineParams
+        self, key: str, host: EngineHost, card: ModelCard, params: EngineParams
     ) -> EngineParams | Unloadable:
-        return await placed_evicting(key, partial(self.attempt, card, params), self._residents)
+        attempt = partial(self.attempt, card, params)
+        return await placed_evicting(key, host, attempt, self._residents)
 
     def _learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
         if facts.gpu_layers:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from service.engine.wire import EngineParams
+from service.fleet.host import EngineHost
 from service.fleet.placing import Attempt
 from service.fleet.residents import Residents
 from service.fleet.room import Come, Never, Wait, make_room
@@ -17,13 +18,15 @@ POLL_SECONDS: Final = 0.1
 
 
 async def placed_evicting(
-    key: str, attempt: Callable[[], Awaitable[Attempt]], residents: Residents
+    key: str, host: EngineHost, attempt: Callable[[], Awaitable[Attempt]], residents: Residents
 ) -> EngineParams | Unloadable:
-    """Where the model goes, once those have gone that leave no room for it.
+    """Where the model of `host` goes, once those have gone that leave no room for it.
 
     (1) For all of it to be on GPUs, only those go that nobody asks for. (2) For it to be
-    loaded at all, the others too, each after its turn. (3) It may get the room that others
-    leave of their own accord, or lose whoever wanted it.
+    loaded at all, the others too, each after its turn; only these are waited for, since who goes
+    while it loads waits for this load. (3) It may get the room that others leave of their own
+    accord, or lose whoever wanted it. (4) One that goes itself, when it has been loaded for who
+    waits for it, waits for no turn: others may wait for it to be gone.
     """
     while True:
         tried = await attempt()
@@ -33,14 +36,12 @@ async def placed_evicting(
         if not tried.cramped or not others:
             return tried.answer
         now = time.monotonic()
-        match make_room(lambda gone: len(gone) > 0, others, now):  # (2)
+        match make_room(lambda gone: len(gone) > 0, others, now):
             case Come(leaving):
-                for other in leaving:
-                    residents.send_away(other, "evicted")
-                await asyncio.wait(residents.leaving)
+                await asyncio.wait([residents.send_away(r, "evicted") for r in leaving])  # (2)
             case Wait():
                 await asyncio.sleep(POLL_SECONDS)
-                if (host := residents.host(key)) is None:
+                if residents.host(key) is not host:  # (4)
                     return tried.answer
                 if host.idle:  # (3)
                     if isinstance(tried.answer, Unloadable) and key not in residents.pinned:

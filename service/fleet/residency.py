@@ -36,7 +36,7 @@ from service.fleet.vetting import Vet
 from service.fleet.wishes import covered, granted, worth_reloading
 from service.generation import LoadWishes
 from service.settings import Settings
-from service.stats import Observer
+from service.stats import Observer, Unloading
 
 AS_IT_IS: Final = LoadWishes()
 
@@ -115,8 +115,11 @@ class Residency:
         self, key: str, card: ModelCard, params: EngineParams, fallback: EngineParams | None = None
     ) -> EngineHost:
         """What runs finishes first, what comes waits."""
-        if key in self._residents and key not in self._turns:
-            self._residents.send_away(key, "reload")
+        if key in self._turns:
+            # It has gone meanwhile and is wanted again: it comes in this way by itself.
+            host = self._residents[key].host
+            host.supervisor.params = params
+            return host
         return self._make(key, card, params, fallback)
 
     async def attempt(self, card: ModelCard, params: EngineParams) -> Attempt:
@@ -165,13 +168,7 @@ class Residency:
             self._residents[key].host.supervisor.params = heir.params
             self._residents.see_off(key, heir, "reload")
             return
-        seconds = self._residents.keep_alive.said(key)
-        if key in self._residents:
-            self._residents.send_away(key, "reload")
-        now = self._key(card)
-        self._residents.put(now, Occupant(card, heir))
-        if seconds is not None:
-            self._residents.keep_alive.keep(now, seconds)
+        self._residents.succeed(key, "reload", self._key(card), Occupant(card, heir))
 
     # Engines
 
@@ -188,12 +185,15 @@ class Residency:
         if resident is None:
             return self._make(key, card, granted(self._parameters.of(card), wishes))
         host = resident.host
-        if host.supervisor.state == "failed" and changed(resident.card, card):  # (1)
-            self._residents.send_away(key, "changed")
-            return self._make(key, card, granted(self._parameters.of(card), wishes))
+        if (
+            host.supervisor.state == "failed"
+            and key not in self._turns
+            and changed(resident.card, card)
+        ):  # (1)
+            params = granted(self._parameters.of(card), wishes)
+            return self._make(key, card, params, reason="changed")
         if better := reload_for(wishes, resident):  # (2)
             before = host.params
-            self._residents.send_away(key, "reload")
             return self._make(key, card, granted(before, better), before, reloaded_for=better)
         return host
 
@@ -203,8 +203,6 @@ class Residency:
         key = self._key(card)
         host = self._residents.host(key)
         before = self._parameters.of(card) if host is None else host.params
-        if host is not None:
-            self._residents.send_away(key, "reload")
         return self._make(key, card, replace(before, adapters=adapters), fallback=before)
 
     def _make(
@@ -214,10 +212,12 @@ class Residency:
         params: EngineParams,
         fallback: EngineParams | None = None,
         *,
+        reason: Unloading = "reload",
         reloaded_for: LoadWishes | None = None,
     ) -> EngineHost:
+        """For the one that is there, if there is one, which finishes what it has."""
         host = self._engines.make(key, card, params, fallback)
-        self._residents.put(key, Occupant(card, host, reloaded_for))
+        self._residents.succeed(key, reason, key, Occupant(card, host, reloaded_for))
         return host
 
     def _key(self, card: ModelCard) -> str:

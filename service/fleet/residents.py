@@ -104,14 +104,26 @@ class Residents:
         self.keep_alive.forget(key)
         return self._occupants.pop(key).host
 
-    def send_away(self, key: str, reason: Unloading) -> None:
-        self.see_off(key, self.forget(key), reason)
+    def succeed(self, key: str, reason: Unloading, to: str, occupant: Occupant) -> None:
+        """The one of `key` goes, if there is one, and the other takes its place, as `to`: how long
+        it stays is what a request said of the one before."""
+        seconds = self.keep_alive.said(key)
+        if key in self:
+            self.send_away(key, reason)
+        self.put(to, occupant)
+        if seconds is not None:
+            self.keep_alive.keep(to, seconds)
 
-    def see_off(self, key: str, host: EngineHost, reason: Unloading) -> None:
+    def send_away(self, key: str, reason: Unloading) -> asyncio.Task[None]:
+        """The task is done when it is gone."""
+        return self.see_off(key, self.forget(key), reason)
+
+    def see_off(self, key: str, host: EngineHost, reason: Unloading) -> asyncio.Task[None]:
         """Of a host that is not, or no longer, the one of its key."""
         task = asyncio.create_task(self._leave(host, reason))
         self._leaving[task] = key, host
         task.add_done_callback(self._left)
+        return task
 
     async def close(self) -> None:
         draining = [host for _, host in self._leaving.values()]
@@ -138,7 +150,10 @@ class Residents:
 
 
 def turn_ends(host: EngineHost) -> float | None:
-    """In monotonic seconds; None before it is loaded."""
+    """In monotonic seconds; None before it is loaded, and while its engine is started again for
+    those who wait: it cannot go before them, and may need the room of others for it."""
     if host.ready_since is None or host.load_seconds is None:
+        return None
+    if host.supervisor.state != "ready" and not host.idle:
         return None
     return host.ready_since + turn_seconds(host.load_seconds)

@@ -42,7 +42,7 @@ class Turns:
     def on_change(self, key: str, host: EngineHost) -> None:
         """It is ready, has failed, or has nothing more to do."""
         if self._residents.host(key) is host:
-            if key in self._wanting and host.idle:
+            if key in self._wanting and host.idle and key not in self._residents.pinned:
                 # Whoever wanted it has gone.
                 self._wanting.remove(key)
                 self._residents.forget(key)

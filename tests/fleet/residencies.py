@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from service.events import Finished
 from service.fleet.host import EngineHost
+from service.fleet.limits import Limits
 from service.fleet.residency import Residency
 from service.settings import Settings
 from tests.fleet.fakes import (
@@ -20,9 +21,9 @@ from tests.fleet.fakes import (
 
 
 @asynccontextmanager
-async def residency(max_loaded: int = 3) -> AsyncIterator[Residency]:
+async def residency(max_loaded: int = 3, limits: Limits = QUICK) -> AsyncIterator[Residency]:
     chosen = Settings(max_loaded_models=max_loaded)
-    made = Residency(chosen, Seen(), command=FAKE, limits=QUICK)
+    made = Residency(chosen, Seen(), command=FAKE, limits=limits)
     try:
         yield made
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ from tests.fleet.fakes import (
     outcome,
     read,
     submitted,
+    until,
     write_script,
 )
 from tests.fleet.residencies import answer, load, residency
@@ -110,3 +112,61 @@ async def test_closing_leaves_no_process(tmp_path: Path) -> None:
 
     assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None)
     assert None not in pids
+
+
+async def test_what_a_request_said_of_how_long_it_stays_holds_for_the_engine_after_it(
+    tmp_path: Path,
+) -> None:
+    path = write_script(tmp_path, n_ctx_train=16384)
+    async with residency() as models:
+        await load(models.host(card(path)))
+        models.keep(card(path), -1.0)
+        longer = models.host(card(path), LoadWishes(n_ctx=8192))
+        assert models.keep_alive(card(path)) == -1.0
+        await load(longer)
+        await load(models.adapt(card(path), ()))
+        assert models.keep_alive(card(path)) == -1.0
+        key = models.key(card(path), Settings())
+        await load(models.swap(key, card(path), longer.params))
+        assert models.keep_alive(card(path)) == -1.0
+
+        await models.unload(card(path))
+        assert models.keep_alive(card(path)) == Settings().keep_alive
+
+
+async def test_one_that_is_swapped_while_it_waits_for_room_loses_nobody_who_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    busy = card(write_script(tmp_path, "busy", delay=0.01, tokens=20))
+    path = write_script(tmp_path, tokens=1, n_ctx_train=16384)
+    async with residency(max_loaded=1) as models:
+        running = await submitted(models.host(busy))
+        host = models.host(card(path))
+        asked = asyncio.create_task(answer(host))
+        await until(lambda: not host.idle)
+        key = models.key(card(path), Settings())
+        swapped = models.swap(key, card(path), replace(host.params, n_ctx=8192 * host.params.n_seq))
+
+        assert (await read(running))[1][0].reason is FinishReason.STOP
+        assert (await asyncio.wait_for(asked, 20))[0] == "t0 "
+        assert swapped.supervisor.facts is not None
+        assert swapped.supervisor.facts.n_ctx_seq == 8192
+
+
+async def test_a_file_that_changes_while_its_model_waits_for_room_loses_nobody_who_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    at_once = dataclasses.replace(QUICK, rest_after_bad_load=0.0)
+    path = write_script(tmp_path, lives=[{"load": "refuse"}, {"tokens": 1}])
+    async with residency(max_loaded=1, limits=at_once) as models:
+        host = models.host(card(path))
+        assert isinstance(await outcome(load(host)), ModelLoadFailed)
+        busy = card(write_script(tmp_path, "busy", delay=0.01, tokens=20))
+        running = await submitted(models.host(busy))
+        asked = asyncio.create_task(answer(models.host(card(path))))
+        await until(lambda: not host.idle)
+        again = asyncio.create_task(answer(models.host(replace(card(path), size_bytes=2))))
+
+        assert (await read(running))[1][0].reason is FinishReason.STOP
+        for each in (asked, again):
+            assert (await asyncio.wait_for(each, 20))[0] == "t0 "

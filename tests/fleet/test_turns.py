@@ -18,6 +18,7 @@ from tests.fleet.fakes import (
     lives,
     read,
     submitted,
+    until,
     write_script,
 )
 from tests.fleet.residencies import answer, load, residency
@@ -117,3 +118,16 @@ async def test_clients_of_four_models_with_room_for_two_all_get_their_answers(
     assert sum(lives(Path(card.path)) for card in cards) <= loads_of_lru(
         [wanted.name for wanted in trace], 2
     )
+
+
+async def test_a_pinned_model_is_loaded_in_its_turn_though_who_asked_for_it_has_gone(
+    tmp_path: Path,
+) -> None:
+    first, pinned = (card(write_script(tmp_path, name, load_seconds=0.2)) for name in ("a", "b"))
+    async with residency(max_loaded=2) as models:
+        models.pin([first, pinned])
+        waiting = models.host(pinned)
+        waiting.cancel(enter(waiting))
+
+        await until(lambda: waiting.supervisor.state == "ready")
+        assert models.find(pinned) is waiting
