@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,9 @@ from service.fleet.last_words import LastWords, exit_words
 logger = logging.getLogger(__name__)
 
 ENGINE: Final = (sys.executable, "-P", "-m", "service.engine")
+
+# Even SIGKILL waits for a process that is stuck in a driver. After this we go on without it.
+DEATH_SECONDS: Final = 30.0
 
 # All that an engine gets of our environment: what finds libraries and GPUs. Never a proxy,
 # never a secret, and nothing that a later Python might take for an instruction.
@@ -76,6 +80,11 @@ class Child(asyncio.Protocol):
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of a process that has ended; the signal that it died of, as a negative number."""
+        return self._process.returncode if self._process is not None else None
+
     async def start(self, command: tuple[str, ...]) -> None:
         """Raises OSError where no process can be started."""
         loop = asyncio.get_running_loop()
@@ -105,7 +114,7 @@ class Child(asyncio.Protocol):
 
     async def end(self, grace: float = 0.0) -> str:
         """Closes the socket, by which an engine exits; kills it after `grace` seconds; waits for
-        it, so that no zombie stays. Says how it ended."""
+        it, so that no zombie stays. Says how it ended, or that it did not."""
         if self._socket is not None:
             self._socket.close() if grace else self._socket.abort()
         if self._process is None:
@@ -113,13 +122,13 @@ class Child(asyncio.Protocol):
         try:
             if not await _exited(self._process, grace):
                 self.kill("did not stop when asked to")
-                # Even SIGKILL waits for a process stuck in a driver.
-                if not await _exited(self._process, 30.0):
+                if not await _exited(self._process, DEATH_SECONDS):
                     logger.error("engine process %d survives SIGKILL", self._process.pid)
         finally:
             if self._process.poll() is None:
                 self._process.kill()
-                self._process.wait()
+                # Nobody stands still for it; a daemon, for the service must be able to end.
+                threading.Thread(target=self._process.wait, daemon=True).start()
             if self._stderr is not None:
                 await self._stderr.close()
             if self._process.stderr is not None:

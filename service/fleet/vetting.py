@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -36,14 +37,21 @@ BYTES_A_SECOND: Final = 50 * 10**6
 AUTOPSY_SECONDS: Final = 1.0
 # These say nothing of the file.
 PASSING: Final = frozenset({"out_of_memory", "not_found", "timeout"})
+# Nor does a death, but of what the file made llama.cpp do: not of SIGKILL, which is the OOM killer's
+# or an operator's, nor of SIGILL, by which a library ends that was built for another processor.
+_OF_THE_FILE: Final = frozenset(
+    -each for each in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE)
+)
+_OF_THE_MACHINE: Final = frozenset({"GPU error", "Python exception"})
 
 
 @dataclass(frozen=True, slots=True)
 class Unloadable:
-    """`message` is for the operator's eyes."""
+    """`message` is for the operator's eyes. `passing`: it says nothing of the file."""
 
     kind: LoadFailure
     message: str
+    passing: bool = False
 
 
 Vet = Callable[[ModelCard], Awaitable[Unloadable | None]]
@@ -67,7 +75,7 @@ class Vetting:
         known = self._catalog.opened(card, self._by)  # (2)
         if known is None:
             found = await probe(card, self._command)
-            if found is not None and found.kind in PASSING:
+            if found is not None and (found.passing or found.kind in PASSING):
                 return found
             known = Opened(self._by, found.kind, found.message) if found else Opened(self._by)
             self._catalog.remember(card, known)
@@ -116,8 +124,16 @@ async def probe(card: ModelCard, command: tuple[str, ...] = ENGINE) -> Unloadabl
     if not done:
         return Unloadable("timeout", f"opening it took more than {seconds:.0f} s")
     if not answer.done():
-        kind = child.last_words.kind()
         logger.warning("a process that only opened %s died: %s", card.name, ended)
-        return Unloadable("crash", f"{ended}, {kind}" if kind else ended)
+        return _post_mortem(child, ended)
     report = answer.result()
     return Unloadable(report.kind, report.message) if isinstance(report, wire.LoadFailed) else None
+
+
+def _post_mortem(child: Child, ended: str) -> Unloadable:
+    kind = child.last_words.kind()
+    words = f"{ended}, {kind}" if kind else ended
+    if kind == "out of memory":
+        return Unloadable("out_of_memory", words)
+    lasting = child.exit_code in _OF_THE_FILE and kind not in _OF_THE_MACHINE
+    return Unloadable("crash", words, passing=not lasting)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from pathlib import Path
 
@@ -116,3 +117,26 @@ async def test_an_engine_has_a_session_of_its_own() -> None:
         assert session == child.pid
     finally:
         await child.end()
+
+
+class Stuck(subprocess.Popen[bytes]):
+    """As one that waits for a driver: no signal reaches it."""
+
+    def kill(self) -> None:
+        pass
+
+
+async def test_a_process_that_survives_sigkill_holds_up_nobody_and_is_waited_for_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", Stuck)
+    monkeypatch.setattr("service.fleet.child.DEATH_SECONDS", 0.05)
+    child = await started(*script(IGNORES_EVERYTHING))
+    assert child.pid is not None
+    process = psutil.Process(child.pid)
+
+    assert await asyncio.wait_for(child.end(), 10) == "did not stop when asked to"
+    assert "survives SIGKILL" in caplog.text
+    assert process.is_running()
+    process.kill()
+    await until(lambda: not process.is_running())

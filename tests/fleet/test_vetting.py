@@ -134,3 +134,41 @@ async def test_opening_that_never_ends_is_ended(
     # It says nothing of the file, so it is tried again.
     await Vetting(made, checksums=True)(card_in(made))
     assert probes == ["slow:latest"] * 2
+
+
+DEATHS = {
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "crash"),
+    "not started": ("import nothing_of_that_name", "crash"),
+    "no memory": ("print('cudaMalloc failed', file=sys.stderr); os.abort()", "out_of_memory"),
+    "no GPU": ("print('CUDA error: no driver', file=sys.stderr); os.abort()", "crash"),
+    "another processor's": ("os.kill(os.getpid(), signal.SIGILL)", "crash"),
+    "hung up": ("sys.exit(3)", "crash"),
+}
+
+
+@pytest.mark.parametrize(("code", "kind"), DEATHS.values(), ids=DEATHS)
+async def test_a_death_that_the_file_did_not_cause_is_not_remembered(
+    tmp_path: Path, probes: list[str], code: str, kind: str
+) -> None:
+    shutil.copy(DEMO, tmp_path / "good.gguf")
+    made = catalog(tmp_path)
+    dies = (sys.executable, "-c", f"import os, signal, sys; {code}")
+    found = await Vetting(made, checksums=False, command=dies)(card_in(made))
+
+    assert found is not None
+    assert found.kind == kind
+    assert await Vetting(made, checksums=False)(card_in(made)) is None
+    assert len(probes) == 2
+
+
+async def test_a_death_by_what_the_file_holds_is_remembered(
+    tmp_path: Path, probes: list[str]
+) -> None:
+    shutil.copy(DEMO, tmp_path / "bad.gguf")
+    made = catalog(tmp_path)
+    dies = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    for _ in range(2):
+        found = await Vetting(made, checksums=False, command=dies)(card_in(made))
+        assert found is not None
+        assert found.message == "SIGSEGV"
+    assert len(probes) == 1
