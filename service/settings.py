@@ -168,8 +168,8 @@ class Settings(BaseSettings):
     )
     gpu_layers: Layers = Field(
         default=None,
-        description="Layers to place on GPUs, the output counted as one; `auto`, or none said: as "
-        "many as fit.",
+        description="Layers to place on GPUs, the output counted as one; `auto`, none said, or more "
+        "than there are, such as 999: as many as fit.",
     )
     tensor_split: Shares = Field(
         default=(),

@@ -7,6 +7,8 @@ split into counts of layers is exact, and the output is on the last GPU that has
 (1) Whole on one GPU where it fits, the one that it fills best; so that models spread over GPUs.
 (2) Else over several, by layers, so that as much as possible is left free on the fullest.
 (3) Else as many layers as fit, the last ones first; the rest is computed by the CPU.
+A number of layers that was asked for goes the same ways but for (3): it is placed, or refused with
+the numbers. More layers than there are mean all that fit, as 999 does wherever layers are counted.
 A context that was asked for is given, or the placement refused with the numbers. One that was not
 shrinks for the sake of (1) and (2) to `LEAST_CONTEXT`, no further.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from service.context import choose_context, choose_layout, padded
 from service.facts import SplitMode
@@ -76,6 +78,14 @@ class Placement:
         return tuple(gpu.free - share.total for gpu, share in pairs)
 
 
+def chosen_layers(model: ModelMemory, constraints: Constraints) -> int | None:
+    """None where it is left to the placement. Of a split, all of them at most."""
+    chosen, everything = constraints.gpu_layers, len(model.layers) + 1
+    if chosen is None or chosen <= everything:
+        return chosen
+    return everything if constraints.tensor_split or constraints.split_mode == "row" else None
+
+
 def place(
     model: ModelMemory,
     gpus: Sequence[Gpu],
@@ -102,21 +112,29 @@ class _Placing:
     def everything(self) -> int:
         return len(self.model.layers) + 1
 
+    @property
+    def chosen(self) -> int | None:
+        return chosen_layers(self.model, self.constraints)
+
+    @property
+    def wanted(self) -> int:
+        return self.everything if self.chosen is None else self.chosen
+
     def place(self) -> Placement:
         constraints = self.constraints
         if not self.gpus or constraints.gpu_layers == 0:
             return self._on_host()
-        if (
-            constraints.tensor_split
-            or constraints.gpu_layers is not None
-            or constraints.split_mode == "row"
-        ):
+        if constraints.tensor_split or constraints.split_mode == "row":
             return self._as_constrained()
+        found = None
         if constraints.split_mode != "layer":
             found = self._on_one()  # (1)
-            if found or constraints.split_mode == "none":
-                return found or self._partly(self._single())
-        return self._over_several() or self._partly(self.gpus)  # (2) (3)
+        if found is None and constraints.split_mode != "none":
+            found = self._over_several()  # (2)
+        if found is not None:
+            return found
+        gpus = self._single() if constraints.split_mode == "none" else self.gpus
+        return self._partly(gpus) if self.chosen is None else self._refused(gpus)  # (3)
 
     # -- the three ways, and the user's
 
@@ -125,7 +143,7 @@ class _Placing:
         for position, gpu in enumerate(self.gpus):
             if self.constraints.main_gpu not in (None, position):
                 continue
-            counts = self._counts({position: self.everything})
+            counts = self._counts({position: self.wanted})
             for shape in self._shapes(gpu.usable):
                 if self._fits(shape, counts, "none"):
                     found.append(self._placement(shape, counts, mode="none", main=position))
@@ -139,7 +157,7 @@ class _Placing:
 
     def _over_several(self) -> Placement | None:
         for shape in self._shapes(sum(gpu.usable for gpu in self.gpus)):
-            if counts := self._balanced(shape, self.everything, self.gpus):
+            if counts := self._balanced(shape, self.wanted, self.gpus):
                 return self._placement(shape, counts)
         return None
 
@@ -158,15 +176,10 @@ class _Placing:
         return self._placement(shape, self._counts({}))
 
     def _as_constrained(self) -> Placement:
-        constraints = self.constraints
-        layers = min(
-            self.everything if constraints.gpu_layers is None else constraints.gpu_layers,
-            self.everything,
-        )
+        constraints, layers = self.constraints, self.wanted
         mode: SplitMode = constraints.split_mode or "layer"
         main = constraints.main_gpu or 0
-        gpus = self._single() if mode == "none" else self.gpus
-        for shape in self._shapes(sum(gpu.usable for gpu in gpus)):
+        for shape in self._shapes(sum(gpu.usable for gpu in self.gpus)):
             if constraints.tensor_split:
                 share = (
                     *constraints.tensor_split,
@@ -175,12 +188,16 @@ class _Placing:
                 counts = counts_of(share, layers)
             else:
                 share = ()
-                counts = self._balanced(shape, layers, gpus) or self._by_free(layers, gpus)
+                counts = self._balanced(shape, layers, self.gpus) or self._by_free(self.gpus)
             if self._fits(shape, counts, mode, share):
                 break
         if not self._fits(shape, counts, mode, share):
-            self._refuse(shape, counts, mode, share)
+            raise self._refusal(shape, counts, mode, share)
         return self._placement(shape, counts, mode=mode, main=main, split=share)
+
+    def _refused(self, gpus: tuple[Gpu, ...]) -> NoReturn:
+        shape = self._shapes(sum(gpu.usable for gpu in gpus))[-1]
+        raise self._refusal(shape, self._by_free(gpus), "none" if len(gpus) == 1 else "layer", ())
 
     # -- pieces
 
@@ -209,8 +226,12 @@ class _Placing:
                 high = margin
         return best
 
-    def _by_free(self, layers: int, gpus: Sequence[Gpu]) -> tuple[int, ...]:
-        return counts_of([gpu.usable if gpu in gpus else 0 for gpu in self.gpus], layers)
+    def _by_free(self, gpus: Sequence[Gpu]) -> tuple[int, ...]:
+        """By what is free, also where that does not suffice; alike where nothing is."""
+        rooms = [gpu.usable if gpu in gpus else 0 for gpu in self.gpus]
+        if not any(rooms):
+            rooms = [1 if gpu in gpus else 0 for gpu in self.gpus]
+        return counts_of(rooms, self.wanted)
 
     def _shapes(self, memory: int) -> list[ContextShape]:
         """From the context wanted down to the least; one alone where it was asked for."""
@@ -270,9 +291,9 @@ class _Placing:
         shares, _ = self._needs(shape, counts, mode, split)
         return all(n.total <= gpu.usable for n, gpu in zip(shares, self.gpus, strict=True))
 
-    def _refuse(
+    def _refusal(
         self, shape: ContextShape, counts: Sequence[int], mode: SplitMode, split: Sequence[float]
-    ) -> None:
+    ) -> PlacementError:
         shares, _ = self._needs(shape, counts, mode, split)
         over = [
             f"GPU {gpu.index} would need {readable(need.total)}, and has {readable(gpu.usable)}"
@@ -282,7 +303,7 @@ class _Placing:
         field = "tensor_split" if self.constraints.tensor_split else "gpu_layers"
         if self.constraints.gpu_layers is None and not self.constraints.tensor_split:
             field = "split_mode"
-        raise PlacementError(field, f"with {shape.n_ctx} tokens of context {'; '.join(over)}")
+        return PlacementError(field, f"with {shape.n_ctx} tokens of context {'; '.join(over)}")
 
     def _placement(
         self,
@@ -325,7 +346,7 @@ class _Placing:
     def _limit(self, shape: ContextShape, layers: int) -> Limit:
         constraints = self.constraints
         if self.gpus and layers < self.everything:
-            return "gpu_memory" if constraints.gpu_layers is None else "wishes"
+            return "gpu_memory" if self.chosen is None else "wishes"
         if constraints.context is not None:
             return "nothing" if shape.n_ctx >= self.model.n_ctx_train else "wishes"
         if shape.n_ctx >= padded(self.model.n_ctx_train):
@@ -344,7 +365,7 @@ class _Placing:
             found.append(
                 "no GPU holds it alone: " + ", ".join(f"GPU {i}" for i in used) + " share it"
             )
-        elif self.gpus and self.constraints.gpu_layers is None:
+        elif self.gpus and self.chosen is None:
             found.append(f"{layers} of {self.everything} layers fit on GPUs, the rest on the host")
         if self.constraints.context is None and shape.n_ctx < padded(model.n_ctx_train):
             found.append(

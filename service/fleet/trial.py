@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Gpu, place
+from service.fleet.placement import LEAST_CONTEXT, Gpu, chosen_layers, place
 
 
 def refusal(
@@ -17,7 +17,7 @@ def refusal(
     token would be waited for longer, whether or not the context is used."""
     try:
         placement = place(model, gpus, host_memory, constraints)
-        if constraints.context is None or constraints.gpu_layers is not None:
+        if constraints.context is None or chosen_layers(model, constraints) is not None:
             return None
         short = dataclasses.replace(constraints, context=min(constraints.context, LEAST_CONTEXT))
         most = place(model, gpus, host_memory, short).gpu_layers

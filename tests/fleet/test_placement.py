@@ -179,7 +179,47 @@ def test_the_users_split_is_obeyed() -> None:
 def test_the_users_layers_are_obeyed() -> None:
     assert placed(24, gpu_layers=10).gpu_layers == 10
     assert placed(24, gpu_layers=0).gpu_layers == 0
-    assert placed(24, gpu_layers=999).gpu_layers == 33
+    assert placed(24, gpu_layers=33).gpu_layers == 33
+
+
+@pytest.mark.parametrize("layers", [33, 30, 999])
+def test_layers_that_fit_on_one_gpu_are_on_one_also_where_they_were_asked_for(layers: int) -> None:
+    placement = placed(8, 8, 8, gpu_layers=layers, context=8192)
+
+    assert (placement.gpu_layers, placement.split_mode) == (min(layers, 33), "none")
+    assert [bool(share.layers) for share in placement.shares] == [True, False, False]
+
+
+def test_as_many_layers_as_were_asked_for_are_placed_or_none() -> None:
+    both = placed(3, 3, gpu_layers=33)
+    assert (both.gpu_layers, both.split_mode) == (33, "layer")
+
+    with pytest.raises(PlacementError, match=r"gpu_layers: .* GPU 0 would need [\d.]+ GiB"):
+        placed(2, gpu_layers=33)
+    with pytest.raises(PlacementError, match="GPU 1 would need"):
+        placed(0, 0.1, gpu_layers=5)
+    with pytest.raises(PlacementError, match="gpu_layers"):
+        placed(0, 0, gpu_layers=5)
+
+
+def test_more_layers_than_there_are_mean_as_many_as_fit() -> None:
+    placement = placed(2, gpu_layers=999)
+
+    assert placement.gpu_layers == placed(2).gpu_layers < 33
+    assert placement.limited_by == "gpu_memory"
+    assert any("layers fit on GPUs, the rest on the host" in text for text in placement.reasons)
+
+
+def test_a_split_of_more_layers_than_there_are_is_one_of_all() -> None:
+    assert placed(8, 8, gpu_layers=999, tensor_split=(1.0, 1.0)).gpu_layers == 33
+    with pytest.raises(PlacementError, match="tensor_split"):
+        placed(1, 1, gpu_layers=999, tensor_split=(1.0, 1.0))
+
+
+def test_a_single_gpu_that_is_asked_for_is_the_one_that_has_room() -> None:
+    placement = placed(2, 24, gpu_layers=33, split_mode="none")
+
+    assert (placement.main_gpu, placement.split_mode) == (1, "none")
 
 
 def test_a_split_that_cannot_be_is_refused_with_the_numbers() -> None:

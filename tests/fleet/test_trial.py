@@ -31,7 +31,7 @@ def test_what_fits_is_not_refused(model: ModelMemory) -> None:
 
 def test_what_no_memory_holds_is_refused_with_the_numbers(model: ModelMemory) -> None:
     host = refusal(model, (), GIB, Constraints(context=131072))
-    gpu = refusal(model, card(1), None, Constraints(context=4096, gpu_layers=99))
+    gpu = refusal(model, card(1), None, Constraints(context=4096, gpu_layers=33))
 
     assert host is not None
     assert "131072 tokens take" in host
@@ -44,3 +44,10 @@ def test_a_context_that_pushes_layers_off_the_gpu_is_too_long(model: ModelMemory
 
     assert refused is not None
     assert "layers on GPUs, of 33 that there is room for without it" in refused
+
+
+def test_all_layers_that_fit_are_no_more_than_that(model: ModelMemory) -> None:
+    assert refusal(model, card(1), None, Constraints(context=4096, gpu_layers=99)) is None
+    refused = refusal(model, card(8), 99 * GIB, Constraints(context=131072, gpu_layers=99))
+    assert refused is not None
+    assert "of 33 that there is room for without it" in refused
