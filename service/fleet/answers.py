@@ -58,7 +58,7 @@ class Generation:
         self._interpreters = interpreters
         self._on_finish = on_finish
         self._on_end = on_end
-        self._finished: dict[int, Finished] = {}
+        self._read: set[int] = set()
         self._closed = False
         self._reported = False
         stream.on_settled = self._report
@@ -81,9 +81,10 @@ class Generation:
 
     @property
     def ends(self) -> list[Finished]:
-        """Of the answers that have ended so far, in order."""
-        # What the engine knew at last is better than what was read before it had let go.
-        return [end for _, end in sorted((self._stream.finished | self._finished).items())]
+        """Of the answers that have ended so far, in order. One that the service ended has what
+        the engine counted, once that has let go of it: more than the reader was told."""
+        ended = sorted(self._stream.finished.items())
+        return [_as_interpreted(end, self._interpreters[index]) for index, end in ended]
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events()
@@ -117,14 +118,13 @@ class Generation:
         elif isinstance(event, Finished):
             interpreter = self._interpreters[event.index]
             batch += interpreter.flush()
-            event = _as_interpreted(event, interpreter)
-            self._finished[event.index] = event
-            batch.append(event)
+            self._read.add(event.index)
+            batch.append(_as_interpreted(event, interpreter))
         else:
             batch.append(event)
 
     def _report(self) -> None:
-        complete = len(self._finished) == self._request.n
+        complete = len(self._read) == self._request.n
         if self._reported or not self._stream.settled or not (complete or self._closed):
             return
         self._reported = True
@@ -149,6 +149,7 @@ class Generation:
                 loading=self._stream.loading,
                 error=next((end.code for end in ends if end.code), None),
                 traceparent=request.traceparent,
+                cut_tokens=self.cut_tokens,
             )
         )
         self._on_end()

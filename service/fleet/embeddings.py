@@ -67,18 +67,17 @@ async def embed(
     )
     admitted = await host.ask(stream, command)
     assert isinstance(admitted, wire.Admitted)
+    _report_once_settled(
+        stream, lambda end: on_finish(_stats(request, card, stream, end, admitted.cut_tokens))
+    )
     vectors: dict[int, Embedding] = {}
     end: Finished | None = None
-    try:
-        while taken := await stream.take():
-            for event in taken:
-                if isinstance(event, Embedding):
-                    vectors[event.index] = event
-                elif isinstance(event, Finished):
-                    end = event
-    finally:
-        if end is not None:
-            on_finish(_stats(request, card, stream, end))
+    while taken := await stream.take():
+        for event in taken:
+            if isinstance(event, Embedding):
+                vectors[event.index] = event
+            elif isinstance(event, Finished):
+                end = event
     if end is None or end.reason is not FinishReason.STOP:
         raise _failure(stream, end)
     found = [vectors[index] for index in range(len(request.inputs))]
@@ -105,6 +104,18 @@ async def detokenize(host: EngineHost, stream: EngineStream, tokens: Sequence[in
     return answer.text
 
 
+def _report_once_settled(stream: EngineStream, report: Callable[[Finished], None]) -> None:
+    """Also where whoever asked has gone by then: the engine says what it had cost."""
+
+    def settled() -> None:
+        for end in stream.finished.values():
+            report(end)
+
+    stream.on_settled = settled
+    if stream.settled:
+        settled()
+
+
 def _failure(stream: EngineStream, end: Finished | None) -> ServiceError:
     if stream.ending is not None:
         return stream.ending.error
@@ -114,7 +125,11 @@ def _failure(stream: EngineStream, end: Finished | None) -> ServiceError:
 
 
 def _stats(
-    request: EmbeddingRequest, card: ModelCard, stream: EngineStream, end: Finished
+    request: EmbeddingRequest,
+    card: ModelCard,
+    stream: EngineStream,
+    end: Finished,
+    cut_tokens: int,
 ) -> RequestStats:
     return RequestStats(
         id=request.id,
@@ -132,4 +147,5 @@ def _stats(
         loading=stream.loading,
         error=end.code,
         traceparent=request.traceparent,
+        cut_tokens=cut_tokens,
     )
