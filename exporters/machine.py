@@ -10,11 +10,9 @@ from typing import Any, Final, TypeVar
 
 import psutil
 
-from exporters.cgroup import Cgroup
+from exporters.cgroup import CGROUPS, PROC, Cgroup, contents
 from exporters.readings import HostReading
 
-PROC: Final = Path("/proc")
-CGROUPS: Final = Path("/sys/fs/cgroup")
 PRESSURES: Final = ("cpu", "memory", "io")
 # What psutil raises where a file is missing, cut short, or not for us.
 UNTOLD: Final = (
@@ -87,14 +85,6 @@ def told(read: Callable[[], T]) -> T | None:
         return read()
     except UNTOLD:
         return None
-
-
-def contents(path: Path) -> str:
-    """Empty where there is no such file, or it is not for us."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def known(**values: float | None) -> dict[str, float]:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import psutil
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
@@ -30,6 +29,7 @@ from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu, Placement, place, readable
 from service.fleet.placing import calibrated, constraints_of
 from service.fleet.sums import Need
+from service.host_memory import host_memory
 from service.model_settings import CacheType
 from service.settings import Settings, SettingsError
 from service.settings_sources import load
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         model = read_memory(card.shards or (card.path,))
         params = with_flags(engine_params(card, settings), given)
         cards = gpus() if given.gpus is None else given.gpus
-        host = psutil.virtual_memory().available if given.host_memory is None else given.host_memory
+        host = host_memory().available if given.host_memory is None else given.host_memory
         constraints = constraints_of(params)
         learnt = Learnt(settings.state_dir / "calibration.json")
         placement = place(

@@ -32,7 +32,7 @@ ORDER = """
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \
     settings setting_values settings_file settings_errors settings_sources settings_needs \
-    settings_table systemd
+    settings_table systemd host_memory
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}
@@ -47,6 +47,7 @@ IMPORTERS = {
         "service.engine.llama",
         "service.engine.llama_adapters",
         "service.engine.llama_candidates",
+        "service.engine.llama_chain",
         "service.engine.llama_embedding",
         "service.engine.llama_grammar",
         "service.engine.llama_sampler",
@@ -63,6 +64,10 @@ IMPORTERS = {
 SHOW_READINGS = {"admin", "estimation", "control", "dialects", "distribution", "telemetry"}
 
 
+# And the one reader of control groups tells the ground what memory they allow.
+READS_GROUPS = ("service.host_memory", ["cgroup"])
+
+
 def knows_readings(within: list[str], inner: list[str]) -> bool:
     return inner[:1] == ["readings"] and not SHOW_READINGS.isdisjoint(within[:1])
 
@@ -76,6 +81,8 @@ def allowed(importer: str, imported: str) -> bool:
     if target in {"tests", "tools", "bench", "grafana"}:
         return False
     if target == "exporters":
+        if (importer, inner[:1]) == READS_GROUPS:
+            return True
         return top == "exporters" or within[:1] == ["app"] or knows_readings(within, inner)
     if target != "service":
         return True
@@ -143,6 +150,7 @@ def test_every_name_in_service_has_a_place_in_the_order() -> None:
         ("service.control.hardware", "from exporters.nvml import Nvml"),
         ("service.dialects.seed", "from exporters.monitors import Monitors"),
         ("service.text.stops", "from exporters.readings import GpuReading"),
+        ("service.engine.llama", "from exporters.cgroup import Cgroup"),
         ("service.text.stops", "from tests.fakes import FakeModel"),
         ("exporters.memory", "from service.events import Usage"),
     ],
@@ -167,6 +175,8 @@ def test_an_import_against_the_order_is_found(module: str, source: str) -> None:
         ("service.engine.wire", "from service.stats import StepStats"),
         ("service.control.hardware", "from exporters.readings import GpuReading"),
         ("service.app", "from exporters.monitors import Monitors"),
+        ("service.host_memory", "from exporters.cgroup import Cgroup"),
+        ("service.engine.llama", "from service.host_memory import host_memory"),
         ("exporters.memory", "from exporters.nvml import Nvml\nimport psutil"),
         ("service.cli", "import argparse\nfrom service.app import create_app"),
     ],

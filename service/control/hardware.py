@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-import psutil
 from msgspec import Struct
 
 from exporters.readings import GpuReading, GpusReading, HostReading, Latest
+from service.host_memory import host_memory
 from service.visible_gpus import visible
 
 TOPOLOGY: Final = Path("/sys/devices/system/cpu")
@@ -36,16 +36,12 @@ def hardware(latest: Latest, environment: Mapping[str, str] = os.environ) -> Har
     host = latest.machine or HostReading()
     logical = os.sched_getaffinity(0)
     quota = host.cpus.get("quota")
-    memory = psutil.virtual_memory()
-    total, available = memory.total, memory.available
-    if (limit := host.memory_limit) is not None:
-        total = min(total, limit)
-        available = min(available, max(0, limit - (host.memory_limit_used or 0)))
+    memory = host_memory()
     return Hardware(
         physical_cores=paid(cores(logical), quota),
         logical_cores=paid(len(logical), quota),
-        memory_total=total,
-        memory_available=available,
+        memory_total=memory.total,
+        memory_available=memory.available,
         gpus=engine_gpus(latest.gpus, environment.get("CUDA_VISIBLE_DEVICES")),
     )
 

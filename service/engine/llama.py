@@ -26,6 +26,7 @@ from service.engine import buffers
 from service.engine.batch import Batch
 from service.engine.llama_adapters import Adapters, BadAdapter
 from service.engine.llama_candidates import Candidates
+from service.engine.llama_chain import Samplers
 from service.engine.llama_embedding import (
     MOST_INPUTS,
     SCORE_PROBABILITIES,
@@ -42,6 +43,7 @@ from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs
 from service.facts import POOLINGS, ModelFacts, Pooling
 from service.generation import Grammar, SamplingParams, Selection
+from service.host_memory import host_memory
 
 CACHE_TYPES = {
     "f32": llama.GGML_TYPE_F32,
@@ -64,6 +66,8 @@ _SPLIT = {
     "row": llama.LLAMA_SPLIT_MODE_ROW,
 }
 _LOG_WARN = 3
+# Bytes of a token's text.
+_LONGEST_PIECE = 1024
 LoadKind = Literal["not_found", "out_of_memory", "bad_file", "unsupported"]
 
 
@@ -122,12 +126,12 @@ class LlamaModel:
         self._struct = llama.llama_batch()
         self._pinned: dict[int, Any] = {}
         self._pieces: tuple[dict[int, bytes], dict[int, bytes]] = ({}, {})
-        self._piece_buffer = ctypes.create_string_buffer(1024)
         self._state = (ctypes.c_uint8 * 1024)()
         self._other_state = (ctypes.c_uint8 * 1024)()
         self._eog = frozenset(
             token for token in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, token)
         )
+        self._samplers = Samplers(self._vocab)
         self._candidates = Candidates(self._n_vocab)
         self._prefixes: PrefixTable | None = None
         self._embedding: EmbeddingContext | None = None
@@ -154,7 +158,8 @@ class LlamaModel:
         pieces = self._pieces[special]
         piece = pieces.get(token)
         if piece is None:
-            buffer = self._piece_buffer
+            # Its own: two threads ask, and the call leaves the other one the interpreter.
+            buffer = ctypes.create_string_buffer(_LONGEST_PIECE)
             size = llama.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
             piece = pieces[token] = buffer.raw[: max(size, 0)]
         return piece
@@ -173,6 +178,7 @@ class LlamaModel:
         return LlamaSampler(
             self._vocab,
             self._context,
+            self._samplers,
             self._candidates,
             self._prefixes,
             sampling,
@@ -180,7 +186,7 @@ class LlamaModel:
             prompt,
             index,
             n_ctx=self.facts.n_ctx_seq,
-            end_tokens=self._eog | set(sampling.stop_token_ids),
+            end_tokens=self._eog,
             # Marks of thoughts and calls may be control tokens: here they have to have their text.
             piece=partial(self.piece, special=True),
             tokenize=partial(self.tokenize, add_special=False),
@@ -205,7 +211,11 @@ class LlamaModel:
         return True
 
     def embed(
-        self, inputs: list[Ids], adapters: Selection = ()
+        self,
+        inputs: list[Ids],
+        adapters: Selection = (),
+        start: int = 0,
+        alive: Callable[[], None] | None = None,
     ) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         facts = self.facts
         if self._embedding is None:
@@ -220,7 +230,7 @@ class LlamaModel:
             except MemoryError as error:
                 raise RuntimeError(f"there is no memory for embeddings: {error}") from error
         self._adapters.apply(self._embedding.context, adapters)
-        return self._embedding.embed(inputs)
+        return self._embedding.embed(inputs, start, alive)
 
     def set_threads(self, threads: int | None) -> int:
         now, in_prompts = threads_of(threads)
@@ -320,7 +330,7 @@ class LlamaModel:
             n_seq=params.n_seq,
             n_ctx_train=n_ctx_train,
             bytes_per_token=params.cell_bytes or self._cell_bytes(params),
-            memory_bytes=psutil.virtual_memory().available,
+            memory_bytes=host_memory().available,
         )
         layout = choose_layout(params.kv_layout, n_ctx, n_seq=params.n_seq, n_ctx_train=n_ctx_train)
         threads, threads_batch = threads_of(params.threads)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import psutil
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
@@ -22,6 +21,7 @@ from service.fleet.memory import ModelMemory, cell_bytes
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.placement import Gpu, Placement, place, readable
 from service.fleet.vetting import Unloadable
+from service.host_memory import HostMemory, host_memory
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +84,17 @@ class PlaceModel(Protocol):
 
 
 class Placer:
-    """`devices` is asked before each load: what is free has changed since the last. `learnt`: what
-    loads took on GPUs, of what was predicted."""
+    """`devices` and `memory` are asked before each load: what is free has changed since the last.
+    `learnt`: what loads took on GPUs, of what was predicted."""
 
-    def __init__(self, devices: Devices, learnt: Learnt | None = None) -> None:
+    def __init__(
+        self,
+        devices: Devices,
+        learnt: Learnt | None = None,
+        memory: Callable[[], HostMemory] = host_memory,
+    ) -> None:
         self._devices = devices
+        self._memory = memory
         self._learnt = learnt or Learnt()
 
     async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
@@ -107,7 +113,7 @@ class Placer:
         except (GgufError, Unmeasurable, OSError) as error:
             logger.debug("%s cannot be placed: %s", card.name, error)
             return Attempt(params)
-        gpus, memory, constraints = self._devices(), psutil.virtual_memory(), constraints_of(params)
+        gpus, memory, constraints = self._devices(), self._memory(), constraints_of(params)
         ratio = self._learnt.ratio(calibrated(card, constraints))
         # What it would get if it were alone, as far as can be known from here.
         empty = [dataclasses.replace(gpu, free=gpu.total) for gpu in gpus]

@@ -13,8 +13,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-import psutil
-
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.errors import ChangeRefused, ServiceError
@@ -24,6 +22,7 @@ from service.fleet.host import EngineHost
 from service.fleet.placing import Attempt
 from service.fleet.vetting import Unloadable
 from service.generation import SamplingParams, Text
+from service.host_memory import host_memory
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class Succession:
         attempt = await self._residency.attempt(card, params)
         if isinstance(attempt.answer, Unloadable) and not attempt.cramped:
             raise refused(card, attempt.answer.message)
-        if beside(attempt, card, psutil.virtual_memory().available):
+        if beside(attempt, card, host_memory().available):
             assert isinstance(attempt.answer, EngineParams)
             if await self._load_beside(key, card, params, attempt.answer, host.supervisor.facts):
                 return

@@ -23,6 +23,7 @@ from service.fleet.placement import Gpu
 from service.fleet.placing import Attempt, Placer, constraints_of, taken_by
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable
+from service.host_memory import HostMemory
 from service.settings import Settings
 from service.visible_gpus import visible
 from tests.dialects.fakes import FACTS
@@ -98,6 +99,22 @@ async def test_what_others_take_room_from_is_told_apart_from_what_never_fits(
     assert isinstance(partly.answer, EngineParams)
     assert partly.cramped
     assert not (await Placer(lambda: cards(24))(card(path), whole)).cramped
+
+
+async def test_a_model_has_the_memory_of_the_control_group_and_not_the_machines(
+    tmp_path: Path,
+) -> None:
+    path = a_7b(tmp_path)
+    # A GiB of cells.
+    params = EngineParams(str(path), n_ctx=8192)
+    taken = Placer(tuple, memory=lambda: HostMemory(total=16 * GIB, available=GIB // 2))
+    small = Placer(tuple, memory=lambda: HostMemory(total=GIB, available=GIB // 2))
+
+    for placer, cramped in ((taken, True), (small, False)):
+        attempt = await placer(card(path), params)
+        assert isinstance(attempt.answer, Unloadable)
+        assert attempt.answer.kind == "out_of_memory"
+        assert attempt.cramped is cramped
 
 
 async def test_a_header_that_says_too_little_is_left_to_llama_cpp(tmp_path: Path) -> None:
