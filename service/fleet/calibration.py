@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -80,6 +81,8 @@ class Learnt:
             os.replace(draft, path)
         except OSError as error:
             logger.warning("what loads took is not kept: %s", error.strerror)
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Calibration:
