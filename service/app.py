@@ -131,7 +131,12 @@ def create_app(
         return reconfiguration.settings
 
     analyst = analyst_of(
-        workload, monitors, recorder.families.loop_lag, lambda: runtime.models(), in_force
+        workload,
+        monitors,
+        recorder.families.loop_lag,
+        lambda: runtime.models(),
+        in_force,
+        runtime.learnt,
     )
     reconfiguration.listen(lambda applied: analyst.on_change(applied.changed))
     registry.register(Advice(lambda: analyst.latest))

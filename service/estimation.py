@@ -22,13 +22,14 @@ from service.control.gathering import Status
 from service.control.hardware import Hardware
 from service.control.intervals import Intervals, buckets_of
 from service.control.workload import Workload
+from service.fleet.calibration import Learnt
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu, Placement, place
-from service.fleet.placing import constraints_of
+from service.fleet.placing import calibrated, constraints_of
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ def analyst_of(
     loop_lag: Collector,
     models: Callable[[], Sequence[Status]],
     settings: Callable[[], Settings],
+    learnt: Learnt,
 ) -> Analyst:
+    """`learnt`: what loads go by."""
     gpu_engine = built_for_gpus()
     lag = partial(buckets_of, loop_lag)
     return Analyst(
@@ -61,7 +64,7 @@ def analyst_of(
         models,
         settings,
         time.time,
-        estimate=Estimation(gpu_engine=gpu_engine),
+        estimate=Estimation(learnt, gpu_engine=gpu_engine),
         stores=lambda: monitors.stores,
         expected_gpus=lambda: monitors.expected_gpus,
         gpu_engine=gpu_engine,
@@ -80,7 +83,8 @@ class _Room:
 class Estimation:
     """Keeps headers that it has read. Any thread may call it."""
 
-    def __init__(self, *, gpu_engine: bool) -> None:
+    def __init__(self, learnt: Learnt, *, gpu_engine: bool) -> None:
+        self._learnt = learnt
         self._gpu_engine = gpu_engine
         self._headers: dict[tuple[str, float], ModelMemory | None] = {}
         self._lock = threading.Lock()
@@ -94,9 +98,8 @@ class Estimation:
         room, card = self._room(hardware, used), used.card
 
         def estimator(settings: Settings) -> Estimate | None:
-            return estimate(
-                memory, room.usable, room.host, constraints_of(engine_params(card, settings))
-            )
+            wanted = constraints_of(engine_params(card, settings))
+            return self._estimate(card, memory, room.usable, room.host, wanted)
 
         constraints = constraints_of(engine_params(card, settings))
         alone = Constraints(
@@ -109,8 +112,21 @@ class Estimation:
             n_ubatch=constraints.n_ubatch,
             n_outputs=constraints.n_outputs,
         )
-        automatic = estimate(memory, room.gpus, room.host, alone) if room.gpus else None
+        automatic = None
+        if room.gpus:
+            automatic = self._estimate(card, memory, room.gpus, room.host, alone)
         return Estimates(estimator, automatic, self._candidates(settings, room, card, models))
+
+    def _estimate(
+        self,
+        card: ModelCard,
+        memory: ModelMemory,
+        gpus: Sequence[Gpu],
+        host: int,
+        constraints: Constraints,
+    ) -> Estimate:
+        ratio = self._learnt.ratio(calibrated(card, constraints))
+        return estimate(memory, gpus, host, constraints, ratio)
 
     def _candidates(
         self, settings: Settings, room: _Room, used: ModelCard, models: Sequence[Status]
@@ -126,7 +142,7 @@ class Estimation:
         for card in sorted(larger, key=lambda card: card.size_bytes)[-CANDIDATES:]:
             if (memory := self._header(card)) is not None:
                 constraints = constraints_of(engine_params(card, settings))
-                answer = estimate(memory, room.usable, room.host, constraints)
+                answer = self._estimate(card, memory, room.usable, room.host, constraints)
                 found.append(Candidate(card.name, card.size_bytes, answer))
         return found
 
@@ -162,11 +178,11 @@ def owned(gpu: GpuReading, place: int, used: Status) -> int:
 
 
 def estimate(
-    memory: ModelMemory, gpus: Sequence[Gpu], host: int, constraints: Constraints
+    memory: ModelMemory, gpus: Sequence[Gpu], host: int, constraints: Constraints, ratio: float
 ) -> Estimate:
     layers = len(memory.layers) + 1
     try:
-        return of_placement(place(memory, gpus, host, constraints), layers)
+        return of_placement(place(memory, gpus, host, constraints, ratio), layers)
     except PlacementError as error:
         nothing = (0,) * len(gpus)
         refused = Estimate(

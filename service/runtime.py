@@ -29,6 +29,7 @@ from service.errors import (
 )
 from service.fleet import endings
 from service.fleet.answers import Generation
+from service.fleet.calibration import Learnt
 from service.fleet.child import ENGINE
 from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
 from service.fleet.host import EngineHost
@@ -176,6 +177,11 @@ class Runtime:
 
     def models(self) -> list[ModelStatus]:
         return [self._status(card) for card in self._catalog.cards()]
+
+    @property
+    def learnt(self) -> Learnt:
+        """What loads took on GPUs, of what was predicted."""
+        return self._residency.learnt
 
     def roots(self) -> tuple[RootState, ...]:
         """Where models are looked for, and what stood in the way."""

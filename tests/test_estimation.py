@@ -13,7 +13,10 @@ from exporters.readings import GpuReading, Memory, ProcessMemory
 from service.control.hardware import Hardware
 from service.estimation import Estimation
 from service.facts import Buffer
+from service.fleet.calibration import Learnt
 from service.fleet.devices import RESERVE
+from service.fleet.parameters import engine_params
+from service.fleet.placing import calibrated, constraints_of
 from service.model_status import ModelStatus
 from service.settings import Settings
 from tests.dialects.fakes import CARD, FACTS, FakeRuntime
@@ -51,7 +54,9 @@ def machine(*free: float, ours: int = 0) -> Hardware:
 
 def test_layers_that_would_fit_are_counted_as_if_the_model_were_not_there(folder: Path) -> None:
     used = status(folder, "70B", 40, n_layer=80, gpu_layers=40, n_ctx=8192)
-    found = Estimation(gpu_engine=True)(Settings(), machine(12, 12, ours=12 * GIB), [used])
+    found = Estimation(Learnt(), gpu_engine=True)(
+        Settings(), machine(12, 12, ours=12 * GIB), [used]
+    )
 
     assert found.automatic is not None
     assert (found.automatic.gpu_layers, found.automatic.layers) == (81, 81)
@@ -60,7 +65,7 @@ def test_layers_that_would_fit_are_counted_as_if_the_model_were_not_there(folder
 
 def test_other_settings_are_placed_as_a_load_would(folder: Path) -> None:
     used = status(folder, "70B", 40, n_layer=80, gpu_layers=81, n_ctx=8192)
-    estimator = Estimation(gpu_engine=True)(Settings(), machine(24, 24), [used]).estimator
+    estimator = Estimation(Learnt(), gpu_engine=True)(Settings(), machine(24, 24), [used]).estimator
 
     assert estimator is not None
     few = estimator(Settings(gpu_layers=10, default_context_size=8192))
@@ -73,7 +78,7 @@ def test_other_settings_are_placed_as_a_load_would(folder: Path) -> None:
 
 def test_a_build_without_gpus_places_nothing_on_them(folder: Path) -> None:
     used = status(folder, "7B", 4, n_layer=32, n_ctx=8192)
-    found = Estimation(gpu_engine=False)(Settings(), machine(24), [used])
+    found = Estimation(Learnt(), gpu_engine=False)(Settings(), machine(24), [used])
 
     assert found.automatic is not None
     assert found.automatic.gpu_layers == 33
@@ -86,7 +91,7 @@ def test_a_build_without_gpus_places_nothing_on_them(folder: Path) -> None:
 def test_a_larger_model_that_is_installed_is_tried(folder: Path) -> None:
     used = status(folder, "7B", 4, n_layer=32, gpu_layers=33, n_ctx=8192)
     larger = replace(status(folder, "70B", 40), state="unloaded", facts=None, pid=None)
-    found = Estimation(gpu_engine=True)(Settings(), machine(24, 24), [used, larger])
+    found = Estimation(Learnt(), gpu_engine=True)(Settings(), machine(24, 24), [used, larger])
 
     (candidate,) = found.candidates
     assert (candidate.name, candidate.estimate.gpu_layers) == ("70B:latest", 81)
@@ -97,14 +102,39 @@ def test_where_the_driver_does_not_tell_the_engines_own_word_counts(folder: Path
     buffers = (Buffer("CUDA0", "weights", 12 * GIB), Buffer("CUDA1", "weights", 12 * GIB))
     used = status(folder, "70B", 40, n_layer=80, gpu_layers=40, n_ctx=8192, buffers=buffers)
     used = replace(used, pid=None)
-    found = Estimation(gpu_engine=True)(Settings(), machine(12, 12), [used])
+    found = Estimation(Learnt(), gpu_engine=True)(Settings(), machine(12, 12), [used])
 
     assert found.automatic is not None
     assert found.automatic.gpu_layers == 81
 
 
+def test_what_loads_took_is_known_to_the_analysis_as_well(folder: Path) -> None:
+    learnt = Learnt()
+    used = status(folder, "70B", 40, n_layer=80, gpu_layers=60, n_ctx=8192)
+    asked = Settings(default_context_size=8192)
+    card, room = used.card, machine(19, 19)
+    first = Estimation(learnt, gpu_engine=True)(asked, room, [used])
+    key = calibrated(card, constraints_of(engine_params(card, asked)))
+    learnt.observe(key, 100, 130)
+    then = Estimation(learnt, gpu_engine=True)(asked, room, [used])
+
+    assert first.automatic is not None
+    assert then.automatic is not None
+    assert then.automatic.gpu_layers < first.automatic.gpu_layers
+    # What is advised is what a load would be given.
+    assert then.estimator is not None
+    fitting, more = (
+        then.estimator(Settings(default_context_size=8192, gpu_layers=layers))
+        for layers in (then.automatic.gpu_layers, first.automatic.gpu_layers)
+    )
+    assert fitting is not None
+    assert fitting.refused is None
+    assert more is not None
+    assert more.refused is not None
+
+
 def test_nothing_is_estimated_where_nothing_is_loaded_or_readable(folder: Path) -> None:
-    estimation = Estimation(gpu_engine=True)
+    estimation = Estimation(Learnt(), gpu_engine=True)
     unloaded = replace(status(folder, "7B", 4), state="unloaded", facts=None)
     missing = status(folder, "nowhere", 4)
 

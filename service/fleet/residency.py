@@ -55,6 +55,8 @@ class Residency:
         vet: Vet | None = None,
         placer: PlaceModel | None = None,
     ) -> None:
+        # What loads took of what was predicted: whoever judges placements goes by it too.
+        self.learnt = Learnt(settings.state_dir / "calibration.json")
         self._parameters = LoadParameters(settings)
         self._residents = Residents(observer, settings.keep_alive)
         self._turns = Turns(self._residents, settings.max_loaded_models)
@@ -65,7 +67,7 @@ class Residency:
             command=command,
             limits=limits or limits_from(settings),
             vet=vet,
-            placer=placer or Placer(gpus, Learnt(settings.state_dir / "calibration.json")),
+            placer=placer or Placer(gpus, self.learnt),
         )
         self._heirs: Succession | None = None
 

@@ -16,6 +16,7 @@ from service.catalog.catalog import RootState
 from service.errors import Draining, InvalidRequest, ModelNotFound, ServiceError
 from service.events import Event, Finished, FinishReason, TextDelta, Timings, Usage
 from service.facts import ModelFacts
+from service.fleet.calibration import Learnt
 from service.fleet.residency import AS_IT_IS
 from service.generation import (
     Chat,
@@ -126,6 +127,7 @@ class FakeRuntime:
     open: set[str] = field(default_factory=set)
     cancelled: list[str] = field(default_factory=list)
     observer: Observer | None = None
+    learnt: Learnt = field(default_factory=Learnt)
 
     def make(self, settings: Settings, observer: Observer) -> Runtime:
         self.observer = observer
