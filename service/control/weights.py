@@ -243,7 +243,7 @@ def hot(percentages: Sequence[float], cards: Sequence[Card]) -> Iterator[str]:
     """Of each card that gets a share although it is hot: a warning, and no reason to refuse."""
     for percent, card in zip(percentages, cards, strict=True):
         celsius = card.temperature
-        if not percent > 0 or celsius is None or celsius <= WARNING_CELSIUS:
+        if not percent > 0 or celsius is None or celsius < WARNING_CELSIUS:
             continue
-        word = "critical" if celsius > CRITICAL_CELSIUS else "high"
+        word = "critical" if celsius >= CRITICAL_CELSIUS else "high"
         yield f"GPU {card.id} temperature is {word}: {celsius:g}°C"

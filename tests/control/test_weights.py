@@ -175,8 +175,8 @@ def test_a_card_with_too_little_room_is_named_with_the_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("celsius", "line"),
-    [(None, None), (80, None), (80.5, "GPU 0 temperature is high: 80.5°C"),
-     (85, "GPU 0 temperature is high: 85°C"), (86, "GPU 0 temperature is critical: 86°C")],
+    [(None, None), (79.5, None), (80, "GPU 0 temperature is high: 80°C"),
+     (84.5, "GPU 0 temperature is high: 84.5°C"), (85, "GPU 0 temperature is critical: 85°C")],
 )  # fmt: skip
 def test_a_hot_card_is_warned_of(celsius: float | None, line: str | None) -> None:
     lines = list(weights.hot([100], [card(0, GIB, celsius=celsius)]))
