@@ -122,8 +122,9 @@ class Grammar(Struct, frozen=True):
 
     `triggers` are regular expressions over the whole generated text, in the syntax of
     `llama_sampler_init_grammar_lazy_patterns`: the grammar starts at their first group.
-    With `after` set, the grammar starts once that text has been generated (the end of thinking);
-    with `opener` too, only an answer that begins with `opener` has such a free part.
+    With `after` set, the grammar starts once that text has been generated (the end of thinking),
+    or its triggers are looked for from there; with `opener` too, only an answer that begins with
+    `opener` has such a free part.
     `begun` is what the prompt holds of the text already: the answer is held to the rest.
     """
 

@@ -238,3 +238,23 @@ def test_bad_words_and_salts_do_what_they_say(http: httpx.Client) -> None:
 
     assert [cached("mine"), cached("yours")] == [0, 0]
     assert cached("mine") > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/completions", {"prompt": "x"}),
+        ("/v1/chat/completions", {"messages": HI}),
+        ("/vllm/v1/completions", {"prompt": "x"}),
+        ("/llama-server/completion", {"prompt": "x"}),
+    ],
+)
+def test_an_end_that_the_model_has_not_is_refused_and_the_model_goes_on(
+    http: httpx.Client, path: str, asked: dict[str, Any]
+) -> None:
+    body = asked | {"temperature": 0, "min_tokens": 1, "stop_token_ids": [2_000_000]}
+    answer = http.post(path, json=body)
+
+    assert answer.status_code == 400
+    assert "token ids must be in 0.." in answer.json()["error"]["message"]
+    assert http.post(path, json=asked | {"max_tokens": 1}).status_code == 200

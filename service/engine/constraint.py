@@ -25,26 +25,50 @@ class Hold(Enum):
 
 
 class Constraint:
-    """Follows the answer's text. `feed` every accepted piece; ask `hold` before each token."""
+    """Follows the answer's text. `feed` every accepted piece; ask `hold` before each token, and
+    where it is undecided and the token cannot begin thoughts, `bind` before that."""
 
     def __init__(self, grammar: Grammar) -> None:
         self._after = grammar.after
-        self._opener = grammar.opener
+        # None once it is decided whether there are thoughts.
+        self._opener = None if grammar.after is None else grammar.opener
         self._triggers = [re.compile(pattern) for pattern in grammar.triggers]
         self._text = ""
         self._pieces: list[tuple[int, int]] = []
         self._length = 0
         # Tokens that belong to the grammar although they came before it held.
         self.replay: tuple[int, ...] = ()
-        self.hold = Hold.FREE if self._triggers else Hold.BOUND
-        if grammar.after is not None:
-            self.hold = Hold.UNDECIDED if grammar.opener is not None else Hold.FREE
+        self.hold = Hold.BOUND
+        if self._triggers:
+            # Whatever the text turns out to be, it is free until one of them appears.
+            self.hold = Hold.FREE
+        elif self._after is not None:
+            self.hold = Hold.FREE if self._opener is None else Hold.UNDECIDED
 
     def may_begin_opener(self, piece: str) -> bool:
         """Whether the answer still could be, or is, one that starts with thoughts."""
         assert self._opener is not None
         text = (self._text + piece).lstrip()
         return self._opener.startswith(text) or text.startswith(self._opener)
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """While it is undecided: the tokens that are written, without white space before them."""
+        lead = len(self._text) - len(self._text.lstrip())
+        ends = [*(start for _, start in self._pieces[1:]), self._length]
+        return tuple(
+            token for (token, _), end in zip(self._pieces, ends, strict=False) if end > lead
+        )
+
+    @property
+    def rest_of_opener(self) -> str:
+        """While it is undecided: what has to come for thoughts to begin."""
+        assert self._opener is not None
+        return self._opener[len(self._text.lstrip()) :]
+
+    def bind(self) -> None:
+        """There are no thoughts: the grammar holds."""
+        self.hold = Hold.BOUND
 
     def feed(self, token: int, piece: str) -> bool:
         """Whether it is this token that the grammar holds after, or from."""
@@ -58,13 +82,21 @@ class Constraint:
         self._text += piece
         self._pieces.append((token, self._length))
         self._length += len(piece)
-        if self.hold is Hold.UNDECIDED and self._opener is not None:
-            if self._text.lstrip().startswith(self._opener):
-                self.hold = Hold.FREE
+        if self._opener is not None:
+            self._look_for_opener(self._opener)
         elif self._after is not None:
             if self._after in self._text[-(len(self._after) + len(piece)) :]:
                 self._thoughts_end()
         elif self._triggers:
+            self._look_for_trigger()
+
+    def _look_for_opener(self, opener: str) -> None:
+        begun = self._text.lstrip()
+        if begun.startswith(opener):
+            self._opener, self.hold = None, Hold.FREE
+        elif self._triggers and not opener.startswith(begun):
+            # An answer without thoughts; its first words may be a call.
+            self._opener = self._after = None
             self._look_for_trigger()
 
     def _thoughts_end(self) -> None:

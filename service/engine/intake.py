@@ -6,10 +6,13 @@ Everything here runs on the reading thread, and touches nothing of the engine bu
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Final
 
 import numpy as np
 
+from service.engine.bad_words import spellings
+from service.engine.bans import bans, few_left
 from service.engine.embedding import EmbeddingJob
 from service.engine.model import Ids, InvalidPrompt, Model
 from service.engine.sequence import Sequence
@@ -24,7 +27,7 @@ from service.engine.wire import (
     Tokenize,
     Tokenized,
 )
-from service.generation import Selection, Text, Tokens, Truncation
+from service.generation import SamplingParams, Selection, Text, Tokens, Truncation
 
 Prepared = tuple[Admitted, list[Sequence] | EmbeddingJob]
 
@@ -58,9 +61,8 @@ def prepare(model: Model, submit: Submit, now: float) -> Prepared | Refused:
         adapters = _selection(model, submit.adapters)
         _check_ids(model, list(sampling.logit_bias), "logit_bias")
         _check_ids(model, sampling.allowed_token_ids, "allowed_token_ids")
-        forbidden = {token for token, bias in sampling.logit_bias.items() if bias == -math.inf}
-        if sampling.allowed_token_ids and forbidden.issuperset(sampling.allowed_token_ids):
-            raise InvalidPrompt("logit_bias bans every one of them", "allowed_token_ids")
+        _check_ids(model, sampling.stop_token_ids, "stop_token_ids")
+        _check_left(model, sampling)
         limit = facts.n_ctx_seq
         if sampling.max_tokens is not None:
             if sampling.must_fit and len(prompt) + sampling.max_tokens > limit:
@@ -210,13 +212,28 @@ def _check_scores(submit: Submit, n_prompt: int) -> None:
     top = submit.sampling.prompt_logprobs
     scores = 0 if top is None else submit.n * n_prompt * (top + 1)
     if scores > MOST_SCORES:
-        message = f"{scores} of them were asked for, and an answer holds {MOST_SCORES} at most"
+        message = (
+            f"{scores} log-probabilities are too many for one answer, which holds {MOST_SCORES}"
+        )
         raise InvalidPrompt(message, "prompt_logprobs")
 
 
 def _check_bytes(size: int, param: str) -> None:
     if size > MOST_BYTES:
         raise InvalidPrompt("the answer would be too large: ask for less at a time", param)
+
+
+def _check_left(model: Model, sampling: SamplingParams) -> None:
+    """Raises InvalidPrompt where no token is left for an answer to begin with."""
+    facts = model.facts
+    words = spellings(sampling.bad_words, partial(model.tokenize, add_special=False))
+    ever, early = bans(sampling, frozenset(facts.eog_tokens), words)
+    if few_left(sampling, ever | early, facts.n_vocab, most=0) is not None:
+        raise InvalidPrompt(
+            "nothing is left that an answer could begin with: biases, bad words, and ends that"
+            " are held back or ignored ban every token",
+            "allowed_token_ids" if sampling.allowed_token_ids else "logit_bias",
+        )
 
 
 def _check_ids(model: Model, ids: tuple[int, ...] | list[int], param: str) -> None:

@@ -9,30 +9,35 @@ nearly free wherever the model means to follow it anyway.
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Callable, Iterable, Set
+from functools import partial
 from typing import Any
 
 import llama_cpp as llama
 import numpy as np
 
 from service.engine.bad_words import BadWords, spellings
+from service.engine.bans import bans, few_left
 from service.engine.constraint import Constraint, Hold
 from service.engine.llama_candidates import BANNED, Candidates
+from service.engine.llama_chain import Samplers
 from service.engine.llama_grammar import PrefixTable
 from service.engine.model import Ids, InvalidPrompt, Tokenize, within
-from service.engine.sampling import Stage, seed_of, shortlist, stages
+from service.engine.sampling import seed_of, shortlist, stages
 from service.engine.thoughts import ThoughtLimit
 from service.generation import Grammar, SamplingParams
 
 
 class LlamaSampler:
-    """`seed` is the one in force. `end_tokens` are banned until min_tokens were generated. `piece`
-    gives control tokens their text, too."""
+    """`seed` is the one in force. `end_tokens` are the model's own. `piece` gives control tokens
+    their text, too."""
 
     def __init__(
         self,
         vocab: Any,
         context: Any,
+        samplers: Samplers,
         candidates: Candidates,
         prefixes: PrefixTable | None,
         sampling: SamplingParams,
@@ -46,11 +51,11 @@ class LlamaSampler:
         tokenize: Tokenize,
     ) -> None:
         self.seed: int | None = (seed_of(sampling) + index) & 0xFFFFFFFF
-        self._vocab = vocab
         self._context = context
         self._candidates = candidates
         self._prefixes = prefixes
         self._piece = piece
+        self._tokenize = tokenize
         self._end_tokens = end_tokens
         self._end_token = min(end_tokens, default=0)
         self._chain: Any = None
@@ -63,26 +68,22 @@ class LlamaSampler:
                     "messages",
                 )
         self._constraint = Constraint(grammar) if grammar is not None else None
-        self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
-        n_vocab = llama.llama_vocab_n_tokens(vocab)
-        self._bans_end = bool(sampling.min_tokens > 0 or sampling.ignore_eos) and bool(end_tokens)
-        self._keeps_ban = sampling.ignore_eos
-        if self._bans_end:
-            bans = dict.fromkeys(end_tokens, BANNED)
-            self._add(_logit_bias(n_vocab, tuple(bans.items())))
-        if sampling.allowed_token_ids:
-            self._add(_only(n_vocab, sampling.allowed_token_ids))
-        words = spellings(sampling.bad_words, tokenize)
-        alone = {word[0] for word in words if len(word) == 1}
-        if alone:
-            self._add(_logit_bias(n_vocab, tuple((token, BANNED) for token in alone)))
-        self._bad_words = BadWords(word for word in words if len(word) > 1)
-        self._only = frozenset(sampling.allowed_token_ids) - alone
+        # What is written of the mark that opens thoughts, where nothing else can follow.
+        self._opening: deque[int] = deque()
         self._thoughts: ThoughtLimit | None = None
         if sampling.thoughts is not None:
             closing = within(sampling.thoughts.closer, tokenize).tolist()
             self._thoughts = ThoughtLimit(sampling.thoughts, closing)
-        biased = [*sampling.logit_bias, *alone, *(end_tokens if self._bans_end else ())]
+        words = spellings(sampling.bad_words, tokenize)
+        longer = [word for word in words if len(word) > 1]
+        self._bad_words = BadWords(longer)
+        self._bans = bans(sampling, end_tokens, words)
+        # Only of so few could bad words leave nothing: each bans one token at a time.
+        self._left = partial(
+            few_left, sampling, n_vocab=llama.llama_vocab_n_tokens(vocab), most=len(longer)
+        )
+        self._few = self._left(self._bans.ever | self._bans.early)
+        biased = [*sampling.logit_bias, *self._bans.ever, *self._bans.early]
         self._biased = np.unique(np.array(biased, np.int32))
         # How many candidates are enough for the chain; None: all are needed.
         self._enough = shortlist(sampling)
@@ -92,14 +93,20 @@ class LlamaSampler:
         self._free = not (
             grammar or sampling.bad_words or sampling.thoughts or self._enough is not None
         )
+        self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+        if self._bans.early:
+            # The first, where `allow_end` finds it.
+            self._add(samplers.banned(self._bans.early))
+        if self._bans.ever:
+            self._add(samplers.banned(self._bans.ever))
+        if sampling.allowed_token_ids:
+            self._add(samplers.only(sampling.allowed_token_ids))
         for stage in stages(sampling, n_ctx, self.seed):
-            sampler = _init(stage, vocab, n_vocab)
-            if stage.sees_prompt:
-                for token in prompt[-n_ctx:].tolist():
-                    llama.llama_sampler_accept(sampler, token)
-            self._add(sampler)
+            self._add(samplers.stage(stage, prompt))
 
     def sample(self, row: int) -> int:
+        if self._opening:
+            return self._accepted(self._opening.popleft())
         if self._thoughts is not None and self._thoughts.due:
             return self._accepted(self._thoughts.due.popleft())
         if self._free:
@@ -107,18 +114,19 @@ class LlamaSampler:
         token = self._pick(row)
         constraint = self._constraint
         if constraint is not None:
-            if constraint.hold is Hold.UNDECIDED and not constraint.may_begin_opener(
-                self._text(token)
-            ):
-                constraint.hold = Hold.BOUND
+            if constraint.hold is Hold.UNDECIDED and not self._may_begin_thoughts(token):
+                self._begin_answer(constraint)
+                if self._opening:
+                    token = self._opening.popleft()
             if constraint.hold is Hold.BOUND:
                 token = self._bound(row, token)
         return self._accepted(token)
 
     def allow_end(self) -> None:
-        if self._bans_end and not self._keeps_ban:
+        if self._bans.early:
             llama.llama_sampler_free(llama.llama_sampler_chain_remove(self._chain, 0))
-            self._bans_end = False
+            self._bans = self._bans._replace(early=frozenset())
+            self._few = self._left(self._bans.ever)
 
     def free(self) -> None:
         if self._chain is not None:
@@ -151,9 +159,27 @@ class LlamaSampler:
     def _text(self, token: int) -> str:
         return self._piece(token).decode("utf-8", "replace")
 
+    def _may_begin_thoughts(self, token: int) -> bool:
+        assert self._constraint is not None
+        return token not in self._end_tokens and self._constraint.may_begin_opener(
+            self._text(token)
+        )
+
+    def _begin_answer(self, constraint: Constraint) -> None:
+        """What is written so far is the grammar's, or else can only be how thoughts begin."""
+        before = self._grammar
+        self._grammar = llama.llama_sampler_clone(before)
+        if self._replay(constraint.begun):
+            constraint.bind()
+            llama.llama_sampler_free(before)
+        else:
+            llama.llama_sampler_free(self._grammar)
+            self._grammar = before
+            self._opening.extend(within(constraint.rest_of_opener, self._tokenize).tolist())
+
     def _pick(self, row: int) -> int:
         banned = self._bad_words.banned
-        if self._only and self._only.issubset(banned):
+        if self._few is not None and self._few.issubset(banned):
             # Nothing is left that may follow.
             return self._end_token
         if self._enough is None or banned:
@@ -219,33 +245,3 @@ def _init_grammar(vocab: Any, grammar: Grammar) -> Any:
     if not sampler:
         raise InvalidPrompt("the grammar does not parse", "grammar")
     return sampler
-
-
-def _logit_bias(n_vocab: int, biases: tuple[tuple[int, float], ...]) -> Any:
-    entries = (llama.llama_logit_bias(token, bias) for token, bias in biases)
-    array = (llama.llama_logit_bias * len(biases))(*entries)
-    return llama.llama_sampler_init_logit_bias(n_vocab, len(biases), array)
-
-
-def _only(n_vocab: int, allowed: tuple[int, ...]) -> Any:
-    """Bans all other tokens: nearly a whole vocabulary, so not entry by entry."""
-    others = np.setdiff1d(np.arange(n_vocab), np.asarray(allowed))
-    biases = np.empty(len(others), [("token", np.int32), ("bias", np.float32)])
-    biases["token"], biases["bias"] = others, BANNED
-    pointer = biases.ctypes.data_as(ctypes.POINTER(llama.llama_logit_bias))
-    return llama.llama_sampler_init_logit_bias(n_vocab, len(biases), pointer)
-
-
-def _init(stage: Stage, vocab: Any, n_vocab: int) -> Any:
-    """The few whose arguments need the vocabulary; all others are their name and arguments."""
-    if stage.name == "logit_bias":
-        return _logit_bias(n_vocab, stage.arguments[0])
-    if stage.name == "penalties":
-        return llama.llama_sampler_init_penalties(n_vocab, *stage.arguments)
-    if stage.name == "dry":
-        *numbers, breakers = stage.arguments
-        words = (ctypes.c_char_p * len(breakers))(*(word.encode() for word in breakers))
-        return llama.llama_sampler_init_dry(vocab, *numbers, words, len(breakers))
-    if stage.name == "mirostat":
-        return llama.llama_sampler_init_mirostat(n_vocab, *stage.arguments, 100)
-    return getattr(llama, f"llama_sampler_init_{stage.name}")(*stage.arguments)

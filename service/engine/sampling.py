@@ -18,12 +18,12 @@ GREEDY_BELOW = 1e-3
 
 
 class Stage(NamedTuple):
-    """One sampler: the `llama_sampler_init_*` it is made by, its arguments, and whether it has
-    to see the prompt's tokens before the first answer token."""
+    """One sampler: the `llama_sampler_init_*` it is made by, its arguments, and how many of the
+    prompt's last tokens it has to see before the first answer token."""
 
     name: str
     arguments: tuple[Any, ...]
-    sees_prompt: bool = False
+    window: int = 0
 
 
 def seed_of(sampling: SamplingParams) -> int:
@@ -86,20 +86,22 @@ def _penalties(sampling: SamplingParams, n_ctx: int) -> list[Stage]:
     if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n != 0:
         window = _window(sampling.repeat_last_n, n_ctx)
         arguments = (window, sampling.repeat_penalty, 0.0, 0.0)
-        chain.append(Stage("penalties", arguments, sees_prompt=True))
+        chain.append(Stage("penalties", arguments, window))
     if sampling.frequency_penalty or sampling.presence_penalty:
         # A sampler of their own: OpenAI counts the answer's tokens only, and all of them.
         arguments = (n_ctx, 1.0, sampling.frequency_penalty, sampling.presence_penalty)
         chain.append(Stage("penalties", arguments))
-    if sampling.dry_multiplier > 0:
+    if sampling.dry_multiplier > 0 and sampling.dry_penalty_last_n != 0:
+        window = _window(sampling.dry_penalty_last_n, n_ctx)
         dry = (
             sampling.dry_multiplier,
             sampling.dry_base,
             sampling.dry_allowed_length,
-            _window(sampling.dry_penalty_last_n, n_ctx),
-            sampling.dry_sequence_breakers,
+            window,
+            # Each costs a pass over the vocabulary, whether it was there before or not.
+            tuple(dict.fromkeys(sampling.dry_sequence_breakers)),
         )
-        chain.append(Stage("dry", dry, sees_prompt=True))
+        chain.append(Stage("dry", dry, window))
     return chain
 
 

@@ -148,10 +148,12 @@ def _triggered(
     form: ReasoningFormat,
     inside: bool,
 ) -> Grammar:
-    """Holds from the opening of the first call on; what thoughts quote of one is none."""
+    """Holds from the opening of the first call on; what thoughts quote of one is none, whether
+    the prompt opened them or the model does."""
     rules = GbnfRules("tools")
     text = rules.text(_calls(offered, tools, parallel, rules))
-    return Grammar(text, triggers=tools.triggers, after=form.closer if inside else None)
+    grammar = _held(text, "root", form, inside)
+    return replace(grammar, triggers=tools.triggers)
 
 
 def _headed(offered: tuple[Tool, ...], tools: ToolFormat, parallel: bool, rules: GbnfRules) -> str:

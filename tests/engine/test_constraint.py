@@ -53,3 +53,40 @@ def test_a_marker_quoted_in_thoughts_is_not_a_trigger() -> None:
 
     assert fed(Constraint(grammar), "<tool_call>", "</think>").hold is Hold.FREE
     assert fed(Constraint(grammar), "a", "</think>", "<tool_call>").hold is Hold.BOUND
+
+
+def test_what_may_still_be_an_opener_is_kept_for_the_grammar() -> None:
+    constraint = Constraint(Grammar(TEXT, after="[/THINK]", opener="[THINK]"))
+
+    assert fed(constraint, "\n", " [", "TH").hold is Hold.UNDECIDED
+    assert constraint.begun == (1, 2)
+    assert constraint.rest_of_opener == "INK]"
+    assert not constraint.may_begin_opener("E")
+    constraint.bind()
+    assert constraint.hold is Hold.BOUND
+
+
+def test_nothing_but_white_space_is_nothing_for_the_grammar() -> None:
+    constraint = Constraint(Grammar(TEXT, after="</think>", opener="<think>"))
+
+    assert constraint.begun == ()
+    assert fed(constraint, "\n", " ").begun == ()
+
+
+def test_a_marker_quoted_in_thoughts_that_the_model_opens_is_not_a_trigger() -> None:
+    grammar = Grammar(TEXT, triggers=("<tool_call>",), after="</think>", opener="<think>")
+    thinking = fed(Constraint(grammar), "\n<th", "ink>", "so: ", "<tool_call>")
+
+    assert thinking.hold is Hold.FREE
+    assert fed(thinking, "</think>", "\n").hold is Hold.FREE
+    assert fed(thinking, "<tool_call>").hold is Hold.BOUND
+
+
+def test_an_answer_without_thoughts_may_begin_with_a_call() -> None:
+    grammar = Grammar(TEXT, triggers=("<tool_call>",), after="</think>", opener="<think>")
+    calling = fed(Constraint(grammar), "\n", "<", "tool_call>")
+
+    assert calling.hold is Hold.BOUND
+    assert calling.replay == (1, 2)
+    assert fed(Constraint(grammar), "I ", "see: ", "<tool_call>").hold is Hold.BOUND
+    assert fed(Constraint(grammar), "I ", "<think>", "<tool_call>").hold is Hold.BOUND

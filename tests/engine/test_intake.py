@@ -22,7 +22,7 @@ from service.engine.wire import (
 from service.events import Logprob, PromptLogprobs, TokenLogprobs
 from service.generation import SamplingParams, Text, Tokens, Truncation
 from service.stats import StepStats
-from tests.engine.fake_model import Bench, FakeModel
+from tests.engine.fake_model import EOG, N_VOCAB, Bench, FakeModel
 
 
 def ids(length: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -88,7 +88,7 @@ def test_who_wants_ids_gets_the_prompts_too() -> None:
     assert bench.reports == [Admitted(1, 2, prompt=(65, 66))]
 
 
-@pytest.mark.parametrize("field", ["logit_bias", "allowed_token_ids"])
+@pytest.mark.parametrize("field", ["logit_bias", "allowed_token_ids", "stop_token_ids"])
 def test_a_token_that_the_model_has_not_is_refused_by_the_fields_name(field: str) -> None:
     value = {256: 1.0} if field == "logit_bias" else (256,)
     bench = Bench(FakeModel())
@@ -115,14 +115,46 @@ def test_ids_that_the_model_has_not_have_no_text() -> None:
     assert refused.param == "tokens"
 
 
-def test_tokens_that_are_all_banned_cannot_be_the_only_ones() -> None:
+BANNED = float("-inf")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "param"),
+    [
+        (SamplingParams(allowed_token_ids=(3, 4), logit_bias={3: BANNED, 4: BANNED}), "allowed"),
+        (SamplingParams(allowed_token_ids=(EOG,), ignore_eos=True), "allowed"),
+        (SamplingParams(allowed_token_ids=(EOG, 5), min_tokens=1, stop_token_ids=(5,)), "allowed"),
+        (SamplingParams(allowed_token_ids=(65, 32), bad_words=("A", " ")), "allowed"),
+        (SamplingParams(logit_bias=dict.fromkeys(range(N_VOCAB), BANNED)), "logit_bias"),
+        (
+            SamplingParams(logit_bias=dict.fromkeys(range(1, N_VOCAB), BANNED), min_tokens=1),
+            "logit",
+        ),
+    ],
+)
+def test_an_answer_that_could_not_begin_is_refused(sampling: SamplingParams, param: str) -> None:
     bench = Bench(FakeModel())
-    banned = dict.fromkeys((3, 4), float("-inf"))
-    bench.submit(1, [1], SamplingParams(allowed_token_ids=(3, 4), logit_bias=banned))
+    bench.submit(1, [1], sampling)
 
     (refused,) = bench.reports
     assert isinstance(refused, Refused)
-    assert refused.param == "allowed_token_ids"
+    assert (refused.param or "").startswith(param)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingParams(allowed_token_ids=(EOG,)),
+        SamplingParams(allowed_token_ids=(EOG, 5), ignore_eos=True),
+        SamplingParams(allowed_token_ids=(EOG,), ignore_eos=True, stop_token_ids=(EOG,)),
+        SamplingParams(allowed_token_ids=(3, 4), logit_bias={3: BANNED, 4: -99.0}),
+    ],
+)
+def test_one_token_is_enough_to_begin_with(sampling: SamplingParams) -> None:
+    bench = Bench(FakeModel())
+    bench.submit(1, [1], sampling)
+
+    assert isinstance(bench.reports[0], Admitted)
 
 
 @pytest.mark.parametrize(("n", "fits"), [(1, True), (2, False)])

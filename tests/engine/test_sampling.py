@@ -58,8 +58,8 @@ def test_openais_penalties_see_the_answer_only_and_all_of_it() -> None:
     chain = stages(SamplingParams(presence_penalty=1.0, repeat_penalty=1.2), 4096, 1)
 
     assert chain[:2] == [
-        Stage("penalties", (64, 1.2, 0.0, 0.0), sees_prompt=True),
-        Stage("penalties", (4096, 1.0, 0.0, 1.0), sees_prompt=False),
+        Stage("penalties", (64, 1.2, 0.0, 0.0), 64),
+        Stage("penalties", (4096, 1.0, 0.0, 1.0)),
     ]
 
 

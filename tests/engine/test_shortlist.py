@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from service.engine.llama_candidates import Candidates
+from service.engine.llama_chain import Samplers
 from service.engine.llama_sampler import LlamaSampler
 from service.engine.sampling import shortlist
 from service.generation import SamplingParams
@@ -52,6 +53,7 @@ def drawn(sampling: SamplingParams, logits: Any, *, short: bool) -> list[int]:
     sampler = LlamaSampler(
         None,
         None,
+        Samplers(None),
         Candidates(N_VOCAB),
         None,
         sampling,

@@ -116,8 +116,17 @@ def test_a_strict_tool_is_held_from_where_its_call_begins() -> None:
 
     assert grammar is not None
     assert grammar.triggers == HERMES.triggers
-    assert grammar.after == "</think>"
+    assert (grammar.after, grammar.opener) == ("</think>", None)
     assert held(grammar).accepts(written(HERMES, ("weather", {"city": "Bern"})))
+
+
+def test_what_thoughts_quote_of_a_call_is_none_though_the_model_opens_them_itself() -> None:
+    strict = Tool("weather", parameters=CITY, strict=True)
+    grammar = grammar_of(TEXT, chat(strict), tools=HERMES, form=THINK)
+
+    assert grammar is not None
+    assert (grammar.after, grammar.opener) == ("</think>", "<think>")
+    assert grammar.triggers == HERMES.triggers
 
 
 def test_one_call_only_holds_free_text_from_the_first_call_on() -> None:
