@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -55,6 +56,8 @@ EXPECTED: Final = frozenset(
 
 # A set holds at most so many events that nobody has fetched; more in one reading is a broken card.
 MOST_EVENTS: Final = 1000
+# A card that reported an Xid may have been reset since: what is older says nothing of it.
+RECENT_SECONDS: Final = 3600.0
 # Cards that come and go faster than they can be counted are not waited for.
 COUNTINGS: Final = 3
 
@@ -74,15 +77,20 @@ class _Gone(Exception):
 class Nvml:
     """`pcie_throughput` asks for it at each reading, which blocks for 40 ms a card."""
 
-    def __init__(self, pcie_throughput: bool = False) -> None:
+    def __init__(
+        self, pcie_throughput: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.errors: Counter[tuple[str, str]] = Counter()
         self._pcie_throughput = pcie_throughput
+        self._clock = clock
         self._open = False
         self._known: dict[str, GpuReading] = {}
         self._logged: set[tuple[str, str]] = set()
         self._events: Any = None
         self._registered: dict[int, str] = {}
         self._xids: dict[str, Counter[int]] = {}
+        # When each code was reported last.
+        self._reported: dict[str, dict[int, float]] = {}
 
     def read(self) -> GpusReading:
         """Raises NvmlUnavailable."""
@@ -102,7 +110,11 @@ class Nvml:
         gpus = [seen.get(uuid) or lost(reading) for uuid, reading in self._known.items()]
         return GpusReading(
             tuple(
-                msgspec.structs.replace(gpu, xid_events=self._xids_of(gpu.uuid))
+                msgspec.structs.replace(
+                    gpu,
+                    xid_events=self._xids_of(gpu.uuid),
+                    recent_xids=self._recent_xids(gpu.uuid),
+                )
                 for gpu in sorted(gpus, key=lambda gpu: (gpu.index, gpu.uuid))
             ),
             driver,
@@ -211,10 +223,15 @@ class Nvml:
             uuid = self._registered.get(address(event.device))
             if uuid is not None and event.eventType == pynvml.nvmlEventTypeXidCriticalError:
                 self._xids[uuid][event.eventData] += 1
+                self._reported.setdefault(uuid, {})[event.eventData] = self._clock()
 
     def _xids_of(self, uuid: str) -> Mapping[int, int] | None:
         counts = self._xids.get(uuid)
         return None if counts is None else dict(counts)
+
+    def _recent_xids(self, uuid: str) -> tuple[int, ...]:
+        since = self._clock() - RECENT_SECONDS
+        return tuple(code for code, at in self._reported.get(uuid, {}).items() if at > since)
 
 
 def lost(known: GpuReading) -> GpuReading:

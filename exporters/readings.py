@@ -45,7 +45,8 @@ class GpuReading(Struct, frozen=True, kw_only=True):
     index: as it was listed when it was first seen, so that the loss of another renames nothing.
     Keys: energy by source (nvml, or integrated from power); throttle and throttle_seconds by reason; power_limits by kind; thresholds, utilization,
     clocks as in `exporters.nvml_gpu`; pcie_bytes_per_second by direction; ecc_errors by (type, scope);
-    retired_pages and remapped_rows by cause; xid_events by code, since this process began.
+    retired_pages and remapped_rows by cause; xid_events by code, since this process began; recent_xids
+    are the codes of the last hour.
     """
 
     index: int
@@ -81,6 +82,7 @@ class GpuReading(Struct, frozen=True, kw_only=True):
     row_remap_failed: bool | None = None
     mig_mode: bool | None = None
     xid_events: Mapping[int, int] | None = None
+    recent_xids: tuple[int, ...] = ()
 
 
 class GpusReading(Struct, frozen=True):

@@ -254,7 +254,7 @@ def memory() -> list[sdk.Panel]:
         ),
         series(
             "GPU memory of engines",
-            "All of it, as the driver tells; the part for sequences as llama.cpp says.",
+            "All of it by the driver, in a container what llama.cpp says that it took; and the part for sequences.",
             Query(total(MODEL("llm_model_memory_bytes"), "model, device"), NAME + " {{device}}"),
             Query(total(MODEL("llm_kv_cache_bytes"), "model, device"), NAME + " {{device}} sequences"),
             unit="bytes", no_value=NOT_LOADED, w=12,
@@ -304,14 +304,14 @@ def energy() -> list[sdk.Panel]:
     return [
         series(
             "Energy of a token",
-            "Of 15 minutes, on GPUs that tell their power. Less is better.",
+            "Of 15 minutes. Less is better. Nothing where no card tells its power, and in a container while one is lost or divided (MIG): whose it is is not known then.",
             Query(share(spent, output), NAME),
-            unit="joule", no_value="No GPU tells its power", w=12,
+            unit="joule", no_value="None that is known to be a model's", w=12,
         ),
         series(
             "Cost of a million tokens",
             "Of 15 minutes, in the currency of the setting `price_per_kwh`.",
             Query(f"1e6 * {share(cost, output)}", NAME),
-            no_value="price_per_kwh is not set", w=12,
+            no_value="No price_per_kwh, or no energy that is known to be a model's", w=12,
         ),
     ]  # fmt: skip

@@ -178,7 +178,7 @@ def gpus() -> list[sdk.Panel]:
         ),
         series(
             "GPU memory by model",
-            "Memory of each model's engine, as the driver tells it. Steps are loads and unloads.",
+            "Memory of each model's engine, by the driver or, in a container, by llama.cpp. Steps are loads and unloads.",
             Query(total(SERVICE("llm_model_memory_bytes"), "model, device"), "{{model}} {{device}}"),
             stacked=True, unit="bytes", no_value=NO_MODEL_ON_GPU,
             links=[links.of_series("models", "model")], w=12,

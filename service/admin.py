@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Final, TypedDict
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from exporters.readings import Latest
 from service.catalog.catalog import RootState
+from service.control.hardware import engine_gpus
 from service.health import health_body
 from service.runtime import ModelStatus, Runtime
 from service.settings import Settings
 from service.telemetry.compat import WithCopies
 from service.telemetry.energy import EnergyLedger
+from service.telemetry.engine_memory import by_device, engine_memory
 from service.telemetry.exposition import Encoded, Exposition, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
@@ -37,6 +40,9 @@ class State(TypedDict):
 
 async def root(request: Request[State]) -> Response:
     accept = request.headers.get("accept", "*/*")
+    if "text/html" in accept and request.method == "GET":
+        # A browser. Others ask whether anybody is there, and none of them says that it reads pages.
+        return RedirectResponse("/dashboard", 302)
     if "application/json" in accept and "*/*" not in accept:
         return JSONResponse(CARD)
     # What Ollama's own command looks for before anything else.
@@ -84,8 +90,7 @@ def encode_root(state: RootState) -> dict[str, Any]:
 
 async def model_health(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
-    card = runtime.resolve(request.path_params["model"])
-    status = next(model for model in runtime.models() if model.card.name == card.name)
+    status = runtime.status(request.path_params["model"])
     down = status.state in ("failed", "restarting")
     return JSONResponse(encode_status(status), 503 if down else 200)
 
@@ -120,24 +125,27 @@ async def vllm_metrics(request: Request[State]) -> Response:
 async def exposed(request: Request[State], source: Encoded) -> Response:
     recorder, runtime = request.state["recorder"], request.state["runtime"]
 
+    settings, gpus = request.state["settings"], request.state["monitors"].gpus
+
     def snapshot() -> Snapshot:
-        models = runtime.models()
+        # What can never be loaded has no series: nothing of it would ever move.
+        models = [m for m in runtime.models() if m.card.problem is None or m.pid is not None]
+        recorder.know([model.card.name for model in models])
         for model in models:
             if model.state != "unloaded":
                 recorder.expect(model.card.name)
-        latest, used = dict(recorder.latest_steps), dict(recorder.last_used)
-        gpus, ledger = request.state["monitors"].gpus, request.state["energy"]
-        engines = {model.pid: model.card.name for model in models if model.pid is not None}
-        ledger.add(gpus, engines, recorder.computed)
+        shown = engine_gpus(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        memory, ledger = engine_memory(gpus, shown, models), request.state["energy"]
+        ledger.add(gpus, memory, recorder.computed, settings.price_per_kwh)
         return Snapshot(
             runtime.ready,
             models,
-            latest,
-            used,
+            dict(recorder.latest_steps),
+            dict(recorder.last_used),
             recorder.apis,
-            gpus,
-            ledger.joules,
-            request.state["settings"].price_per_kwh,
+            by_device(gpus, memory),
+            dict(ledger.joules),
+            dict(ledger.cost),
         )
 
     request.state["mirror"].take(snapshot)

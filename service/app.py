@@ -23,6 +23,7 @@ from starlette.types import Scope
 
 from exporters.collector import Guards
 from exporters.monitors import NAMES, Monitors
+from exporters.readings import GpuReading
 from service import admin
 from service.access.caller import Caller
 from service.access.key_file import KeyFile
@@ -30,6 +31,7 @@ from service.access.keys import KeyFileError
 from service.catalog.configured import catalog_of, places_of
 from service.control.audit import Audit
 from service.control.config import Applied
+from service.control.hardware import engine_gpus
 from service.control.history import History
 from service.control.incidents import tally
 from service.control.machine import machine_name
@@ -125,7 +127,12 @@ def create_app(
     runtime = make_runtime(settings, sampled)
     reconfiguration = Reconfiguration(start, runtime)
     reconfiguration.listen(follow_level)
-    registry.register(Configuration(reconfiguration))
+
+    def shown() -> tuple[GpuReading, ...] | None:
+        reading, visible = monitors.gpus, os.environ.get("CUDA_VISIBLE_DEVICES")
+        return None if reading is None else engine_gpus(reading, visible)
+
+    registry.register(Configuration(reconfiguration, shown))
 
     def in_force() -> Settings:
         return reconfiguration.settings
@@ -173,7 +180,7 @@ def create_app(
     )
     inspection = Inspection(lambda: [model.card for model in runtime.models()], in_force)
     audit = Audit(settings.state_dir, on_lost=recorder.families.audit_lost.inc)
-    pages = ErrorPages(routing.WORDINGS, recorder)
+    pages = ErrorPages(routing.WORDINGS)
     keys = keys_of(settings)
     registry.register(ApiKeys(keys))
     gate = Gate(

@@ -163,6 +163,10 @@ class ModelUnavailable(ServiceError):
     retryable = True
 
 
+class QueueTimeout(ModelUnavailable):
+    code = "queue_timeout"
+
+
 class ModelUnusable(ServiceError):
     status = 422
     code = "model_unusable"
@@ -173,6 +177,10 @@ class ModelUnusable(ServiceError):
 
 class ModelLoadFailed(ServiceError):
     code = "model_load_failed"
+
+
+class InsufficientMemory(ModelLoadFailed):
+    code = "insufficient_memory"
 
 
 class EngineFailed(ServiceError):

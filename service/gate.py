@@ -173,6 +173,7 @@ class Guarded:
         """Raises RateLimited."""
         excess = self.gate.allowances.enter(key)
         if excess is not None:
+            self.gate.on_failure("limited")
             unit = "requests a minute" if excess.limit == "rpm" else "requests at a time"
             message = f"The API key '{key.name}' may make {excess.most} {unit}."
             raise RateLimited(message, retry_after=excess.wait)

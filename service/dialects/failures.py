@@ -20,7 +20,6 @@ from service.dialects.framing import encode_json
 from service.errors import ContextOverflow, ServiceError
 from service.events import Finished, FinishReason
 from service.telemetry.http import CLIENT_GONE, exchange_of
-from service.telemetry.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,8 @@ class ErrorPages:
     several dialects share a path, what the request holds decides, and who read it answers.
     """
 
-    def __init__(self, wordings: Sequence[tuple[str, Wording]], recorder: Recorder) -> None:
+    def __init__(self, wordings: Sequence[tuple[str, Wording]]) -> None:
         self.wordings = wordings
-        self.recorder = recorder
 
     def page(self, scope: Scope, failure: Failure) -> Response:
         exchange = exchange_of(scope)
@@ -134,9 +132,6 @@ class ErrorPages:
 
     async def service_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)
-        exchange = exchange_of(request.scope)
-        if exchange.api is not None:
-            self.recorder.on_rejection(exchange.api, exchange.model, error)
         return self.page(request.scope, of_error(error))
 
     async def http_error(self, request: Request, error: Exception) -> Response:

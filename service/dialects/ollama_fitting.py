@@ -28,19 +28,19 @@ async def fitted(
     asked: Asked,
     as_ollama: bool,
     admit: Callable[[GenerationRequest], Awaitable[Generation]],
-) -> tuple[Generation, int]:
-    """The admitted request, and how many of its prompt's tokens had to go."""
+) -> Generation:
+    """The admitted request, which knows how many of its prompt's tokens had to go."""
     if asked.truncate is False:
-        return await admit(wanted), 0
+        return await admit(wanted)
     try:
-        generation = await admit(replace(wanted, drop_messages=isinstance(wanted.input, Chat)))
+        return await admit(replace(wanted, drop_messages=isinstance(wanted.input, Chat)))
     except ContextOverflow as overflow:
         # Not even its last message fits.
         whole = overflow.prompt_tokens
         length, keep = overflow.context_length, asked.options.num_keep
         generation = await admit(shortened(wanted, length, keep, as_ollama or bool(asked.truncate)))
-        return generation, whole - generation.prompt_tokens
-    return generation, generation.cut_tokens
+        generation.cut_tokens = whole - generation.prompt_tokens
+        return generation
 
 
 def shortened(

@@ -38,6 +38,7 @@ from service.dialects.respond import (
     identity,
     read_fields,
     server_timing,
+    tell_cut,
     tell_ignored,
     unless_gone,
 )
@@ -183,14 +184,14 @@ async def answer(request: Request[State], asked: Asked, task: Task) -> Response:
         **identity(request),
     )
     as_ollama = settings.ollama_truncate == "ollama"
-    generation, cut = await fitted(wanted, asked, as_ollama, lambda each: admitted(request, each))
+    generation = await fitted(wanted, asked, as_ollama, lambda each: admitted(request, each))
     unused = unmet(asked.options.loading, generation.facts)
     exchange_of(request.scope).ignored += unused
     voice = Voice(
         asked.model,
         task.shape,
         task.inline,
-        Journey(wanted.arrived, generation.load_seconds, cut),
+        Journey(wanted.arrived, generation.load_seconds, generation.cut_tokens),
         generation.prompt_ids if task.remember else None,
     )
     answers: Answers = generation
@@ -205,9 +206,7 @@ async def answer(request: Request[State], asked: Asked, task: Task) -> Response:
         timings = [event.timings for event in events if isinstance(event, Finished)]
         if timing := server_timing(timings[0]):
             response.headers["Server-Timing"] = timing
-    if cut:
-        response.headers["X-Prompt-Truncated"] = str(cut)
-    return response
+    return tell_cut(response, generation.cut_tokens)
 
 
 def tell(request: Request[State], fields: Fields, asked: Asked) -> None:

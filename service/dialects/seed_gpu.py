@@ -42,8 +42,8 @@ def encode_gpus(latest: Latest, now: float) -> dict[str, Any]:
         "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
         "gpus": [encode_gpu(gpu) for gpu in gpus],
         "gpu_count": len(gpus),
-        "total_memory_used": sum(memory.used for memory in memories) / MIB,
-        "total_memory_available": sum(memory.total for memory in memories) / MIB,
+        "total_memory_used": mebibytes([memory.used for memory in memories]),
+        "total_memory_available": mebibytes([memory.total for memory in memories]),
         "average_temperature": mean(temperatures),
         "average_utilization": percent(mean(loads)),
         "thermal_status": thermal_status(max(temperatures, default=None)),
@@ -89,6 +89,11 @@ def thermal_status(celsius: float | None) -> str:
     if celsius >= CRITICAL_CELSIUS:
         return "critical"
     return "warning" if celsius >= WARNING_CELSIUS else "good"
+
+
+def mebibytes(sizes: Sequence[int]) -> float | None:
+    """All together; None where no card tells its memory."""
+    return sum(sizes) / MIB if sizes else None
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -71,12 +71,13 @@ def encode_gpus(
     memories = [gpu.memory for gpu in reading.gpus if gpu.memory is not None]
     loads = [gpu.utilization["gpu"] for gpu in reading.gpus if "gpu" in gpu.utilization]
     hottest = max((g.temperature for g in reading.gpus if g.temperature is not None), default=None)
-    total, used = sum(m.total for m in memories), sum(m.used for m in memories)
+    total = sum(m.total for m in memories) if memories else None
+    used = sum(m.used for m in memories) if memories else None
     return {
         "gpu_count": len(reading.gpus),
         "total_vram_gb": scaled(total, GIB),
         "total_used_vram_gb": scaled(used, GIB),
-        "vram_utilization_percent": percent(used / total) if total else None,
+        "vram_utilization_percent": percent(used / total) if used is not None and total else None,
         "average_gpu_utilization": percent(mean(loads)),
         "max_temperature": hottest,
         "thermal_status": thermal_status(hottest),

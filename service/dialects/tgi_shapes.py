@@ -24,6 +24,7 @@ KINDS: Final = {
     "engine_failed": ("generation", 424),
     "engine_crashed": ("generation", 424),
     "model_load_failed": ("generation", 424),
+    "insufficient_memory": ("generation", 424),
     "cancelled": ("generation", 424),
     "slow_reader": ("generation", 424),
     "timeout": ("generation", 424),

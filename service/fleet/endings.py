@@ -17,6 +17,7 @@ from service.errors import (
     InvalidRequest,
     ModelUnavailable,
     OutOfTime,
+    QueueTimeout,
     ServiceError,
 )
 from service.events import FinishReason
@@ -83,10 +84,10 @@ def out_of_time(seconds: float) -> Ending:
 
 
 def out_of_patience(seconds: float, retry_after: float) -> Ending:
-    error = ModelUnavailable(
+    error = QueueTimeout(
         f"The request did not get its turn within {seconds:g} seconds.", retry_after=retry_after
     )
-    return Ending(FinishReason.TIMEOUT, "queue_timeout", error)
+    return Ending(FinishReason.TIMEOUT, error.code, error)
 
 
 def slow_reader() -> Ending:

@@ -20,7 +20,7 @@ from typing import Final, Literal, Protocol
 from msgspec.structs import replace
 
 from service.engine import wire
-from service.errors import ModelLoadFailed, ModelUnavailable, ServiceError
+from service.errors import InsufficientMemory, ModelLoadFailed, ModelUnavailable, ServiceError
 from service.facts import ModelFacts
 from service.fleet.child import Child
 from service.fleet.limits import Limits
@@ -276,9 +276,8 @@ class Supervisor:
         why = _UNLOADABLE.get(unloadable.kind, "its engine refuses it")
         self.reason = f"{why} ({unloadable.message})"
         self._witness.on_load_failure(unloadable.kind)
-        self._fail(
-            ModelLoadFailed, f"The model `{self._model}` cannot be loaded: {why}.", rest, now
-        )
+        error = InsufficientMemory if no_memory else ModelLoadFailed
+        self._fail(error, f"The model `{self._model}` cannot be loaded: {why}.", rest, now)
 
     def _give_up(self, ended: str, decision: GiveUp, now: float) -> None:
         self.reason = f"its engine died too often, last of: {ended}"

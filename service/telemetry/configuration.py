@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Final, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -55,9 +55,20 @@ class InForce(Protocol):
     def number(self) -> int: ...
 
 
+class Gpu(Protocol):
+    @property
+    def index(self) -> int: ...
+
+
 class Configuration(Collector):
-    def __init__(self, in_force: InForce) -> None:
+    """`shown`: the GPUs that engines see, in the order that shares are counted in; None: nobody
+    has looked. Any thread may ask."""
+
+    def __init__(
+        self, in_force: InForce, shown: Callable[[], Sequence[Gpu] | None] = lambda: None
+    ) -> None:
         self._in_force = in_force
+        self._shown = shown
 
     def collect(self) -> Iterator[Metric]:
         settings = self._in_force.settings
@@ -67,15 +78,20 @@ class Configuration(Collector):
             if (value := values[name]) is not None:
                 family.add_metric((), value)
             yield family
-        split = GaugeMetricFamily(
-            "llm_config_tensor_split_ratio", "Share of each GPU, of 1.", labels=("gpu",)
-        )
-        total = sum(settings.tensor_split)
-        for gpu, share in enumerate(settings.tensor_split):
-            split.add_metric((str(gpu),), share / total)
-        yield split
+        yield split(settings.tensor_split, self._shown())
         yield info(self._in_force)
         yield from changes(self._in_force)
+
+
+def split(shares: Sequence[float], shown: Sequence[Gpu] | None) -> Metric:
+    """By the index that a GPU has in all other families. A share without a GPU is of nothing."""
+    family = GaugeMetricFamily(
+        "llm_config_tensor_split_ratio", "Share of each GPU, of 1.", labels=("gpu",)
+    )
+    indexes = range(len(shares)) if shown is None else [gpu.index for gpu in shown]
+    for index, share in zip(indexes, shares, strict=False):
+        family.add_metric((str(index),), share / sum(shares))
+    return family
 
 
 def changes(in_force: InForce) -> Iterator[Metric]:

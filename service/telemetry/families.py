@@ -38,8 +38,8 @@ LOAD_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 # The address has shown no key, or one that is not known, or too old, or for something else; it did
-# so too often; or a page of another site asked.
-AUTH_FAILURES: Final = ("missing", "unknown", "expired", "scope", "throttled", "origin")
+# so too often; the key has had what it may have for now; or a page of another site asked.
+AUTH_FAILURES: Final = ("missing", "unknown", "expired", "scope", "throttled", "limited", "origin")
 
 
 class Families:
@@ -75,7 +75,7 @@ class Families:
         )  # fmt: skip
         self.rejected = counter(
             "llm_requests_rejected_total",
-            "Inference requests refused before generation, by reason.",
+            "Inference requests refused before their first token, by reason.",
             "api", "model", "reason",
         )  # fmt: skip
         self.overflows = counter(
@@ -201,7 +201,7 @@ class Families:
         )
         self.auth_failures = counter(
             "llm_auth_failures_total",
-            "Requests that were not let in for want of a key that may do it, by reason.",
+            "Requests that were not let in for want of a key that may do it, now or at all, by reason.",
             "reason",
         )  # fmt: skip
         for reason in AUTH_FAILURES:

@@ -68,6 +68,12 @@ class Exchange:
         return CLIENT_GONE if self.gone else self.failure or self.status
 
     @property
+    def refusal(self) -> str | None:
+        """The code of an error before the first token: once there was one, it is a failure."""
+        answered = any(end.usage.generation_tokens for end in self.finished)
+        return None if answered else self.error
+
+    @property
     def traceparent(self) -> str | None:
         return None if self.span is None else self.span.traceparent
 
@@ -173,6 +179,8 @@ class Telemetry:
                 exchange.id,
                 exchange.traceparent,
             )
+            if (refusal := exchange.refusal) is not None:
+                self.recorder.on_rejection(exchange.api, exchange.model, refusal)
             if exchange.span is not None:
                 name, ended = f"{method} {endpoint}", exchange.arrived + elapsed
                 attributes = attributes_of(exchange, method, endpoint)

@@ -21,13 +21,11 @@ from service.telemetry.snapshot import (
     by_api,
     context_tokens,
     discovered,
-    energy,
-    energy_cost,
-    gpu_memory,
     kv_bytes,
     of_engines,
     of_facts,
     of_models,
+    of_sums,
     up,
 )
 
@@ -156,9 +154,10 @@ MIRRORS: Final = (
     ),
     Mirror(
         "llm_model_memory_bytes",
-        "GPU memory of the model's engine, all of it, as the driver tells it.",
+        "GPU memory of the model's engine: all of it, by the driver; in a container, where the driver "
+        "does not know the engine, what llama.cpp says that it took.",
         ("model", "device"),
-        gpu_memory,
+        lambda snapshot: snapshot.gpu_memory.items(),
     ),
     Mirror(
         "llm_model_buffer_bytes",
@@ -182,19 +181,19 @@ MIRRORS: Final = (
         "llm_model_energy_joules_total",
         "Energy of the GPUs that the model is on, shared by computing time with others on them.",
         ("model",),
-        energy,
+        of_sums(lambda snapshot: snapshot.joules),
     ),
     Mirror(
         "llm_model_energy_cost_total",
-        "What that energy cost, in the currency of the setting price_per_kwh.",
+        "What that energy cost at the price of its time, in the currency of price_per_kwh.",
         ("model",),
-        energy_cost,
+        of_sums(lambda snapshot: snapshot.cost),
     ),
     Mirror(
         "llm_model_layers",
-        "Layers of a loaded model.",
+        "Layers of a loaded model, the output counted as one.",
         ("model",),
-        of_facts(lambda facts: facts.n_layer),
+        of_facts(lambda facts: facts.n_layer + 1),
     ),
     Mirror(
         "llm_model_last_used_timestamp_seconds",

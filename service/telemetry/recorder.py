@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry
 
-from service.errors import ContextOverflow, ServiceError
 from service.events import FinishReason, Timings, Usage
 from service.stats import (
     LoadFailure,
@@ -29,18 +28,20 @@ MAX_MODELS: Final = 64
 UNKNOWN: Final = "_unknown"
 OTHER: Final = "_other"
 
-# ServiceError.code → the label. What is not here is a failure, not a refusal.
+# The code of a refusal → the label. What is not here is a failure, not a refusal; who has no key, or
+# asks for more than his may, is among the families of keys.
 REJECTIONS: Final = {
     "queue_full": "queue_full",
     "queue_timeout": "queue_timeout",
     "context_length_exceeded": "context_overflow",
     "insufficient_memory": "memory",
-    "model_loading": "model_loading",
     "model_unavailable": "model_unavailable",
+    "unloaded": "model_unavailable",
+    "model_unusable": "model_unusable",
     "draining": "draining",
     "model_not_found": "unknown_model",
     "invalid_request": "invalid",
-    "unauthorized": "unauthorized",
+    "forbidden": "forbidden",
 }
 PHASES: Final = ("prefill", "decode", "mixed")
 
@@ -64,6 +65,7 @@ class RequestChildren:
         self.cached = families.prompt_tokens.labels(*both, "cached")
         self.generated = families.generated_tokens.labels(*both)
         self.reasoning = families.reasoning_tokens.labels(*both)
+        self.truncated = families.overflows.labels(*both, "truncated")
         self.prefill = families.prefill.labels(model)
         self.decode = families.decode.labels(model)
         self.max_tokens = families.max_tokens.labels(model)
@@ -73,7 +75,8 @@ class RejectionChildren:
     """Apart from the rest, since they are all that a model that nobody knows can have."""
 
     def __init__(self, families: Families, api: str, model: str) -> None:
-        self.by_reason = {r: families.rejected.labels(api, model, r) for r in REJECTIONS.values()}
+        reasons = dict.fromkeys(REJECTIONS.values())
+        self.by_reason = {r: families.rejected.labels(api, model, r) for r in reasons}
         self.overflow = families.overflows.labels(api, model, "rejected")
 
 
@@ -91,10 +94,12 @@ class EngineChildren:
         self.preempted = families.evictions.labels(model, "preempted")
         self.loads = families.loads.labels(model)
         self.load_seconds = families.load_seconds.labels(model)
-        self.load_failures = {
-            r: families.load_failures.labels(model, r) for r in get_args(LoadFailure)
-        }
+        self.load_failures = load_failures(families, model)
         self.unloads = {r: families.unloads.labels(model, r) for r in get_args(Unloading)}
+
+
+def load_failures(families: Families, model: str) -> dict[LoadFailure, Child]:
+    return {r: families.load_failures.labels(model, r) for r in get_args(LoadFailure)}
 
 
 class Recorder:
@@ -113,6 +118,7 @@ class Recorder:
         self.ledger = ApiLedger(wall_clock)
         self._wall_clock = wall_clock
         self._models: set[str] = set()
+        self._known: set[str] = set()
         self._requests: dict[tuple[str, str], RequestChildren] = {}
         self._rejections: dict[tuple[str, str], RejectionChildren] = {}
         self._engines: dict[str, EngineChildren] = {}
@@ -131,6 +137,17 @@ class Recorder:
             return OTHER
         self._models.add(model)
         return model
+
+    def know(self, models: Collection[str]) -> None:
+        """Makes the series of failed loads of all models that may be loaded: `increase()` does not
+        see a series that is born at one. Where there are more of them than the label has room for,
+        the room is for those that are used."""
+        new = set(models) - self._known
+        if not new or len(self._models.union(models)) > MAX_MODELS:
+            return
+        self._known |= new
+        for model in sorted(new):
+            load_failures(self.families, self.label(model))
 
     def expect(self, model: str) -> None:
         """Makes the series of a model that is about to be used."""
@@ -192,6 +209,8 @@ class Recorder:
         self.last_used[stats.model] = self._wall_clock()
         request = self.requests_of(stats.dialect, self.label(stats.model))
         request.finished[stats.reason].inc()
+        if stats.cut_tokens:
+            request.truncated.inc()
         if stats.max_tokens is not None:
             request.max_tokens.observe(stats.max_tokens)
         if stats.usage is not None:
@@ -239,12 +258,12 @@ class Recorder:
         duration.observe(seconds, exemplar)
         self.ledger.on_answer(api, endpoint, code, seconds)
 
-    def on_rejection(self, api: str, model: str, error: ServiceError) -> None:
-        if (reason := REJECTIONS.get(error.code)) is None:
+    def on_rejection(self, api: str, model: str, code: str) -> None:
+        if (reason := REJECTIONS.get(code)) is None:
             return
         rejections = self.rejections_of(api, self.label(model))
         rejections.by_reason[reason].inc()
-        if isinstance(error, ContextOverflow):
+        if reason == "context_overflow":
             rejections.overflow.inc()
 
     async def sample_loop_lag(self, interval: float = 0.1) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Final, Protocol
 
-from exporters.readings import GpusReading
 from service.catalog.card import ModelCard
 from service.facts import Buffer
 from service.stats import StepStats
 
-JOULES_PER_KWH: Final = 3_600_000
 SIZE_CLASSES: Final = (("small", 7.0), ("medium", 30.0), ("large", 70.0))
 
 
@@ -38,7 +35,7 @@ class Facts(Protocol):
 
 
 class Status(Protocol):
-    """Of `runtime.ModelStatus`, what is shown here."""
+    """Of `model_status.ModelStatus`, what is shown here."""
 
     @property
     def card(self) -> ModelCard: ...
@@ -67,9 +64,10 @@ class Snapshot:
     steps: Mapping[str, StepStats] = field(default_factory=dict)
     last_used: Mapping[str, float] = field(default_factory=dict)
     apis: Sequence[str] = ()
-    gpus: GpusReading | None = None
+    # Bytes of the engines' memory by model and GPU.
+    gpu_memory: Mapping[tuple[str, str], int] = field(default_factory=dict)
     joules: Mapping[str, float] = field(default_factory=dict)
-    price_per_kwh: Decimal | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -100,6 +98,11 @@ def of_engines(read: Callable[[StepStats, Facts], float | None]) -> Callable[[Sn
     return samples
 
 
+def of_sums(read: Callable[[Snapshot], Mapping[str, float]]) -> Callable[[Snapshot], Samples]:
+    """One sample for each model that was added up for, loaded or not."""
+    return lambda snapshot: [((model,), value) for model, value in read(snapshot).items()]
+
+
 def of_facts(read: Callable[[Facts], float]) -> Callable[[Snapshot], Samples]:
     return of_models(lambda status: None if status.facts is None else read(status.facts))
 
@@ -127,32 +130,23 @@ def context_tokens(snapshot: Snapshot) -> Samples:
             yield (status.card.name, "reported"), facts.n_ctx_seq
 
 
-def gpu_memory(snapshot: Snapshot) -> Samples:
-    """By the process of each model's engine; of another container the driver knows other ids."""
-    for gpu in snapshot.gpus.gpus if snapshot.gpus else ():
-        used = {process.pid: process.bytes for process in gpu.processes or ()}
-        for status in snapshot.models:
-            if status.pid is not None and (size := used.get(status.pid)) is not None:
-                yield (status.card.name, f"gpu{gpu.index}"), size
-
-
 def buffer_bytes(snapshot: Snapshot) -> Samples:
     return summed(
         ((status.card.name, buffer.device, buffer.kind), buffer.bytes)
-        for status, buffer in buffers(snapshot)
+        for status, buffer in buffers(snapshot.models)
     )
 
 
 def kv_bytes(snapshot: Snapshot) -> Samples:
     return summed(
         ((status.card.name, buffer.device), buffer.bytes)
-        for status, buffer in buffers(snapshot)
+        for status, buffer in buffers(snapshot.models)
         if buffer.kind in ("cells", "states")
     )
 
 
-def buffers(snapshot: Snapshot) -> Iterator[tuple[Status, Buffer]]:
-    for status in snapshot.models:
+def buffers(models: Sequence[Status]) -> Iterator[tuple[Status, Buffer]]:
+    for status in models:
         if status.facts is not None:
             yield from ((status, buffer) for buffer in status.facts.buffers)
 
@@ -162,17 +156,6 @@ def summed(samples: Samples) -> Samples:
     for labels, value in samples:
         sums[labels] = sums.get(labels, 0.0) + value
     return sums.items()
-
-
-def energy(snapshot: Snapshot) -> Samples:
-    return [((model,), joules) for model, joules in snapshot.joules.items()]
-
-
-def energy_cost(snapshot: Snapshot) -> Samples:
-    if snapshot.price_per_kwh is None:
-        return []
-    price = float(snapshot.price_per_kwh) / JOULES_PER_KWH
-    return [(labels, joules * price) for labels, joules in energy(snapshot)]
 
 
 def discovered(snapshot: Snapshot) -> Samples:

@@ -13,11 +13,13 @@ import pytest
 from service.errors import (
     ContextOverflow,
     EngineFailed,
+    InsufficientMemory,
     InvalidRequest,
     ModelLoadFailed,
     ModelUnavailable,
     OutOfTime,
     Overloaded,
+    ServiceError,
 )
 from service.events import FinishReason
 from service.generation import SamplingParams, Text
@@ -199,25 +201,25 @@ async def test_a_reader_far_behind_is_cancelled_before_it_costs_memory(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "words", "error"),
     [
-        ("bad_file", "its file is damaged"),
-        ("out_of_memory", "there is not enough memory for it"),
-        ("unsupported", "this version of llama.cpp does not support it"),
+        ("bad_file", "its file is damaged", ModelLoadFailed),
+        ("out_of_memory", "there is not enough memory for it", InsufficientMemory),
+        ("unsupported", "this version of llama.cpp does not support it", ModelLoadFailed),
     ],
 )
 async def test_an_engine_that_cannot_load_is_believed(
-    tmp_path: Path, kind: str, words: str
+    tmp_path: Path, kind: str, words: str, error: type[ServiceError]
 ) -> None:
     path = write_script(tmp_path, load="refuse", refuse=kind)
     async with running_host(path) as host:
         waiting = [asyncio.create_task(host.loaded(enter(host))) for _ in range(3)]
         outcomes = await asyncio.gather(*map(outcome, waiting))
 
-        assert [type(each) for each in outcomes] == [ModelLoadFailed] * 3
+        assert [type(each) for each in outcomes] == [error] * 3
         assert words in str(outcomes[0])
         assert host.supervisor.state == "failed"
-        with pytest.raises(ModelLoadFailed) as later:
+        with pytest.raises(error) as later:
             enter(host)
         assert later.value.retry_after is not None
         assert host.idle

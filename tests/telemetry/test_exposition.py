@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,29 @@ from starlette.testclient import TestClient
 from exporters.collector import Guards
 from service.app import create_app
 from service.dialects.routing import DIALECTS
+from service.errors import (
+    ContextOverflow,
+    Forbidden,
+    InsufficientMemory,
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnavailable,
+    ModelUnusable,
+    Overloaded,
+    ServiceError,
+)
 from service.facts import Buffer
+from service.fleet import endings
+from service.fleet.residency import Residency
+from service.fleet.stream import Ending
+from service.model_status import status_of
 from service.settings import Settings
 from service.stats import StepStats
 from service.telemetry.exposition import Exposition, render
 from service.telemetry.mirror import StateCollector
+from service.telemetry.recorder import Recorder
 from service.telemetry.snapshot import Snapshot
-from tests.dialects.fakes import FACTS, FakeRuntime
+from tests.dialects.fakes import CARD, FACTS, FakeRuntime, end
 
 GOLDEN = Path(__file__).with_name("families.txt")
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -204,6 +221,86 @@ def test_a_model_that_went_away_leaves_no_gauge_behind() -> None:
 
     assert samples(text, "llm_model_loaded") == {}
     assert samples(text, "llm_active_requests") == {(): 0}
+
+
+def test_a_file_that_is_no_model_has_no_series_and_raises_no_alert() -> None:
+    runtime = FakeRuntime()
+    (good,) = runtime.models()
+    card = msgspec.structs.replace(CARD, name="bad:latest", problem="its header is damaged")
+    nobody = Recorder(CollectorRegistry(), (), lambda: 0.0)
+    bad = status_of(card, Residency(Settings(), nobody), 20)
+    assert bad.state == "failed"
+    runtime.models = lambda: [good, bad]  # type: ignore[method-assign]
+    text = scrape(runtime)
+
+    assert "bad:latest" not in text
+    assert samples(text, "llm_engine_up") == {(("model", "demo:latest"),): 1}
+    assert sum(samples(text, "llm_models_discovered").values()) == 1
+
+
+def test_an_engine_that_serves_from_a_file_that_was_damaged_since_is_shown() -> None:
+    runtime = FakeRuntime()
+    (status,) = runtime.models()
+    card = msgspec.structs.replace(CARD, problem="its header is damaged")
+    runtime.models = lambda: [replace(status, card=card, pid=1)]  # type: ignore[method-assign]
+
+    assert samples(scrape(runtime), "llm_engine_up") == {(("model", "demo:latest"),): 1}
+
+
+def test_layers_are_counted_with_the_output_on_gpus_and_in_all() -> None:
+    whole = msgspec.structs.replace(FACTS, n_layer=32, gpu_layers=33)
+    text = scrape(FakeRuntime(facts=whole))
+
+    assert samples(text, "llm_model_gpu_layers") == samples(text, "llm_model_layers")
+
+
+REFUSALS: dict[str, ServiceError] = {
+    "queue_full": Overloaded("x"),
+    "queue_timeout": endings.out_of_patience(1, 1).error,
+    "context_overflow": ContextOverflow(9, 8, 0),
+    "memory": InsufficientMemory("x"),
+    "model_unavailable": ModelUnavailable("x"),
+    "model_unusable": ModelUnusable("m", "damaged"),
+    "draining": endings.draining().error,
+    "unknown_model": ModelNotFound("x"),
+    "invalid": InvalidRequest("x"),
+    "forbidden": Forbidden("x"),
+}
+
+
+def refusals(text: str) -> dict[str, float]:
+    counts: dict[str, float] = {}
+    for labels, count in samples(text, "llm_requests_rejected_total").items():
+        reason = dict(labels)["reason"]
+        counts[reason] = counts.get(reason, 0.0) + count
+    return counts
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/v1/messages"])
+def test_each_reason_to_refuse_is_some_errors(path: str) -> None:
+    runtime = FakeRuntime()
+    with TestClient(create_app(Settings(), runtime.make), base_url="http://localhost") as http:
+        for runtime.script in REFUSALS.values():
+            assert http.post(path, json={**CHAT, "model": "demo", "max_tokens": 9}).is_error
+        text = http.get("/metrics").text
+
+    assert refusals(text) == dict.fromkeys(REFUSALS, 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ending", [endings.out_of_patience(1, 1), endings.unloaded("m")])
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_a_refusal_after_admission_is_counted_once_unless_there_was_a_token(
+    stream: bool, ending: Ending, tokens: int
+) -> None:
+    last = end(reason=ending.reason, tokens=tokens, code=ending.code, error="No turn.")
+    runtime = FakeRuntime(script=[[last]])
+    with TestClient(create_app(Settings(), runtime.make), base_url="http://localhost") as http:
+        http.post("/v1/chat/completions", json={**CHAT, "stream": stream})
+        text = http.get("/metrics").text
+
+    reason = {"queue_timeout": "queue_timeout", "unloaded": "model_unavailable"}[ending.code]
+    assert {key: n for key, n in refusals(text).items() if n} == ({} if tokens else {reason: 1})
 
 
 class Broken(Collector):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.errors import ContextOverflow, EngineFailed, InvalidRequest, Overloaded
 from service.events import FinishReason, Timings, Usage
 from service.stats import (
     ModelEvent,
@@ -168,13 +167,13 @@ def test_one_token_has_no_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [(InvalidRequest("x"), "invalid"), (Overloaded("x"), "queue_full"),
-     (ContextOverflow(1, 2, 3), "context_overflow")],
+    ("code", "reason"),
+    [("invalid_request", "invalid"), ("queue_full", "queue_full"),
+     ("context_length_exceeded", "context_overflow")],
 )  # fmt: skip
-def test_a_refusal_is_counted_by_reason(error: Any, reason: str) -> None:
+def test_a_refusal_is_counted_by_reason(code: str, reason: str) -> None:
     recorder = new()
-    recorder.on_rejection("openai", "m", error)
+    recorder.on_rejection("openai", "m", code)
 
     labels = {"api": "openai", "model": "m", "reason": reason}
     assert value(recorder, "llm_requests_rejected_total", **labels) == 1
@@ -182,12 +181,26 @@ def test_a_refusal_is_counted_by_reason(error: Any, reason: str) -> None:
 
 def test_a_failure_is_no_refusal() -> None:
     recorder = new()
-    recorder.on_rejection("openai", "m", EngineFailed("x"))
+    recorder.on_rejection("openai", "m", "engine_failed")
 
     samples = [s.value for m in recorder.registry.collect() if m.name == "llm_requests_rejected"
                for s in m.samples]  # fmt: skip
     assert samples
     assert not any(samples)
+
+
+def test_prompts_that_were_cut_or_refused_are_counted_from_zero() -> None:
+    recorder = new()
+    recorder.expect("m")
+    name, both = "llm_context_overflow_total", {"api": "openai", "model": "m"}
+    assert [value(recorder, name, **both, action=a) for a in ("truncated", "rejected")] == [0, 0]
+
+    recorder.on_finish(request())
+    recorder.on_finish(request(cut_tokens=9))
+    assert [value(recorder, name, **both, action=a) for a in ("truncated", "rejected")] == [1, 0]
+
+    recorder.on_rejection("openai", "m", "context_length_exceeded")
+    assert [value(recorder, name, **both, action=a) for a in ("truncated", "rejected")] == [1, 1]
 
 
 def test_models_beyond_the_limit_share_one_label() -> None:
@@ -245,3 +258,28 @@ def test_what_becomes_of_models_is_counted() -> None:
     assert value(recorder, "llm_model_unloads_total", model="m", reason="evicted") == 0
     failures = "llm_model_load_failures_total"
     assert value(recorder, failures, model="broken", reason="bad_file") == 1
+
+
+def test_failed_loads_of_what_was_never_loaded_are_counted_from_zero() -> None:
+    recorder = new()
+    recorder.know(["a", "b"])
+    recorder.know(["b", "c"])
+    failures = "llm_model_load_failures_total"
+    for model in "abc":
+        assert value(recorder, failures, model=model, reason="out_of_memory") == 0
+    assert value(recorder, "llm_model_loads_total", model="a") is None
+
+    recorder.on_model(ModelLoadFailed("a", "out_of_memory"))
+    assert value(recorder, failures, model="a", reason="out_of_memory") == 1
+
+
+def test_models_that_nobody_uses_take_no_label_from_those_that_are_used() -> None:
+    recorder = new()
+    many = [f"m{n}" for n in range(MAX_MODELS + 1)]
+    recorder.know(many)
+    recorder.expect(many[-1])
+
+    failures = "llm_model_load_failures_total"
+    assert value(recorder, failures, model=many[0], reason="timeout") is None
+    assert value(recorder, failures, model=many[-1], reason="timeout") == 0
+    assert value(recorder, "llm_metrics_label_overflow_total", label="model") == 0
