@@ -135,6 +135,7 @@ class Analyst:
             busy=busy,
             recent=recent,
             latest=self.monitors,
+            before=self.evidence.gpus if self.evidence is not None else (),
             models=self.models(),
             lengths=self.workload.lengths(),
             occurrences=tuple(self.workload.occurred(HOUR)),

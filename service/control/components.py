@@ -61,21 +61,17 @@ class Part:
 
 
 def worst(read: Callable[[GpuEvidence], float | None]) -> Callable[[Evidence], float | None]:
-    """Of the cards that are up; the one with the largest value decides, not the average."""
+    """The card with the largest value decides, not the average. Lost ones count as they were."""
 
     def value(evidence: Evidence) -> float | None:
-        return max(
-            (v for gpu in evidence.gpus if gpu.up and (v := read(gpu)) is not None), default=None
-        )
+        return max((v for gpu in evidence.gpus if (v := read(gpu)) is not None), default=None)
 
     return value
 
 
 def least(read: Callable[[GpuEvidence], float | None]) -> Callable[[Evidence], float | None]:
     def value(evidence: Evidence) -> float | None:
-        return min(
-            (v for gpu in evidence.gpus if gpu.up and (v := read(gpu)) is not None), default=None
-        )
+        return min((v for gpu in evidence.gpus if (v := read(gpu)) is not None), default=None)
 
     return value
 
@@ -153,7 +149,8 @@ PARTS: Final = (
          worst(lambda gpu: gpu.temperature), 75, 90, with_gpus, health=least(cool)),
     Part("gpu.throttle", "gpu", 0.6, "clocks are down for that part of the time", "ratio",
          worst(lambda gpu: gpu.throttled), 0.01, 0.3, with_gpus),
-    Part("gpu.lost", "gpu", 0.8, "what was on the card is served by others, or by nobody", "cards",
+    # As much as offload and balance together can cost, which nobody can judge without the card.
+    Part("gpu.lost", "gpu", 0.9, "what was on the card is served by others, or by nobody", "cards",
          lost, 0, 1, with_gpus),
     Part("gpu.vram_headroom", "gpu", 0.4, "the next longer prompt may not fit; unused memory is no fault",
          "ratio", least(lambda gpu: gpu.headroom), 0.05, 0.005, with_gpus),

@@ -7,7 +7,7 @@ links) is of now, or of the last hour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ from service.settings import Settings
 
 
 class GpuEvidence(Struct, frozen=True, kw_only=True):
-    """One card. temperature: the 95th percentile, in Celsius. throttled, power_capped: shares of
+    """One card; of one that is lost, as it was when it was seen last. temperature: the 95th percentile, in Celsius. throttled, power_capped: shares of
     time. others: bytes that processes have which are not ours. faults: what it reported that means
     that it cannot be relied on, in words."""
 
@@ -49,14 +49,17 @@ class GpuEvidence(Struct, frozen=True, kw_only=True):
 
 
 class ModelEvidence(Struct, frozen=True, kw_only=True):
-    """A loaded model. layers: the output counted as one. shares: of GPUs, where it is split.
-    needed: tokens of prompt and answer together that 99 of 100 requests stay below."""
+    """A loaded model. layers: the output counted as one. shares: of GPUs, where it is split. cards:
+    the indices of those that have a part of it; None: not known. needed: tokens of prompt and answer
+    together that 99 of 100 requests stay below. preemptions: requests that had to give their cells
+    to others and begin again."""
 
     name: str
     layers: int
     aliases: tuple[str, ...] = ()
     gpu_layers: int = 0
     shares: tuple[float, ...] = ()
+    cards: tuple[int, ...] | None = None
     split_mode: str = "layer"
     threads: int | None = None
     context: int = 0
@@ -69,7 +72,7 @@ class ModelEvidence(Struct, frozen=True, kw_only=True):
     flash_attention: bool | None = None
     needed: int | None = None
     peak: int | None = None
-    busy: bool = False
+    preemptions: int = 0
 
     @property
     def on_cpu(self) -> float:
@@ -80,11 +83,13 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """Seconds, bytes, ratios. measured_at: Unix seconds when the traffic in it ended; None: none.
 
     stalled: part of the time that some task waited for a processor. out_of_memory: processes killed
-    and loads failed for want of memory, within an hour; evictions and reloads too. queue_share: of
+    and loads failed for want of memory, within an hour; failed_loads: those of each model; evictions
+    and reloads too. queue_share: of
     the time that requests took. idle_slots: part of the slots that stood empty while requests
     waited. reusable: part of the prompt tokens that a prompt of before began with; missed: part of
     those that were computed all the same. offloadable: part of the layers that the CPU computes and
-    a GPU has room for. models: the one with most to do first.
+    a GPU has room for. models: the loaded ones, the one with most to do first; installed: how many
+    could be.
     """
 
     settings: Settings
@@ -104,6 +109,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     major_faults: float | None = None
     out_of_memory: float | None = None
     gpu_out_of_memory: float | None = None
+    failed_loads: Mapping[str, int] = {}
     stores: tuple[StoreReading, ...] = ()
 
     expected_gpus: int | None = None
@@ -125,6 +131,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     reloads: float | None = None
     reloaded: Mapping[str, int] = {}
     models: tuple[ModelEvidence, ...] = ()
+    installed: int = 1
 
     # The model in use, as it would be placed with nothing chosen but its context.
     automatic: Estimate | None = None
@@ -147,7 +154,21 @@ class Evidence(Struct, frozen=True, kw_only=True):
     @property
     def vram_headroom(self) -> float | None:
         """Of the card that has least."""
-        return min((g.headroom for g in self.gpus if g.headroom is not None), default=None)
+        return least_headroom(gpu for gpu in self.gpus if gpu.up)
+
+    @property
+    def main_headroom(self) -> float | None:
+        """Of the fullest card that the model in use has a part on: what it gives up is free there
+        and nowhere else."""
+        cards = self.main.cards if self.main is not None else None
+        if cards is None:
+            return self.vram_headroom
+        return least_headroom(gpu for gpu in self.gpus if gpu.up and gpu.index in cards)
+
+    @property
+    def main_failures(self) -> int:
+        """Loads of the model in use that failed for want of memory."""
+        return self.failed_loads.get(self.main.name, 0) if self.main is not None else 0
 
     @property
     def unbalanced(self) -> float | None:
@@ -176,7 +197,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     def capacities(self) -> tuple[float, ...] | None:
         """Of each card, the part of all memory that could be ours."""
         sizes = [
-            None if gpu.total is None else max(0, gpu.total - (gpu.others or 0))
+            None if gpu.total is None or not gpu.up else max(0, gpu.total - (gpu.others or 0))
             for gpu in self.gpus
         ]
         known = [size for size in sizes if size is not None]
@@ -195,12 +216,16 @@ class Evidence(Struct, frozen=True, kw_only=True):
     def memory_is_short(self) -> bool:
         """Whether a smaller context would be worth anything: cards or host nearly full, layers on
         the CPU beside cards, or a queue beside them, which cells of further slots could shorten."""
-        headrooms = (self.memory_headroom, self.vram_headroom)
+        headrooms = (self.memory_headroom, self.main_headroom)
         if any(headroom is not None and headroom < 0.1 for headroom in headrooms):
             return True
         return bool(self.gpus) and (
             (self.queue_share or 0) > 0.1 or (self.cpu_layer_share or 0) > 0
         )
+
+
+def least_headroom(gpus: Iterable[GpuEvidence]) -> float | None:
+    return min((g.headroom for g in gpus if g.headroom is not None), default=None)
 
 
 def whole(estimate: Estimate) -> bool:

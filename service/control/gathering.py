@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from exporters.readings import Latest, StoreReading
 from service.catalog.card import ModelCard
 from service.control.estimate import Candidate, Estimate
-from service.control.evidence import Evidence, ModelEvidence
-from service.control.gpu_evidence import gpus_of
+from service.control.evidence import Evidence, GpuEvidence, ModelEvidence
+from service.control.gpu_evidence import cards_of, gpus_of
 from service.control.hardware import Hardware
 from service.control.intervals import BUSY_SECONDS, Interval, newest
 from service.control.workload import Occurrence, Tally
@@ -41,7 +41,8 @@ class Status(Protocol):
 
 @dataclass(frozen=True)
 class Sources:
-    """All that an analysis is made of. occurrences: of the last hour. stores: what is known of the
+    """All that an analysis is made of. before: the cards as the last one found them. occurrences: of
+    the last hour. stores: what is known of the
     models' disks. gpu_engine: whether llama.cpp was built for GPUs; None: not known."""
 
     settings: Settings
@@ -49,6 +50,7 @@ class Sources:
     recent: Sequence[Interval] = ()
     latest: Latest | None = None
     hardware: Hardware | None = None
+    before: Sequence[GpuEvidence] = ()
     models: Sequence[Status] = ()
     lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
     occurrences: Sequence[Occurrence] = ()
@@ -65,10 +67,10 @@ def gathered(sources: Sources) -> Evidence:
     total = reduce(Tally.__add__, work.values(), Tally())
     models = models_of(sources, work)
     main = models[0] if models else None
-    gpus = gpus_of(sources.latest, sources.hardware, sources.models, window)
+    gpus = gpus_of(sources.latest, sources.hardware, sources.models, window, sources.before)
     used = bool(total.requests)
-    kinds = Counter(event.kind for event in sources.occurrences)
-    failed = kinds["out_of_memory"]
+    failures = Counter(e.model for e in sources.occurrences if e.kind == "out_of_memory")
+    failed = failures.total()
     evicted = Counter(e.model for e in sources.occurrences if e.kind == "evicted")
     reloaded = after_idling(sources.occurrences)
     hardware = sources.hardware
@@ -92,6 +94,7 @@ def gathered(sources: Sources) -> Evidence:
         major_faults=rate(lately, [interval.major_faults for interval in lately]),
         out_of_memory=known_sum([i.oom_kills for i in last_hour], 0.0 if gpus else failed),
         gpu_out_of_memory=float(failed) if gpus else None,
+        failed_loads=dict(failures),
         stores=tuple(sources.stores),
         expected_gpus=sources.expected_gpus,
         gpu_failure=sources.latest.gpu_failure if sources.latest else None,
@@ -111,6 +114,7 @@ def gathered(sources: Sources) -> Evidence:
         reloads=float(sum(reloaded.values())),
         reloaded=dict(reloaded),
         models=models,
+        installed=sum(status.card.problem is None for status in sources.models),
         automatic=sources.automatic,
         candidates=tuple(sources.candidates),
     )
@@ -127,7 +131,7 @@ def by_model(intervals: Iterable[Interval]) -> dict[str, Tally]:
 def models_of(sources: Sources, work: Mapping[str, Tally]) -> tuple[ModelEvidence, ...]:
     """Those that are loaded, the one that was computed longest first."""
     found = [
-        model_evidence(status.card, status.facts, work.get(status.card.name), sources)
+        model_evidence(status, status.facts, work.get(status.card.name), sources)
         for status in sources.models
         if status.state == "ready" and status.facts is not None
     ]
@@ -136,8 +140,9 @@ def models_of(sources: Sources, work: Mapping[str, Tally]) -> tuple[ModelEvidenc
 
 
 def model_evidence(
-    card: ModelCard, facts: ModelFacts, tally: Tally | None, sources: Sources
+    status: Status, facts: ModelFacts, tally: Tally | None, sources: Sources
 ) -> ModelEvidence:
+    card = status.card
     lengths = sources.lengths.get(card.name, ())
     split = facts.gpu_layers and facts.split_mode != "none"
     return ModelEvidence(
@@ -146,6 +151,7 @@ def model_evidence(
         layers=facts.n_layer + 1,
         gpu_layers=facts.gpu_layers,
         shares=facts.tensor_split if split else (),
+        cards=cards_of(status.pid, facts, sources.hardware.gpus if sources.hardware else ()),
         split_mode=facts.split_mode,
         threads=facts.threads,
         context=facts.n_ctx,
@@ -158,6 +164,7 @@ def model_evidence(
         flash_attention=facts.flash_attention,
         needed=percentile(0.99, lengths) if len(lengths) >= ENOUGH else None,
         peak=int(tally.peak) if tally and tally.steps else None,
+        preemptions=int(tally.preemptions) if tally else 0,
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from exporters.readings import CRITICAL_CELSIUS, WARNING_CELSIUS, GpuReading, Latest
 from service.control.evidence import GpuEvidence
 from service.control.hardware import Hardware
 from service.control.intervals import POWER_CAP, THERMAL, GpuInterval, Interval
+from service.facts import ModelFacts
 
 if TYPE_CHECKING:
     from service.control.gathering import Status
@@ -30,14 +33,26 @@ def gpus_of(
     hardware: Hardware | None,
     models: Sequence[Status],
     intervals: Sequence[Interval],
+    before: Sequence[GpuEvidence] = (),
 ) -> tuple[GpuEvidence, ...]:
-    """In the order in which an engine counts them, those that it cannot see behind."""
-    if latest is None or latest.gpus is None:
-        return ()
-    shown = hardware.gpus if hardware is not None else ()
-    lost = [gpu for gpu in latest.gpus.gpus if not gpu.up]
+    """In the order in which an engine counts them, lost ones behind. Those keep what was known of
+    them `before`: a card is no better for having nothing to say any more."""
+    read = latest.gpus.gpus if latest is not None and latest.gpus is not None else ()
+    shown = hardware.gpus if hardware is not None and read else ()
     pids = {status.pid for status in models if status.pid is not None}
-    return tuple(gpu_evidence(gpu, pids, intervals) for gpu in (*shown, *lost))
+    known = {gpu.uuid: gpu for gpu in before}
+    here = {gpu.uuid for gpu in read}
+    lost = [
+        replace(
+            known.get(gpu.uuid) or gpu_evidence(gpu, pids, intervals),
+            up=False,
+            faults=tuple(faults(gpu)),
+        )
+        for gpu in read
+        if not gpu.up
+    ]
+    gone = [replace(gpu, up=False) for uuid, gpu in known.items() if uuid not in here]
+    return (*(gpu_evidence(gpu, pids, intervals) for gpu in shown), *lost, *gone)
 
 
 def gpu_evidence(
@@ -53,7 +68,7 @@ def gpu_evidence(
         uuid=gpu.uuid,
         up=gpu.up,
         faults=tuple(faults(gpu)),
-        temperature=hot(measured) if gpu.up else None,
+        temperature=hot(measured),
         warning=WARNING_CELSIUS,
         critical=CRITICAL_CELSIUS,
         slowdown=gpu.thresholds.get("slowdown"),
@@ -70,6 +85,21 @@ def gpu_evidence(
         pcie_width=gpu.pcie.width,
         pcie_width_max=gpu.pcie.width_max,
     )
+
+
+def cards_of(
+    pid: int | None, facts: ModelFacts, shown: Sequence[GpuReading]
+) -> tuple[int, ...] | None:
+    """The indices of the cards that an engine has memory of: by the driver, else by its own word;
+    None where neither tells. `shown`: in the order in which it counts them."""
+    by_driver = [gpu.index for gpu in shown if any(p.pid == pid for p in gpu.processes or ())]
+    if by_driver and pid is not None:
+        return tuple(by_driver)
+    if not facts.gpu_layers:
+        return ()
+    devices = {buffer.device for buffer in facts.buffers if buffer.bytes}
+    by_engine = [gpu.index for place, gpu in enumerate(shown) if f"CUDA{place}" in devices]
+    return tuple(by_engine) or None
 
 
 def faults(gpu: GpuReading) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from service.control.advice import Category, Needs, Verify
 from service.control.evidence import Evidence
+from service.model_settings import ModelSettings
 from service.settings import Settings, tagged
 
 GIB: Final = 1 << 30
@@ -73,21 +74,41 @@ def below(value: float | None, limit: float) -> bool:
 
 
 def for_main(evidence: Evidence, **values: Any) -> dict[str, Any]:
-    """A patch for the model with most to do: of its own settings where it has such."""
+    """A patch for the model with most to do, and for no other: nobody has asked whether it would do
+    for those. Of the settings of all where it is the only one."""
+    return for_model(evidence.settings, names_of(evidence), values, alone=alone(evidence))
+
+
+def setting(evidence: Evidence, key: str) -> str:
+    """What `for_main` changes, in words."""
+    names = names_of(evidence)
+    if key in for_model(evidence.settings, names, {key: None}, alone=alone(evidence)):
+        return key
+    return f"{OWN.get(key, key)} of {names[0]}"
+
+
+def names_of(evidence: Evidence) -> tuple[str, ...]:
     main = evidence.main
-    names = () if main is None else (main.name, *main.aliases)
-    return for_model(evidence.settings, names, values)
+    return () if main is None else (main.name, *main.aliases)
+
+
+def alone(evidence: Evidence) -> bool:
+    return evidence.main is not None and evidence.installed > 1
 
 
 def for_model(
-    settings: Settings, names: tuple[str, ...], values: Mapping[str, Any]
+    settings: Settings, names: tuple[str, ...], values: Mapping[str, Any], *, alone: bool = False
 ) -> dict[str, Any]:
+    """A patch with which these values count for the model: of its own settings where it has such or
+    they are to be its `alone`, else of those of all. Some are of all models, whatever is wanted."""
     own = own_key(settings, names)
-    mine = settings.models[own].model_fields_set if own is not None else frozenset[str]()
+    mine = set(settings.models[own].model_fields_set) if own is not None else set[str]()
+    if alone:
+        mine = set(ModelSettings.model_fields)
     patch = {key: value for key, value in values.items() if OWN.get(key, key) not in mine}
     inner = {OWN.get(key, key): value for key, value in values.items() if key not in patch}
-    if own is not None and inner:
-        patch["models"] = with_own(settings, {own: inner})
+    if inner:
+        patch["models"] = with_own(settings, {own or names[0]: inner})
     return patch
 
 
@@ -97,7 +118,7 @@ def with_own(settings: Settings, changes: Mapping[str, Mapping[str, Any]]) -> di
         name: own.model_dump(mode="json", exclude_unset=True)
         for name, own in settings.models.items()
     }
-    return {name: own | dict(changes.get(name, {})) for name, own in written.items()}
+    return written | {name: written.get(name, {}) | dict(own) for name, own in changes.items()}
 
 
 def own_key(settings: Settings, names: tuple[str, ...]) -> str | None:

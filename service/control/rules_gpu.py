@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from exporters.readings import WARNING_CELSIUS
 from service.control.components import lost
 from service.control.evidence import Evidence, GpuEvidence
-from service.control.rule import FASTER, WHOLE, Finding, Rule, above, percent
+from service.control.rule import FASTER, WHOLE, Finding, Rule, above, for_main, percent, setting
 
-HOT: Final = 80.0
 COOL: Final = 65.0
 
 
@@ -17,8 +17,17 @@ def named(gpu: GpuEvidence) -> str:
     return f"GPU {gpu.index} ({gpu.name})"
 
 
+def there(evidence: Evidence) -> list[GpuEvidence]:
+    """Those that are not lost."""
+    return [gpu for gpu in evidence.gpus if gpu.up]
+
+
 def hottest(evidence: Evidence, where: Callable[[GpuEvidence], bool]) -> GpuEvidence | None:
-    hot = [g for g in evidence.gpus if g.up and above(g.temperature, HOT - 0.01) and where(g)]
+    hot = [
+        gpu
+        for gpu in there(evidence)
+        if gpu.temperature is not None and gpu.temperature >= WARNING_CELSIUS and where(gpu)
+    ]
     return max(hot, key=lambda gpu: gpu.temperature or 0.0, default=None)
 
 
@@ -59,7 +68,7 @@ def check_fan(evidence: Evidence) -> Finding | None:
 
 
 def throttled(evidence: Evidence) -> Finding | None:
-    slow = [gpu for gpu in evidence.gpus if above(gpu.throttled, 0.05)]
+    slow = [gpu for gpu in there(evidence) if above(gpu.throttled, 0.05)]
     gpu = max(slow, key=lambda gpu: gpu.throttled or 0.0, default=None)
     if gpu is None:
         return None
@@ -96,15 +105,16 @@ def shift_split(evidence: Evidence) -> Finding | None:
     return Finding(
         f"{named(hot)} is at {hot.temperature:.0f} C with {percent(main.shares[at] / whole)} of "
         f"{main.name}, while no other card is above {COOL:.0f} C.",
-        f"Move 5 points of the split to the others: tensor_split {', '.join(f'{s:.3f}' for s in split)}.",
+        f"Move 5 points of the split to the others: set {setting(evidence, 'tensor_split')} to "
+        f"{', '.join(f'{s:.3f}' for s in split)}.",
         {"gpu": hot.index, "temperature": hot.temperature, "tensor_split": list(main.shares)},
-        {"tensor_split": rounded},
+        for_main(evidence, tensor_split=rounded),
     )
 
 
 def missing(evidence: Evidence) -> Finding | None:
     count = lost(evidence)
-    if not evidence.gpus or not count:
+    if not evidence.gpus or not count or all_gone(evidence):
         return None
     bad = [
         f"{named(gpu)}: {'; '.join(gpu.faults) or 'does not answer'}"
@@ -122,8 +132,13 @@ def missing(evidence: Evidence) -> Finding | None:
     )
 
 
+def all_gone(evidence: Evidence) -> bool:
+    """Whether it is the driver that does not tell of any card."""
+    return not there(evidence) and (not evidence.gpus or evidence.gpu_failure is not None)
+
+
 def no_driver(evidence: Evidence) -> Finding | None:
-    if not evidence.expected_gpus or evidence.gpus:
+    if not evidence.expected_gpus or not all_gone(evidence):
         return None
     why = evidence.gpu_failure or "none was found"
     return Finding(
@@ -134,7 +149,7 @@ def no_driver(evidence: Evidence) -> Finding | None:
 
 
 def engine_without(evidence: Evidence) -> Finding | None:
-    up = [gpu for gpu in evidence.gpus if gpu.up]
+    up = there(evidence)
     if not up or evidence.gpu_engine is not False:
         return None
     return Finding(
@@ -148,7 +163,7 @@ def engine_without(evidence: Evidence) -> Finding | None:
 def reseat(evidence: Evidence) -> Finding | None:
     narrow = [
         gpu
-        for gpu in evidence.gpus
+        for gpu in there(evidence)
         if gpu.pcie_width and gpu.pcie_width_max and gpu.pcie_width < gpu.pcie_width_max
     ]
     gpu = min(narrow, key=lambda g: (g.pcie_width or 0) / (g.pcie_width_max or 1), default=None)
@@ -164,12 +179,12 @@ def reseat(evidence: Evidence) -> Finding | None:
 def raise_limit(evidence: Evidence) -> Finding | None:
     capped = [
         gpu
-        for gpu in evidence.gpus
+        for gpu in there(evidence)
         if above(gpu.power_capped, 0.5)
         and gpu.power_limit is not None
         and gpu.power_default is not None
         and gpu.power_limit < gpu.power_default - 1
-        and (gpu.temperature or 0.0) < HOT - 5
+        and (gpu.temperature or 0.0) < WARNING_CELSIUS - 5
     ]
     gpu = max(capped, key=lambda gpu: gpu.power_capped or 0.0, default=None)
     if gpu is None:
@@ -184,7 +199,7 @@ def raise_limit(evidence: Evidence) -> Finding | None:
 
 
 def expect(evidence: Evidence) -> Finding | None:
-    up = sum(gpu.up for gpu in evidence.gpus)
+    up = len(there(evidence))
     if not up or evidence.settings.expected_gpus is not None:
         return None
     return Finding(

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from service.control.components import MIB, swapping
 from service.control.evidence import Evidence
-from service.control.rule import WHOLE, Finding, Rule, above, below, for_main, percent, size
+from service.control.rule import (
+    WHOLE,
+    Finding,
+    Rule,
+    above,
+    below,
+    for_main,
+    names_of,
+    percent,
+    setting,
+    size,
+)
 
 SHORT: Final = 0.10
 LEAST_CONTEXT: Final = 4096
@@ -55,17 +66,20 @@ def unlock(evidence: Evidence) -> Finding | None:
 
 def killed(evidence: Evidence) -> Finding | None:
     events, settings, main = evidence.out_of_memory, evidence.settings, evidence.main
-    if not above(events, 0):
+    if events is None or events <= 0:
         return None
-    patch: dict[str, object] | None = None
+    patch: dict[str, Any] | None = None
     action = "Serve a smaller model, or add memory."
     if settings.max_loaded_models > 1:
         patch, action = {"max_loaded_models": 1}, "Set max_loaded_models to 1."
     elif main is not None and main.context >= 2 * LEAST_CONTEXT and main.context_per_slot:
-        context = main.context // 2
-        if settings.default_context_size is None or settings.default_context_size > context:
-            patch = {"default_context_size": context}
-            action = f"Set default_context_size to {context}."
+        context, chosen = main.context // 2, settings.for_model(names_of(evidence)).context_size
+        # What another model could not have is no reason to take anything from this one.
+        elsewhere = evidence.failed_loads.keys() - {main.name}
+        its = events > sum(evidence.failed_loads[name] for name in elsewhere)
+        if its and (chosen is None or chosen > context):
+            patch = for_main(evidence, default_context_size=context)
+            action = f"Set {setting(evidence, 'default_context_size')} to {context}."
     return Finding(
         f"{events:.0f} times within an hour a process was killed, or a model not loaded, for want "
         "of memory.",
@@ -110,14 +124,14 @@ def smaller_cells(evidence: Evidence) -> Finding | None:
         return None
     host = total is not None and main.on_cpu == 1 and main.cache_bytes > 0.1 * total
     short = below(evidence.memory_headroom, SHORT) and host
-    headroom = evidence.memory_headroom if short else evidence.vram_headroom
-    if not short and not (below(evidence.vram_headroom, 0.05) and main.gpu_layers):
+    headroom = evidence.memory_headroom if short else evidence.main_headroom
+    if not short and not (below(evidence.main_headroom, 0.05) and main.gpu_layers):
         return None
     return Finding(
         f"{main.name} keeps {size(main.cache_bytes)} of cells for {main.context} tokens in 16 bits, "
         f"and {percent(headroom or 0.0)} "
         "of the memory that they are in is free.",
-        "Set cache_type_k and cache_type_v to q8_0: about half of the bytes.",
+        f"Set cache_type_k and {setting(evidence, 'cache_type_v')} to q8_0: about half of the bytes.",
         {"cache_bytes": main.cache_bytes, "context_tokens": main.context},
         for_main(evidence, cache_type_k="q8_0", cache_type_v="q8_0"),
     )

@@ -15,6 +15,7 @@ from service.control.rule import (
     for_main,
     own_key,
     percent,
+    setting,
     shares,
     size,
 )
@@ -36,9 +37,10 @@ def split_by_memory(evidence: Evidence) -> Finding | None:
     if len(best.shares) not in (0, len(evidence.gpus)) or not (best.shares or chosen):
         return None
     split = [round(share, 4) for share in best.shares]
-    action = f"Set tensor_split to {shares(split)}."
+    key = setting(evidence, "tensor_split")
+    action = f"Set {key} to {shares(split)}."
     if not split:
-        action = "Set tensor_split to nothing: it has its place whole on one card."
+        action = f"Set {key} to nothing: it has its place whole on one card."
     return Finding(
         f"{main.name} is split {shares(main.shares)}, and the cards have room for "
         f"{shares(evidence.capacities or ())}.",
@@ -58,7 +60,7 @@ def offload_more(evidence: Evidence) -> Finding | None:
     return Finding(
         f"{main.gpu_layers} of the {main.layers} layers of {main.name} are on GPUs, which have room "
         f"for {best.gpu_layers}.",
-        f"Set gpu_layers to {best.gpu_layers}.",
+        f"Set {setting(evidence, 'gpu_layers')} to {best.gpu_layers}.",
         {"gpu_layers": main.gpu_layers, "layers": main.layers, "fit": best.gpu_layers},
         for_main(evidence, gpu_layers=best.gpu_layers),
     )
@@ -68,19 +70,18 @@ def offload_fewer(evidence: Evidence) -> Finding | None:
     main = evidence.main
     if main is None or not main.gpu_layers:
         return None
-    failures = evidence.gpu_out_of_memory
-    if not below(evidence.vram_headroom, 0.02) and not above(failures, 0):
+    failures, headroom = evidence.main_failures, evidence.main_headroom
+    if not below(headroom, 0.02) and not failures:
         return None
     fewer = main.gpu_layers - max(1, main.gpu_layers // 10)
     chosen = evidence.settings.for_model((main.name, *main.aliases)).gpu_layers
     if chosen is not None and chosen <= fewer:
         return None
-    headroom = evidence.vram_headroom
     return Finding(
-        f"The fullest card has {percent(headroom or 0.0)} of its memory free with {main.gpu_layers} "
-        f"layers of {main.name} on GPUs"
-        + (f", and {failures:.0f} loads failed for want of it." if failures else "."),
-        f"Set gpu_layers to {fewer}.",
+        f"The fullest of its cards has {percent(headroom or 0.0)} of its memory free with "
+        f"{main.gpu_layers} layers of {main.name} on GPUs"
+        + (f", and {failures} loads of it failed for want of memory." if failures else "."),
+        f"Set {setting(evidence, 'gpu_layers')} to {fewer}.",
         {"gpu_layers": main.gpu_layers, "headroom": headroom, "failed_loads": failures},
         for_main(evidence, gpu_layers=fewer),
     )
@@ -99,7 +100,7 @@ def right_size(evidence: Evidence) -> Finding | None:
     return Finding(
         f"99 of 100 requests need {main.needed} tokens or fewer, and {main.name} keeps cells for "
         f"{main.context} in {main.slots} slots, {size(main.cache_bytes)}, while memory is short.",
-        f"Set default_context_size to {context}.",
+        f"Set {setting(evidence, 'default_context_size')} to {context}.",
         {"needed_tokens": main.needed, "context_tokens": main.context, "slots": main.slots},
         for_main(evidence, default_context_size=context),
     )
@@ -117,7 +118,7 @@ def longer(evidence: Evidence) -> Finding | None:
     return Finding(
         f"One of 100 requests to {main.name} needs {main.needed} tokens, all that one may have, and "
         f"it was trained for {main.context_trained}.",
-        f"Set default_context_size to {context}.",
+        f"Set {setting(evidence, 'default_context_size')} to {context}.",
         {"needed_tokens": main.needed, "context_per_slot": main.context_per_slot,
          "trained": main.context_trained},
         for_main(evidence, default_context_size=context),
@@ -137,7 +138,7 @@ def whole_cells(evidence: Evidence) -> Finding | None:
     return Finding(
         f"{main.name} keeps its cells in 4 bits, {size(main.cache_bytes)}, and "
         f"{size(sum(gpu.free or 0 for gpu in evidence.gpus))} of the cards are free.",
-        "Set cache_type_k and cache_type_v to q8_0.",
+        f"Set cache_type_k and {setting(evidence, 'cache_type_v')} to q8_0.",
         {"cache_bytes": main.cache_bytes, "cache_types": list(main.cache_types)},
         for_main(evidence, cache_type_k="q8_0", cache_type_v="q8_0"),
     )
@@ -149,13 +150,14 @@ def flash(evidence: Evidence) -> Finding | None:
         return None
     if evidence.settings.for_model((main.name, *main.aliases)).flash_attention != "off":
         return None
-    if not below(evidence.vram_headroom, 0.2):
+    if not below(evidence.main_headroom, 0.2):
         return None
     return Finding(
         f"{main.name} computes without flash attention, whose scores take memory with each of "
-        f"{main.context} tokens, and {percent(evidence.vram_headroom or 0.0)} of the fullest card is free.",
-        "Set flash_attention to auto.",
-        {"flash_attention": False, "headroom": evidence.vram_headroom},
+        f"{main.context} tokens, and {percent(evidence.main_headroom or 0.0)} of the fullest of its "
+        "cards is free.",
+        f"Set {setting(evidence, 'flash_attention')} to auto.",
+        {"flash_attention": False, "headroom": evidence.main_headroom},
         for_main(evidence, flash_attention="auto"),
     )
 
@@ -164,16 +166,17 @@ def smaller_batch(evidence: Evidence) -> Finding | None:
     main, batch = evidence.main, evidence.settings.batch_size
     if main is None or not main.gpu_layers or batch <= LEAST_BATCH:
         return None
-    if not below(evidence.vram_headroom, 0.02) and not above(evidence.gpu_out_of_memory, 0):
+    headroom = evidence.main_headroom
+    if not below(headroom, 0.02) and not evidence.main_failures:
         return None
     smaller = max(LEAST_BATCH, batch // 2, evidence.settings.parallel_slots)
     if smaller >= batch:
         return None
     return Finding(
         f"A step computes up to {batch} tokens, in buffers that grow with it, and "
-        f"{percent(evidence.vram_headroom or 0.0)} of the fullest card is free.",
+        f"{percent(headroom or 0.0)} of the fullest card that {main.name} is on is free.",
         f"Set batch_size to {smaller}.",
-        {"batch_size": batch, "headroom": evidence.vram_headroom},
+        {"batch_size": batch, "headroom": headroom},
         {"batch_size": smaller, **chunk(evidence, smaller)},
     )
 

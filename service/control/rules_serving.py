@@ -11,7 +11,9 @@ from service.control.rule import (
     Finding,
     Rule,
     above,
+    for_main,
     percent,
+    setting,
 )
 
 MOST_SLOTS: Final = 256
@@ -49,9 +51,15 @@ def more_slots(evidence: Evidence) -> Finding | None:
 
 
 def idle_slots(evidence: Evidence) -> Finding | None:
-    """Slots that are free and cannot be taken: cells are what is missing."""
+    """Slots that are free and cannot be taken. Cells are what is missing where somebody had to leave
+    for want of them: without that, whoever waits beside a free slot waits for something else."""
     main = evidence.main
-    if main is None or not above(evidence.idle_slots, 0.3) or not above(evidence.queue_share, 0.1):
+    if (
+        main is None
+        or not main.preemptions
+        or not above(evidence.idle_slots, 0.3)
+        or not above(evidence.queue_share, 0.1)
+    ):
         return None
     if not main.context or evidence.settings.kv_cache == "split" or not roomy(evidence):
         return None
@@ -59,11 +67,17 @@ def idle_slots(evidence: Evidence) -> Finding | None:
     if context <= main.context:
         return None
     return Finding(
-        f"While requests waited, {percent(evidence.idle_slots or 0)} of the {main.slots} slots stood "
-        f"empty: {main.context} cells were all in use.",
-        f"Set default_context_size to {context}.",
-        {"idle_slots": evidence.idle_slots, "context_tokens": main.context, "slots": main.slots},
-        {"default_context_size": context},
+        f"While requests waited, {percent(evidence.idle_slots or 0)} of the slots stood empty, and "
+        f"{main.preemptions} requests to {main.name} had to begin again: its {main.context} cells "
+        "were all in use.",
+        f"Set {setting(evidence, 'default_context_size')} to {context}.",
+        {
+            "idle_slots": evidence.idle_slots,
+            "preemptions": main.preemptions,
+            "context_tokens": main.context,
+            "slots": main.slots,
+        },
+        for_main(evidence, default_context_size=context),
     )
 
 

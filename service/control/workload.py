@@ -20,7 +20,8 @@ class Tally(Struct):
     """Of one model. Seconds and tokens add up; `peak`, the most slots in use at once, does not.
 
     starved: requests whose time was over before they were scheduled. The waiting_… are of steps
-    after which somebody waited for a slot.
+    after which somebody waited for a slot; who waits for a prefix that another request is computing
+    leaves slots empty on purpose, and waits for none.
     """
 
     requests: float = 0.0
@@ -82,7 +83,7 @@ class Workload:
         tally.peak = max(tally.peak, stats.running)
         if stats.prefill_tokens:
             tally.prefill_seconds += seconds
-        if stats.waiting:
+        if stats.waiting > stats.waiting_for_prefix:
             tally.waiting_seconds += seconds
             tally.waiting_busy_slot_seconds += busy
         tally.prefix_queried += stats.prefix_queried_tokens

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from exporters.readings import HostReading
 from service.control.analysis import Analysis
 from service.control.analyst import Analyst, Hypothesis
-from service.control.rule import for_main
+from service.control.rule import for_model, names_of
 from service.control.simulation import with_patch
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
@@ -80,7 +80,7 @@ async def imagine(analyst: Analyst, asked: Mapping[str, Any]) -> Hypothesis | No
     evidence = analyst.evidence
     if not asked or evidence is None:
         return None
-    return await analyst.what_if(for_main(evidence, **asked))
+    return await analyst.what_if(for_model(evidence.settings, names_of(evidence), asked))
 
 
 def in_force(analyst: Analyst, settings: Settings) -> Sequence[float] | None:

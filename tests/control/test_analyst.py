@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exporters.readings import HostReading
+from exporters.readings import GpuReading, GpusReading, HostReading, Memory, PcieLink
 from service.control.analysis import Analysis
 from service.control.analyst import Analyst
 from service.control.estimate import Estimate, Estimates
@@ -19,6 +19,7 @@ from tests.control.test_workload import MODEL, STEP, Clock, Read
 from tests.dialects.fakes import FakeRuntime
 
 pytestmark = pytest.mark.anyio
+LOST = GpuReading(index=0, uuid="GPU-0", up=False)
 
 
 def analyst(settings: Settings | None = None, **how: Any) -> Analyst:
@@ -127,6 +128,30 @@ async def test_looking_often_keeps_no_more_intervals() -> None:
         await subject.refresh()
 
     assert subject.intervals.recent == ()
+
+
+async def test_a_card_that_is_lost_scores_no_better_than_it_did() -> None:
+    subject = analyst()
+    read = subject.monitors
+    assert isinstance(read, Read)
+    bad = GpuReading(
+        index=0, uuid="GPU-0", temperature=100.0, memory=Memory(1 << 33, 1 << 33, 0),
+        pcie=PcieLink(3, 1, 3, 16),
+    )  # fmt: skip
+    other = GpuReading(index=1, uuid="GPU-1", temperature=40.0, memory=Memory(1 << 33, 0, 1 << 33))
+    subject.workload.on_step(MODEL, replace(STEP))
+    scores = []
+    for gpus in ((bad, other), (replace(LOST, uuid="GPU-0"), other), (other,), ()):
+        read.gpus = GpusReading(gpus)
+        made = await subject.refresh()
+        assert made.score is not None
+        scores.append(made.score)
+
+    assert scores == sorted(scores, reverse=True)
+    assert scores[1] < 0.2 * scores[0]
+    read.gpus = GpusReading((replace(bad, temperature=40.0), other))
+    assert subject.evidence is not None
+    assert ((await subject.refresh()).score or 0) > scores[0]
 
 
 async def test_a_failing_analysis_ends_no_others(caplog: pytest.LogCaptureFixture) -> None:

@@ -124,8 +124,10 @@ CASES: dict[str, tuple[Evidence, Evidence]] = {
     ),
     "slots-up": (evidence(queue_share=0.5), evidence(queue_share=0.5, idle_slots=0.5)),
     "cells-up": (
+        evidence(
+            queue_share=0.5, idle_slots=0.5, models=main(slots=8, context=8192, preemptions=3)
+        ),
         evidence(queue_share=0.5, idle_slots=0.5, models=main(slots=8, context=8192)),
-        evidence(queue_share=0.5, idle_slots=0.0, models=main(slots=8, context=8192)),
     ),
     "slots-down": (
         evidence(**SHORT, models=main(peak=1)), evidence(**SHORT, models=main(peak=4))
@@ -250,6 +252,116 @@ def test_a_context_of_a_models_own_is_changed_where_it_is_set() -> None:
     assert finding is not None
     assert finding.patch == {"models": {"chat": {"context_size": 8192}}}
     assert BY_ID["ctx-right-size"].find(simulated(wrong, finding.patch)) is None
+
+
+# Of these the patch is about the model in use alone.
+OF_ONE_MODEL = {
+    "thermal-shift-split", "split-by-free-vram", "offload-more-layers", "offload-fewer-layers",
+    "ctx-right-size", "ctx-longer", "kv-quantise", "kv-whole", "flash-attention-on", "cells-up",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("id", sorted(OF_ONE_MODEL))
+def test_what_is_advised_for_one_model_changes_no_other(id: str) -> None:
+    wrong = replace(CASES[id][0], installed=2)
+    finding = BY_ID[id].find(wrong)
+    assert finding is not None
+    assert finding.patch is not None
+    patched = with_patch(wrong.settings, finding.patch)
+
+    other, names = ("other:latest",), ("chat:latest",)
+    assert patched.for_model(other) == wrong.settings.for_model(other)
+    assert patched.for_model(names) != wrong.settings.for_model(names)
+    assert finding.patch.keys() == {"models"}
+    assert "chat:latest" in finding.action
+
+
+def test_what_would_take_a_context_from_all_takes_it_from_one() -> None:
+    only = settings(max_loaded_models=1)
+    wrong = on_cpu(out_of_memory=1.0, installed=2, settings=only)
+    finding = BY_ID["out-of-memory"].find(wrong)
+
+    assert finding is not None
+    assert finding.patch == {"models": {"chat:latest": {"context_size": 16384}}}
+    # Another model was too large: this one has done nothing.
+    elsewhere = replace(wrong, failed_loads={"big:latest": 1})
+    finding = BY_ID["out-of-memory"].find(elsewhere)
+    assert finding is not None
+    assert finding.patch is None
+
+
+def test_the_split_of_the_hot_model_is_changed_where_it_is_set() -> None:
+    own = settings(models={"chat": ModelSettings(tensor_split=(0.25,) * 4)})
+    hot = replace(CASES["thermal-shift-split"][0], settings=own)
+    finding = BY_ID["thermal-shift-split"].find(hot)
+
+    assert finding is not None
+    assert finding.patch is not None
+    assert finding.patch.keys() == {"models"}
+    assert finding.patch["models"]["chat"]["tensor_split"][0] == 0.2
+
+
+ABOUT_A_FULL_CARD = {
+    "offload-fewer-layers": {},
+    "batch-down": {"settings": settings(batch_size=2048)},
+    "kv-quantise": {},
+    "flash-attention-on": {"settings": settings(flash_attention="off")},
+}
+
+
+@pytest.mark.parametrize("id", ABOUT_A_FULL_CARD)
+def test_a_card_that_others_fill_is_no_fault_of_a_model_that_is_not_on_it(id: str) -> None:
+    flash = id != "flash-attention-on"
+    found = {}
+    for cards in ((0, 2), (1,), None):
+        full = evidence(
+            gpu(0), gpu(1, **FULL), gpu(2), **ABOUT_A_FULL_CARD[id],
+            models=(model(cards=cards, flash_attention=flash),),
+        )  # fmt: skip
+        found[cards] = BY_ID[id].find(full)
+
+    assert found[0, 2] is None
+    assert found[1,] is not None
+    assert found[None] is not None
+
+
+@pytest.mark.parametrize("id", ["offload-fewer-layers", "batch-down"])
+def test_a_model_that_does_not_fit_is_no_fault_of_the_one_in_use(id: str) -> None:
+    def failed(name: str) -> Evidence:
+        return evidence(
+            gpu_out_of_memory=1.0, failed_loads={name: 1}, settings=settings(batch_size=2048)
+        )
+
+    assert BY_ID[id].find(failed("big:latest")) is None
+    assert BY_ID[id].find(failed("chat:latest")) is not None
+
+
+def test_a_context_is_not_shortened_for_a_card_that_the_model_is_not_on() -> None:
+    def full(card: int) -> Evidence:
+        return evidence(
+            gpu(0), gpu(1, **FULL), models=(model(cards=(card,), needed=900),), queue_share=0.0
+        )
+
+    assert BY_ID["ctx-right-size"].find(full(0)) is None
+    assert BY_ID["ctx-right-size"].find(full(1)) is not None
+
+
+def test_a_driver_that_fails_is_told_apart_from_cards_that_do() -> None:
+    gone = evidence(*(gpu(index, up=False) for index in range(4)))
+    unread = replace(gone, gpu_failure="the driver does not answer")
+
+    assert BY_ID["gpu-lost"].find(gone) is not None
+    assert BY_ID["gpu-driver-missing"].find(gone) is None
+    assert BY_ID["gpu-lost"].find(unread) is None
+    assert BY_ID["gpu-driver-missing"].find(unread) is not None
+
+
+@pytest.mark.parametrize("id", ["gpu-throttled", "pcie-reseat", "power-limit-raise"])
+def test_a_lost_card_is_not_told_how_it_could_be_faster(id: str) -> None:
+    wrong = CASES[id][0]
+    first, *others = wrong.gpus
+
+    assert BY_ID[id].find(replace(wrong, gpus=(replace(first, up=False), *others))) is None
 
 
 def test_a_power_limit_that_cannot_be_lowered_is_not_advised() -> None:

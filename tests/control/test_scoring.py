@@ -34,8 +34,8 @@ SCENARIOS = {
     "a GPU at 84 C, throttled for 15 % of the time": (four(temperature=84.0, throttled=0.15), 43, 48),
     "a GPU at 100 C": (four(temperature=100.0), 38, 42),
     "a GPU near the temperature at which it slows down": (four(temperature=74.0, slowdown=75.0), 45, 60),
-    "a lost GPU": (four(up=False), 18, 22),
-    "a GPU that is not seen": (evidence(gpu(0), gpu(1), gpu(2)), 18, 22),
+    "a lost GPU": (four(up=False), 8, 12),
+    "a GPU that is not seen": (evidence(gpu(0), gpu(1), gpu(2)), 8, 12),
     "everything on the first of four equal cards": (evidence(models=split(1, 0, 0, 0)), 48, 52),
     "24 and 8 GB split in halves, the small card full": (
         evidence(
@@ -186,6 +186,21 @@ def test_a_card_that_is_worse_off_never_raises_the_score(
     worse = replace(before.gpus[0], **{name: pick(getattr(before.gpus[0], name), other)})
 
     after = replace(before, gpus=(worse, before.gpus[1]))
+    assert value_of(after) <= value_of(before) + 1e-9
+
+
+@given(evidences(), RATIO, st.booleans())
+def test_losing_a_card_never_raises_the_score(
+    before: Evidence, part: float, unbalanced: bool
+) -> None:
+    """Also where without the card no more layers would fit, and nothing is known of the balance."""
+    assert before.offloadable is not None
+    lost = replace(before.gpus[0], up=False)
+    after = replace(before, gpus=(before.gpus[1], lost), offloadable=part * before.offloadable)
+    if unbalanced:
+        before = replace(before, models=split(1, 0))
+        after = replace(after, models=split(1, 0))
+
     assert value_of(after) <= value_of(before) + 1e-9
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from exporters.readings import GpuReading, GpusReading, HostReading, Memory
+from exporters.readings import GpuReading, GpusReading, HostReading, Memory, ProcessMemory
 from service.control.gathering import Sources, gathered, percentile, quantile
 from service.control.hardware import Hardware
 from service.control.intervals import Intervals
 from service.control.workload import Workload
 from service.events import FinishReason, Timings, Usage
+from service.facts import Buffer
 from service.model_status import ModelStatus
 from service.settings import Settings
-from service.stats import ModelLoaded, ModelUnloaded, RequestStats, StepStats
+from service.stats import ModelLoaded, ModelLoadFailed, ModelUnloaded, RequestStats, StepStats
 from tests.dialects.fakes import FakeRuntime
 
 MODEL = "demo:latest"
@@ -140,6 +142,50 @@ def test_slots_that_stood_empty_while_somebody_waited_are_counted(scene: Scene) 
     assert found.main.peak == 1
 
 
+def test_who_waits_for_a_prefix_waits_for_no_slot(scene: Scene) -> None:
+    scene.request(1.0, 2.0)
+    scene.workload.on_step(MODEL, replace(STEP, waiting=3, waiting_for_prefix=3, running=1))
+    scene.minute()
+    assert gathered(scene.sources()).idle_slots == 0
+
+    scene.workload.on_step(MODEL, replace(STEP, waiting=3, waiting_for_prefix=2, running=1))
+    scene.minute()
+    assert gathered(scene.sources()).idle_slots == 0.75
+
+
+def test_requests_that_had_to_give_up_their_cells_are_counted(scene: Scene) -> None:
+    scene.request(1.0, 2.0)
+    scene.workload.on_step(MODEL, replace(STEP, preemptions=2))
+    scene.minute()
+    main = gathered(scene.sources()).main
+
+    assert main is not None
+    assert main.preemptions == 2
+
+
+def test_failed_loads_are_counted_for_each_model(scene: Scene) -> None:
+    for event in (
+        ModelLoadFailed("big:latest", "out_of_memory"),
+        ModelLoadFailed("big:latest", "bad_file"),
+        ModelLoadFailed(MODEL, "out_of_memory"),
+    ):
+        scene.workload.on_model(event)
+    found = gathered(scene.sources())
+
+    assert found.failed_loads == {"big:latest": 1, MODEL: 1}
+    assert (found.out_of_memory, found.main_failures) == (2, 1)
+
+
+def test_models_that_could_be_loaded_are_counted(scene: Scene) -> None:
+    (status,) = FakeRuntime().models()
+    other = ModelStatus(replace(status.card, name="b"), "unloaded", None, None, None, 0, 0, 4)
+    broken = ModelStatus(
+        replace(status.card, name="c", problem="cut"), "unloaded", None, None, None, 0, 0, 4
+    )
+
+    assert gathered(scene.sources(models=[status, other, broken])).installed == 2
+
+
 def test_reuse_is_missed_only_where_it_was_possible(scene: Scene) -> None:
     scene.request(0.0, 1.0)
     scene.workload.on_step(MODEL, replace(STEP, prefix_queried_tokens=100))
@@ -243,6 +289,65 @@ def test_a_card_is_as_hot_and_slow_as_it_was_while_there_was_traffic(scene: Scen
     assert first.throttled == pytest.approx(0.1)
     assert first.power_capped == pytest.approx(0.5)
     assert first.headroom == 0.75
+
+
+PID = 4242
+
+
+def loaded(pid: int | None, *devices: str, **facts: Any) -> ModelStatus:
+    (status,) = FakeRuntime().models()
+    assert status.facts is not None
+    buffers = tuple(Buffer(device, "weights", GIB) for device in devices)
+    told = replace(status.facts, **{"gpu_layers": 5, "buffers": buffers, **facts})
+    return dataclasses.replace(status, facts=told, pid=pid)
+
+
+@pytest.mark.parametrize(
+    ("status", "cards"),
+    [
+        (loaded(PID, "CUDA0"), (7,)),  # The driver knows best.
+        (loaded(1, "CPU_Mapped", "CUDA1"), (3,)),
+        (loaded(None, "CUDA0", "CUDA1"), (7, 3)),
+        (loaded(None), None),
+        (loaded(None, "CPU_Mapped", gpu_layers=0), ()),
+    ],
+)
+def test_a_model_is_on_the_cards_that_its_engine_has_memory_of(
+    scene: Scene, status: ModelStatus, cards: tuple[int, ...] | None
+) -> None:
+    # An engine is shown the cards in another order than the driver counts them.
+    shown = (card(7, processes=(ProcessMemory(PID, GIB),)), card(3, processes=()))
+    if status.pid != PID:
+        shown = (card(7), card(3))
+    scene.read.gpus = GpusReading(shown[::-1])
+    found = gathered(
+        scene.sources(models=[status], hardware=Hardware(2, 2, 16 * GIB, 12 * GIB, shown))
+    )
+
+    assert found.main is not None
+    assert found.main.cards == cards
+
+
+def test_a_lost_card_is_as_it_was_when_it_was_seen_last(scene: Scene) -> None:
+    both = (card(0), card(1, memory=Memory(8 * GIB, 8 * GIB, 0)))
+    scene.read.gpus = GpusReading(both)
+    before = gathered(scene.sources(hardware=Hardware(2, 2, 16 * GIB, 12 * GIB, both))).gpus
+    for read in (
+        GpusReading((both[0], GpuReading(index=1, uuid="GPU-1", up=False))),
+        GpusReading(both[:1]),
+    ):
+        scene.read.gpus = read
+        one = Hardware(2, 2, 16 * GIB, 12 * GIB, both[:1])
+        found = gathered(scene.sources(hardware=one, before=before)).gpus
+
+        assert [gpu.up for gpu in found] == [True, False]
+        assert found[1] == replace(before[1], up=False)
+    # It came back.
+    scene.read.gpus = GpusReading(both)
+    again = gathered(
+        scene.sources(hardware=Hardware(2, 2, 16 * GIB, 12 * GIB, both), before=found)
+    ).gpus
+    assert again == before
 
 
 def test_a_model_that_is_not_loaded_is_none(scene: Scene) -> None:
