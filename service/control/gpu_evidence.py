@@ -103,11 +103,8 @@ def cards_of(
 
 
 def faults(gpu: GpuReading) -> list[str]:
-    found = [
-        f"Xid {code}, {FATAL_XIDS[code]}"
-        for code, count in (gpu.xid_events or {}).items()
-        if count and code in FATAL_XIDS
-    ]
+    """Xids of late only: a card that has been reset since is as good as before."""
+    found = [f"Xid {code}, {FATAL_XIDS[code]}" for code in gpu.recent_xids if code in FATAL_XIDS]
     if gpu.ecc_errors.get(("uncorrected", "volatile")):
         found.append("uncorrected ECC errors since the driver was loaded")
     if gpu.row_remap_failed:
