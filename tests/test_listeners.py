@@ -45,6 +45,8 @@ def test_the_root_is_the_dialects_own(runtime: FakeRuntime) -> None:
 
 
 def test_what_the_dialect_has_not_is_there_as_on_the_first_port(runtime: FakeRuntime) -> None:
+    with client(runtime, "tgi") as http:
+        assert http.get("/metrics").status_code == 200, "its own leads there, and not in a circle"
     with client(runtime, "ollama") as http:
         assert http.get("/metrics").status_code == 200
         assert http.get("/v1/models").json()["object"] == "list"

@@ -1,8 +1,9 @@
 """Where each dialect is spoken: under its prefix, by header, and at the root by path.
 
     /openai/…  /ollama/…          exactly that dialect's routes
-    X-LLM-Dialect: openai         the same, for clients whose base URL has no path
-    another port (`listeners`)    the same, for the paths that the port's dialect has
+    X-LLM-Dialect: openai         the same, for clients whose base URL has no path, where the dialect
+                                  has the path
+    another port (`listeners`)    as the header does
     otherwise                     each path as its best known claimant has it
 
 At the root /v1 is a superset: OpenAI's shapes and errors, and beside them the parameters that
@@ -47,7 +48,10 @@ DIALECTS: Final[Sequence[Dialect]] = (
     llama_server.DIALECT,
 )
 HEADER: Final = b"x-llm-dialect"
+METRICS: Final = "/metrics"
 NAMES: Final = tuple(dialect.name for dialect in DIALECTS)
+SPOKEN: Final = frozenset(name.encode() for name in NAMES)
+ROUTES: Final = {dialect.name: dialect.routes for dialect in DIALECTS}
 
 # Who words the failures below these paths, prefixes included; the first that fits counts.
 WORDINGS: Final[Sequence[tuple[str, Wording]]] = (
@@ -94,36 +98,40 @@ class ListenerDialect:
     def __init__(self, app: ASGIApp, name: str) -> None:
         self.app = app
         self.name = name
-        (self.routes,) = (dialect.routes for dialect in DIALECTS if dialect.name == name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not asked_for(scope) and self.has(scope):
-            scope["path"] = f"/{self.name}{scope['path']}"
+        if scope["type"] == "http" and not prefixed(scope) and named(scope) is None:
+            turn(scope, self.name)
         await self.app(scope, receive, send)
-
-    def has(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
-
-
-def asked_for(scope: Scope) -> str | None:
-    """The dialect that the path or the header names."""
-    first = scope["path"].split("/")[1:2]
-    words = [value.strip().lower() for name, value in scope["headers"] if name == HEADER]
-    return next((name for name in NAMES if [name] == first or name.encode() in words), None)
 
 
 class DialectHeader:
-    """Takes `X-LLM-Dialect: ollama` for the prefix /ollama. An unknown name changes nothing."""
+    """Takes `X-LLM-Dialect: ollama` for the prefix /ollama. A prefix of the path's own counts for
+    more; an unknown name changes nothing, nor does a dialect that has no such path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.names = {dialect.name.encode(): dialect.name for dialect in DIALECTS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for name, value in scope["headers"]:
-                if name == HEADER and (dialect := self.names.get(value.strip().lower())):
-                    # In place: what stands further outside reads the route off this scope.
-                    scope["path"] = f"/{dialect}{scope['path']}"
-                    break
+        if scope["type"] == "http" and not prefixed(scope) and (name := named(scope)):
+            turn(scope, name)
         await self.app(scope, receive, send)
+
+
+def prefixed(scope: Scope) -> bool:
+    return scope["path"].partition("/")[2].partition("/")[0] in NAMES
+
+
+def named(scope: Scope) -> str | None:
+    """The dialect that the header names."""
+    words = (value.strip().lower() for name, value in scope["headers"] if name == HEADER)
+    return next((word.decode() for word in words if word in SPOKEN), None)
+
+
+def turn(scope: Scope, name: str) -> None:
+    """To that dialect, where it has the path. In place: what stands further outside reads the
+    route off this scope."""
+    has = any(route.matches(scope)[0] is not Match.NONE for route in ROUTES[name])
+    # Metrics are the service's, to which dialects that have the path only lead.
+    if has and scope["path"] != METRICS:
+        scope["path"] = f"/{name}{scope['path']}"
