@@ -214,7 +214,7 @@ def unmet(loading: Mapping[str, Any], facts: ModelFacts) -> list[str]:
         "num_gpu": lambda value: value < 0 or has_layers(value, facts),
         "num_gpu_layers": lambda value: value < 0 or has_layers(value, facts),
         "main_gpu": lambda value: value == facts.main_gpu,
-        "num_thread": lambda value: value in (0, facts.threads),
+        "num_thread": lambda value: value <= 0 or value == facts.threads,
         "use_mmap": lambda value: value is facts.mmap,
         "use_mlock": lambda value: value is facts.mlock,
         "tensor_split": lambda value: shares(value) == facts.tensor_split,

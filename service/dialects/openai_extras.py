@@ -13,9 +13,11 @@ from typing import Any, Final
 from service.dialects.fields import Fields
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_options import (
+    INT32,
     LOADING,
     floats,
     integers,
+    shares,
     stops,
     typed,
     unmet,
@@ -26,15 +28,25 @@ from service.facts import ModelFacts
 from service.generation import Chat, LoadWishes
 
 LEVELS: Final = ("low", "medium", "high", "max")
+# How to load, beside `options`: what older clients say → what Ollama says.
+NAMES: Final[Mapping[str, str]] = {
+    "threads": "num_thread",
+    "n_threads": "num_thread",
+    "gpu_layers": "num_gpu",
+    "n_gpu_layers": "num_gpu",
+    "tensor_split": "tensor_split",
+}
 
 
 @dataclass(frozen=True)
 class Extras:
-    """`sampling` has only what was said. `loading` is what the model should be loaded with;
+    """`sampling` has only what was said. `loading` is what the model should be loaded with, under
+    Ollama's names, and `said` the client's name of those that stand outside of `options`;
     `ignored` has no effect here."""
 
     sampling: Mapping[str, Any] = field(default_factory=dict)
     loading: Mapping[str, Any] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
     num_ctx: int | None = None
     ignored: tuple[str, ...] = ()
     keep_alive: float | None = None
@@ -59,18 +71,38 @@ def parse_extras(fields: Fields) -> Extras:
             key: typed(options, key, type) for key, type in LOADING.items() if key in options
         }
         ignored = [options.name(key) for key in options.unread()]
+    beside, said = parse_loading(fields)
     limit = fields.integer("n_predict", low=-2, high=2**31 - 1)
     if limit is not None and limit > 0:
         sampling["max_tokens"] = limit
     return Extras(
         {key: value for key, value in sampling.items() if value is not None},
-        loading,
+        loading | beside,
+        said,
         fields.integer("num_ctx", low=1, high=2**31 - 1),
         tuple(ignored),
         parse_keep_alive(fields),
         thinking,
         effort,
     )
+
+
+def parse_loading(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stands beside `options` of how to load, under Ollama's names; and by the name that it
+    would have there, the client's."""
+    loading: dict[str, Any] = {}
+    said: dict[str, str] = {}
+    for key, name in NAMES.items():
+        if key not in fields:
+            continue
+        if name == "tensor_split":
+            value: Any = shares(fields.get(key))
+            if value is None:
+                raise fields.bad(key, "must be numbers that are not negative, or text of such")
+        else:
+            value = fields.integer(key, low=-INT32, high=INT32)
+        loading[name], said[f"options.{name}"] = value, key
+    return loading, said
 
 
 def parse_think(fields: Fields) -> tuple[bool | None, str | None]:
@@ -101,4 +133,5 @@ def without_effect(extras: Extras, facts: ModelFacts) -> list[str]:
     """A context of at least the size that was asked for has its effect."""
     small = extras.num_ctx is not None and extras.num_ctx > facts.n_ctx_seq
     own = ["num_ctx"] if small else []
-    return [*own, *extras.ignored, *unmet(extras.loading, facts)]
+    unused = (extras.said.get(name, name) for name in unmet(extras.loading, facts))
+    return [*own, *extras.ignored, *unused]

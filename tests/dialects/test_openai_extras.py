@@ -138,3 +138,49 @@ def test_an_older_client_gets_one_call_and_no_other_is_lost() -> None:
     (request,) = runtime.requests
     assert isinstance(request.input, Chat)
     assert request.input.parallel_tool_calls is False
+
+
+@pytest.mark.parametrize(
+    ("wire", "wishes", "reported"),
+    [
+        ({"threads": 1}, LoadWishes(threads=1), "threads"),
+        ({"n_threads": 1, "options": {"num_thread": 2}}, LoadWishes(threads=1), "n_threads"),
+        ({"n_threads": -1}, LoadWishes(), None),
+        ({"n_threads": FACTS.threads}, None, None),
+        ({"gpu_layers": 3}, LoadWishes(gpu_layers=3), "gpu_layers"),
+        ({"n_gpu_layers": -1}, LoadWishes(), None),
+        ({"n_gpu_layers": 0}, LoadWishes(gpu_layers=0), None),
+        ({"tensor_split": [3, 1]}, LoadWishes(tensor_split=(3.0, 1.0)), "tensor_split"),
+        ({"tensor_split": "3,1"}, LoadWishes(tensor_split=(3.0, 1.0)), "tensor_split"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat/completions"])
+def test_how_to_load_is_asked_for_by_older_names_too(
+    wire: dict[str, Any], wishes: LoadWishes | None, reported: str | None, path: str
+) -> None:
+    runtime = FakeRuntime()
+    with client(runtime) as http:
+        response = http.post(path, json={**CHAT, **wire})
+
+    assert response.status_code == 200
+    assert response.headers.get("x-ignored-params") == reported
+    assert wishes is None or runtime.requests[0].load == wishes
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threads", "many"),
+        ("n_gpu_layers", 1.5),
+        ("gpu_layers", True),
+        ("tensor_split", "half"),
+        ("tensor_split", [-1]),
+        ("tensor_split", {"0": 1}),
+    ],
+)
+def test_a_way_to_load_that_makes_no_sense_is_refused_by_name(key: str, value: Any) -> None:
+    with client(FakeRuntime()) as http:
+        response = http.post("/v1/chat/completions", json={**CHAT, key: value})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == key
