@@ -9,10 +9,12 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.dialects.seed_encode import api_format, encode_progress
+from service.errors import Cancelled
 from service.progress import Progress
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
 
+MESSAGES = [{"role": "user", "content": "hi"}]
 RUNNING = Progress(
     id="r1",
     model="demo:latest",
@@ -168,3 +170,28 @@ def test_models_have_the_names_of_both_apis() -> None:
     assert (model["parameter_size"], model["quantization"]) == ("2.50M", "Q8_0")
     assert (model["context_size"], model["loaded"]) == (2048, True)
     assert model["created"] == "2025-10-09T08:53:20.000000000Z"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/v1/chat/completions", {"messages": MESSAGES}, 499, "The request was cancelled."),
+        ("/v1/embeddings", {"input": "hi"}, 499, "The request was cancelled."),
+        ("/api/chat", {"model": "demo", "messages": MESSAGES}, 499, "request canceled"),
+        ("/generate", {"inputs": "hi"}, 424, "The request was cancelled."),
+        (
+            "/v1/messages",
+            {"model": "demo", "max_tokens": 9, "messages": MESSAGES},
+            499,
+            "The request was cancelled.",
+        ),
+    ],
+)
+def test_who_waits_for_a_cancelled_request_is_told_so_in_its_dialect(
+    path: str, body: dict[str, Any], status: int, words: str
+) -> None:
+    with client(FakeRuntime(script=Cancelled(), refuses=Cancelled())) as http:
+        response = http.post(path, json=body)
+
+    assert response.status_code == status
+    assert words in response.text
