@@ -74,6 +74,10 @@ class KeyedRuntime:
     def models(self) -> list[ModelStatus]:
         return [status for status in self._runtime.models() if self._allowed(status.card)]
 
+    def status(self, name: str | None) -> ModelStatus:
+        self.resolve(name)
+        return self._runtime.status(name)
+
     def capabilities(self, card: ModelCard) -> frozenset[str]:
         return self._runtime.capabilities(card)
 

@@ -178,6 +178,10 @@ class Runtime:
     def models(self) -> list[ModelStatus]:
         return [self._status(card) for card in self._catalog.cards()]
 
+    def status(self, name: str | None) -> ModelStatus:
+        """Of the model that a client's word means. Raises as `resolve` does."""
+        return self._status(self.resolve(name))
+
     @property
     def learnt(self) -> Learnt:
         """What loads took on GPUs, of what was predicted."""

@@ -130,6 +130,18 @@ def test_the_front_page_suits_who_asks(accept: str, kind: str) -> None:
     assert kind != "text/plain" or response.text == "Ollama is running"
 
 
+def test_a_browser_is_shown_the_dashboards() -> None:
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    with client(FakeRuntime()) as http:
+        response = http.get("/", headers={"Accept": accept}, follow_redirects=False)
+        assert http.head("/", headers={"Accept": accept}).status_code == 200
+        page = http.get(response.headers["location"])
+
+    assert (response.status_code, response.headers["location"]) == (302, "/dashboard")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+
+
 def test_the_pages_that_the_card_names_exist() -> None:
     with client(FakeRuntime()) as http:
         card = http.get("/", headers={"Accept": "application/json"}).json()

@@ -167,6 +167,10 @@ class FakeRuntime:
             )
         ]
 
+    def status(self, name: str | None) -> ModelStatus:
+        self.resolve(name)
+        return self.models()[0]
+
     def roots(self) -> tuple[RootState, ...]:
         return (RootState(Path("/models"), "directory", True, 1, 0, None),)
 
