@@ -64,6 +64,8 @@ class Script(Struct, frozen=True):
     exit_at: int | None = None
     freeze_at: int | None = None
     hang_at: int | None = None
+    # So many signs of life, `delay` apart, before the first token.
+    signs: int = 0
     garbage_at: int | None = None
     fatal_at: int | None = None
     stderr: str = ""
@@ -219,6 +221,8 @@ class FakeEngine:
         self.send(wire.Step(stats, outputs))
 
     def sample(self, sequence: Sequence, outputs: list[Output]) -> None:
+        if not sequence.sampled:
+            self.compute_long(sequence)
         self.go_wrong(sequence)
         sequence.last = time.monotonic()
         sequence.first = sequence.first or sequence.last
@@ -229,6 +233,11 @@ class FakeEngine:
         if sequence.sampled == sequence.length:
             self.running.remove(sequence)
             outputs.append((sequence.request, sequence.finished(FinishReason.STOP)))
+
+    def compute_long(self, sequence: Sequence) -> None:
+        for _ in range(sequence.script.signs):
+            time.sleep(sequence.script.delay)
+            self.send(wire.Computing((sequence.request,)))
 
     def go_wrong(self, sequence: Sequence) -> None:
         script, at = sequence.script, sequence.sampled

@@ -1,7 +1,7 @@
 """Texts that are to become vectors: their queue, and what goes into one batch. Pure.
 
-An embedding has no second token: a batch is computed, read and forgotten. It takes turns with the
-steps of generating sequences, one batch beside each step.
+An embedding has no second token: a batch is computed, read and forgotten. What attends only to what
+came before it can be computed in parts, as prompts are; all else is one piece, however long.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.model import Ids
 from service.events import Embedding, Finished, FinishReason, Timings, Usage
+from service.facts import ModelFacts
 from service.generation import Selection
 
 Vector = NDArray[np.float32]
@@ -33,8 +35,9 @@ class EmbeddingJob:
     scheduled: float | None = None
     first: float | None = None
     last: float | None = None
-    # Inputs that are in a batch or have been.
+    # Inputs that are in a batch or have been, whole; and the tokens of the next one that have been.
     begun: int = 0
+    computed: int = 0
     tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,12 +61,35 @@ def normalized(vector: Vector) -> Vector:
     return vector / np.float32(length) if length > 0 else vector
 
 
-class EmbeddingQueue:
-    """First come, first served. A batch has at most so many tokens, and so many inputs."""
+def can_split(facts: ModelFacts) -> bool:
+    """Whether an input's vector is the same where it is computed in parts: where no token sees what
+    comes after it, and the vector is made of the last."""
+    return facts.can_generate and facts.pooling in ("none", "last", "rank")
 
-    def __init__(self, most_tokens: int, most_inputs: int) -> None:
-        self._most_tokens = most_tokens
+
+class Part(NamedTuple):
+    """Tokens `start` to `end` of an input; those before have been computed."""
+
+    job: EmbeddingJob
+    index: int
+    start: int
+    end: int
+
+    @property
+    def ids(self) -> Ids:
+        return self.job.inputs[self.index][self.start : self.end]
+
+    @property
+    def ends(self) -> bool:
+        return self.end == len(self.job.inputs[self.index])
+
+
+class EmbeddingQueue:
+    """First come, first served. A batch has at most so many inputs."""
+
+    def __init__(self, most_inputs: int, *, split: bool) -> None:
         self._most_inputs = most_inputs
+        self._split = split
         self._jobs: deque[EmbeddingJob] = deque()
 
     def __len__(self) -> int:
@@ -71,7 +97,7 @@ class EmbeddingQueue:
 
     @property
     def running(self) -> int:
-        return sum(job.begun > 0 for job in self._jobs)
+        return sum(job.begun > 0 or job.computed > 0 for job in self._jobs)
 
     def add(self, job: EmbeddingJob) -> None:
         self._jobs.append(job)
@@ -82,18 +108,27 @@ class EmbeddingQueue:
             self._jobs.remove(found)
         return found
 
-    def next_batch(self) -> list[tuple[EmbeddingJob, int]]:
-        """The next inputs, of several jobs where they fit together and want the same adapters. A job
-        leaves with its last."""
-        batch: list[tuple[EmbeddingJob, int]] = []
+    def next_batch(self, most_tokens: int) -> list[Part]:
+        """The next inputs, of several jobs where they fit together and want the same adapters. One
+        that is longer than `most_tokens` is alone, in parts where that can be. A job leaves with its
+        last input."""
+        batch: list[Part] = []
         tokens = 0
         while self._jobs and len(batch) < self._most_inputs:
             job = self._jobs[0]
-            tokens += len(job.inputs[job.begun])
-            if batch and (tokens > self._most_tokens or job.adapters != batch[0][0].adapters):
+            start, end = job.computed, len(job.inputs[job.begun])
+            tokens += end - start
+            if batch and (tokens > most_tokens or job.adapters != batch[0].job.adapters):
                 break
-            batch.append((job, job.begun))
+            if tokens > most_tokens and self._split:
+                job.computed = start + most_tokens
+                return [Part(job, job.begun, start, job.computed)]
+            batch.append(Part(job, job.begun, start, end))
             job.begun += 1
+            job.computed = 0
             if job.begun == len(job.inputs):
                 self._jobs.popleft()
+            if start:
+                # The parts before it are where another input would begin.
+                break
         return batch

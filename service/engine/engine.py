@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import Literal
 
 from service.engine.batch import Batch
-from service.engine.embedding import EmbeddingJob, EmbeddingQueue
+from service.engine.embedder import NOTHING, Embedded, Embedder
+from service.engine.embedding import EmbeddingJob
 from service.engine.intake import Prepared, prepare, prepare_embedding
 from service.engine.model import Model
 from service.engine.pacing import PrefillPacer
@@ -28,6 +29,7 @@ from service.engine.wire import (
     Cancel,
     Embed,
     EngineParams,
+    Output,
     Refused,
     Report,
     SetThreads,
@@ -35,14 +37,7 @@ from service.engine.wire import (
     Submit,
     ThreadsSet,
 )
-from service.events import (
-    Embedding,
-    Finished,
-    FinishReason,
-    PromptLogprobs,
-    TokenEvent,
-    TokenLogprobs,
-)
+from service.events import FinishReason, PromptLogprobs, TokenLogprobs
 from service.stats import StepStats
 
 # Requests that arrive together on an idle engine share their first step.
@@ -50,7 +45,6 @@ GATHER_SECONDS = 0.0005
 
 Send = Callable[[Report], None]
 Work = list[Sequence] | EmbeddingJob | Cancel | SetThreads
-Output = tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]
 
 
 @dataclass(slots=True)
@@ -61,6 +55,7 @@ class _Tally:
     gaps: list[float] = field(default_factory=list)
     finished: list[tuple[Sequence, FinishReason]] = field(default_factory=list)
     preemptions: int = 0
+    embedded: Embedded = NOTHING
 
 
 class Engine:
@@ -93,7 +88,6 @@ class Engine:
             batch_rows=facts.n_batch,
         )
         self._batch = Batch(facts.n_batch)
-        self._embeddings = EmbeddingQueue(facts.n_embed_input, model.embed_inputs)
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
         self._steps = 0
         self._closed = False
@@ -101,6 +95,7 @@ class Engine:
         # When the step at hand began.
         self._began = 0.0
         self._python = Stopwatch(cpu_clock)
+        self._embedder = Embedder(model, send, clock, self._python)
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
@@ -130,7 +125,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        return self._scheduler.idle and not self._embeddings and self._inbox.empty()
+        return self._scheduler.idle and not self._embedder and self._inbox.empty()
 
     def run(self) -> None:
         while not self._closed:
@@ -146,12 +141,13 @@ class Engine:
         self._python.start()
         tally = _Tally()
         self._take_commands(tally)
-        embedded, embedding = self._embed(started, tally) if self._embeddings else (0, 0.0)
+        if self._embedder:
+            tally.embedded = self._embedder.step(self._pacer if self._scheduler.running else None)
+            tally.outputs += tally.embedded.outputs
         plan = self._scheduler.schedule()
         if not plan.rows:
-            if embedded:
-                plan.prefill_tokens = embedded
-                self._report(plan, tally, "prefill", embedding)
+            if tally.embedded.tokens:
+                self._report(plan, tally, "prefill", 0.0)
             elif tally.outputs:
                 self._report(plan, tally, "idle", 0.0)
             return
@@ -175,8 +171,7 @@ class Engine:
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
         self._pacer.observe(plan.prefill_tokens, plan.decode_rows, decoding)
-        plan.prefill_tokens += embedded
-        self._report(plan, tally, _phase(plan), decoding + embedding)
+        self._report(plan, tally, _phase(plan, tally), decoding)
 
     def _take_commands(self, tally: _Tally) -> None:
         while True:
@@ -192,13 +187,11 @@ class Engine:
         elif isinstance(command, Cancel):
             for sequence in self._scheduler.of_request(command.id):
                 self._end(sequence, FinishReason.CANCELLED, tally)
-            if (job := self._embeddings.remove(command.id)) is not None:
-                end = job.finished(FinishReason.CANCELLED, self._clock())
-                tally.outputs.append((job.request, end))
+            tally.outputs += self._embedder.cancel(command.id)
         elif isinstance(command, SetThreads):
             self._send(ThreadsSet(self.model.set_threads(command.threads)))
         elif isinstance(command, EmbeddingJob):
-            self._embeddings.add(command)
+            self._embedder.add(command)
         else:
             for sequence in command:
                 self._scheduler.add(sequence)
@@ -214,32 +207,6 @@ class Engine:
                 case _:
                     self.model.swap(move.a, move.b)
         self._python.start()
-
-    def _embed(self, started: float, tally: _Tally) -> tuple[int, float]:
-        """One batch of inputs; how many tokens they were, and the seconds that it took."""
-        batch = self._embeddings.next_batch()
-        inputs = [job.inputs[index] for job, index in batch]
-        self._python.pause()
-        before = self._clock()
-        try:
-            vectors = self.model.embed(inputs, batch[0][0].adapters)
-        except RuntimeError as error:
-            self._python.start()
-            for job in {id(job): job for job, _ in batch}.values():
-                self._embeddings.remove(job.request)
-                end = job.finished(FinishReason.ERROR, self._clock(), str(error))
-                tally.outputs.append((job.request, end))
-            return 0, 0.0
-        now = self._clock()
-        self._python.start()
-        for (job, index), vector in zip(batch, vectors, strict=True):
-            job.scheduled = job.scheduled or started
-            job.first = job.first or now
-            job.last = now
-            tally.outputs.append((job.request, job.embedding(index, vector)))
-            if index + 1 == len(job.inputs):
-                tally.outputs.append((job.request, job.finished(FinishReason.STOP, now)))
-        return sum(map(len, inputs)), now - before
 
     def _fill(self, plan: Plan) -> list[int]:
         batch = self._batch
@@ -356,23 +323,25 @@ class Engine:
         phase: Literal["prefill", "decode", "mixed", "idle"],
         decode_seconds: float,
     ) -> None:
-        scheduler = self._scheduler
+        scheduler, embeddings = self._scheduler, len(self._embedder)
+        embedding = self._embedder.running if embeddings else 0
         computed = phase != "idle"
         self._steps += computed
-        self._told_idle = not computed and scheduler.idle and not self._embeddings
-        progress: tuple[tuple[int, int], ...] = ()
+        self._told_idle = not computed and scheduler.idle and not embeddings
+        prefill_tokens = plan.prefill_tokens + tally.embedded.tokens
+        progress = tally.embedded.progress
         if computed and plan.prefill_tokens:
             prompts = (row.sequence for row in plan.rows if row.length > 1)
-            progress = tuple((sequence.request, sequence.n_past) for sequence in prompts)
+            progress += tuple((sequence.request, sequence.n_past) for sequence in prompts)
         stats = StepStats(
             self._steps,
             phase,
-            decode_seconds,
+            decode_seconds + tally.embedded.seconds,
             self._python.lap(),
-            plan.prefill_tokens if computed else 0,
+            prefill_tokens if computed else 0,
             plan.decode_rows if computed else 0,
-            len(scheduler.running) + self._embeddings.running,
-            len(scheduler.waiting) + len(self._embeddings) - self._embeddings.running,
+            len(scheduler.running) + embedding,
+            len(scheduler.waiting) + embeddings - embedding,
             scheduler.kv_tokens,
             tuple(tally.gaps),
             plan.prefix_queried_tokens,
@@ -389,7 +358,7 @@ class Engine:
         self._python.pause()
 
 
-def _phase(plan: Plan) -> Literal["prefill", "decode", "mixed"]:
-    if not plan.prefill_tokens:
+def _phase(plan: Plan, tally: _Tally) -> Literal["prefill", "decode", "mixed"]:
+    if not plan.prefill_tokens and not tally.embedded.tokens:
         return "decode"
     return "mixed" if plan.decode_rows else "prefill"

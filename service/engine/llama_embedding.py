@@ -1,12 +1,13 @@
 """The context that makes vectors: beside the one that generates, on the same weights.
 
-It keeps nothing: no logits, no prefixes, no slots. A generating
-model gets one when somebody first asks for a vector; an encoder has no other.
+It keeps nothing but the begun input's cells: no logits, no prefixes, no slots. A generating model
+gets one when somebody first asks for a vector; an encoder has no other.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any, Final
 
 import llama_cpp as llama
@@ -58,13 +59,29 @@ class EmbeddingContext:
         width = llama.llama_model_n_cls_out(model) if self._ranks else 0
         self._width = width or llama.llama_model_n_embd(model)
         self._batch = llama.llama_batch_init(longest, 0, 1)
+        # llama.cpp asks whether it shall stop after each operation of the graph that the processor
+        # computes: so often, then, it gets on. What GPUs compute is over within seconds.
+        self._alive: Callable[[], None] = _nothing
+        self._listening = False
+        self._asked = llama.ggml_abort_callback(self._go_on)
 
-    def embed(self, inputs: list[Ids]) -> list[NDArray[np.float32]]:
-        """One vector for each; raises RuntimeError where the batch cannot be computed."""
+    def embed(
+        self, inputs: list[Ids], start: int = 0, alive: Callable[[], None] | None = None
+    ) -> list[NDArray[np.float32]]:
+        """One vector for each; raises RuntimeError where the batch cannot be computed.
+
+        start: so many tokens of the only input were computed by the calls before. alive: is called
+        many times a second while a batch is computed.
+        """
+        memory = llama.llama_get_memory(self.context)
+        if memory and not start:
+            # Of whatever came before, whole or broken off.
+            llama.llama_memory_clear(memory, True)
+        self._listen(alive)
         batch = self._batch
         row = 0
         for sequence, ids in enumerate(inputs):
-            for position, token in enumerate(ids.tolist()):
+            for position, token in enumerate(ids.tolist(), start):
                 batch.token[row] = token
                 batch.pos[row] = position
                 batch.n_seq_id[row] = 1
@@ -73,14 +90,21 @@ class EmbeddingContext:
                 row += 1
         batch.n_tokens = row
         compute = llama.llama_encode if self._encoder else llama.llama_decode
-        try:
-            if status := compute(self.context, batch):
-                raise RuntimeError(f"the inputs could not be computed ({status})")
-            return [self._vector(sequence) for sequence in range(len(inputs))]
-        finally:
-            # Whatever came of it: the next batch begins at position 0 again.
-            if memory := llama.llama_get_memory(self.context):
-                llama.llama_memory_clear(memory, True)
+        if status := compute(self.context, batch):
+            raise RuntimeError(f"the inputs could not be computed ({status})")
+        return [self._vector(sequence) for sequence in range(len(inputs))]
+
+    def _listen(self, alive: Callable[[], None] | None) -> None:
+        """Only to a computation that may be long: to answer costs time."""
+        self._alive = alive or _nothing
+        if self._listening is not (alive is not None):
+            self._listening = alive is not None
+            callback = self._asked if self._listening else llama.ggml_abort_callback()
+            llama.llama_set_abort_callback(self.context, callback, None)
+
+    def _go_on(self, _: Any) -> bool:
+        self._alive()
+        return False
 
     def _vector(self, sequence: int) -> NDArray[np.float32]:
         pointer = llama.llama_get_embeddings_seq(self.context, sequence)
@@ -88,3 +112,7 @@ class EmbeddingContext:
             raise RuntimeError("the model gave no vector")
         pointer = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float))
         return np.ctypeslib.as_array(pointer, (self._width,)).copy()
+
+
+def _nothing() -> None:
+    pass

@@ -75,8 +75,18 @@ class Model(Protocol):
         """Compute the batch, with its adapters applied. False: the KV cache has no room for it, and nothing changed."""
         ...
 
-    def embed(self, inputs: list[Ids], adapters: Selection = ()) -> list[NDArray[np.float32]]:
-        """One vector for each input. Raises RuntimeError where there is no memory for it."""
+    def embed(
+        self,
+        inputs: list[Ids],
+        adapters: Selection = (),
+        start: int = 0,
+        alive: Callable[[], None] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """One vector for each input. Raises RuntimeError where there is no memory for it.
+
+        start: so many tokens of the one input were computed by the calls before; the vector is that
+        of what there is so far. alive: is called as often as the computation is seen to get on.
+        """
         ...
 
     def set_threads(self, threads: int | None) -> int:

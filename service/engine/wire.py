@@ -10,7 +10,8 @@ Nothing is ever pickled: a frame can carry no code.
                         for each Submit and Embed: Admitted or Refused, once;
                         for each Tokenize: Tokenized, for each Detokenize: Detokenized, or Refused;
                         for each SetThreads: ThreadsSet, before its next step;
-                        for each step: one Step, with the output of every sequence in it
+                        for each step: one Step, with the output of every sequence in it;
+                        within a step, while one long computation goes on: Computing, now and then
 
 The engine answers a Submit before it queues it, from its reading thread: a prompt that does not
 fit is refused while the status line can still say so. A Cancel needs no answer; the sequences of
@@ -186,11 +187,21 @@ class Refused(Struct, frozen=True, array_like=True, tag="refused"):
     overflow: tuple[int, int] | None = None
 
 
+Output = tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]
+
+
 class Step(Struct, frozen=True, array_like=True, tag="step"):
     """Everything one step brought, in order for each request: (request id, event)."""
 
     stats: StepStats
-    outputs: list[tuple[int, TokenEvent | PromptLogprobs | Embedding | Finished]]
+    outputs: list[Output]
+
+
+class Computing(Struct, frozen=True, array_like=True, tag="computing"):
+    """A sign of life from the middle of a step, which nothing can make shorter. `requests` are those
+    that it computes for."""
+
+    requests: tuple[int, ...]
 
 
 class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
@@ -200,7 +211,7 @@ class Fatal(Struct, frozen=True, array_like=True, tag="fatal"):
 
 
 Answer = Admitted | Refused | Tokenized | Detokenized
-Report = LoadProgress | Ready | LoadFailed | Probed | Answer | ThreadsSet | Step | Fatal
+Report = LoadProgress | Ready | LoadFailed | Probed | Answer | ThreadsSet | Step | Computing | Fatal
 
 _LENGTH = struct.Struct("<I")
 T = TypeVar("T")

@@ -242,10 +242,13 @@ class EngineHost:
         self._learn(self.supervisor.loaded_with, facts)
         self._on_change(self)
 
-    def on_report(self, report: wire.Answer | wire.Step) -> None:
+    def on_report(self, report: wire.Answer | wire.Step | wire.Computing) -> None:
         now = time.monotonic()
         if isinstance(report, wire.Step):
             self._on_step_report(report, now)
+            return
+        if isinstance(report, wire.Computing):
+            self._on_sign_of_life(report, now)
             return
         self._unanswered.discard(report.id)
         self._watchdog.answered(now, len(self._unanswered))
@@ -317,6 +320,12 @@ class EngineHost:
         self._watchdog.stepped(now, len(self._admitted))
         self._last_step = step.stats.number
         self._observer.on_step(self.model, step.stats)
+
+    def _on_sign_of_life(self, sign: wire.Computing, now: float) -> None:
+        for id in sign.requests:
+            if (stream := self._streams.get(id)) is not None:
+                stream.scheduled = True
+        self._watchdog.stepped(now, len(self._admitted))
 
     def _send(self, stream: EngineStream, now: float) -> None:
         assert stream.frame is not None

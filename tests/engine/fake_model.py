@@ -6,6 +6,7 @@ the answer. It refuses what llama.cpp would abort on.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,11 @@ class FakeModel:
         self.embed_inputs = 4
         self.embedded: list[list[list[int]]] = []
         self.embedding_fails = False
+        # Of the input that is being computed in parts.
+        self.begun: list[int] = []
+        # Seconds for a token of an input, on a clock of its own that stands still otherwise.
+        self.token_seconds = 0.0
+        self.now = 0.0
         self.slots: list[list[tuple[int, int]]] = [[] for _ in range(n_seq)]
         self.computed_tokens = 0
         self.decodes = 0
@@ -163,7 +169,11 @@ class FakeModel:
         return True
 
     def embed(
-        self, inputs: list[Ids], adapters: Selection = ()
+        self,
+        inputs: list[Ids],
+        adapters: Selection = (),
+        start: int = 0,
+        alive: Callable[[], None] | None = None,
     ) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         """The vector of an input is (its sum, its length), with adapters each of them more by 1000
         times their scales."""
@@ -172,6 +182,14 @@ class FakeModel:
         assert 0 < len(inputs) <= self.embed_inputs
         assert sum(map(len, inputs)) <= self.facts.n_embed_input
         self.embedded.append([ids.tolist() for ids in inputs])
+        for _ in range(sum(map(len, inputs))):
+            self.now += self.token_seconds
+            if alive is not None:
+                alive()
+        if start:
+            assert (len(inputs), start) == (1, len(self.begun)), "the input goes on where it was"
+            inputs = [np.array([*self.begun, *inputs[0].tolist()], np.int32)]
+        self.begun = inputs[0].tolist()
         more = 1000 * sum(scale for _, scale in adapters)
         return [np.array([ids.sum() + more, len(ids) + more], np.float32) for ids in inputs]
 
@@ -208,12 +226,14 @@ class FakeModel:
 class Bench:
     """An engine on a fake model, stepped by hand. `texts`, `ids` and `ends` are what it sent."""
 
-    def __init__(self, model: FakeModel, **params: Any) -> None:
+    def __init__(
+        self, model: FakeModel, clock: Callable[[], float] = time.monotonic, **params: Any
+    ) -> None:
         self.model = model
         self.reports: list[Report] = []
         defaults = EngineParams(path="", n_seq=model.facts.n_seq, n_batch=512, n_ubatch=64)
         loaded = msgspec.structs.replace(defaults, **params)
-        self.engine = Engine(model, loaded, self.reports.append)
+        self.engine = Engine(model, loaded, self.reports.append, clock)
 
     def submit(
         self,

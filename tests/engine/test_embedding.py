@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.embedding import EmbeddingJob, EmbeddingQueue, normalized
-from service.engine.wire import Admitted, Cancel, Embed, EngineParams, Refused
+from service.engine.pacing import MIN_CHUNK, STEP_SECONDS
+from service.engine.wire import Admitted, Cancel, Computing, Embed, EngineParams, Refused
 from service.events import Embedding, Finished, FinishReason
 from service.generation import SamplingParams, Text, Tokens, Truncation
 from tests.engine import child as children
@@ -27,6 +28,14 @@ def vectors(bench: Bench, id: int) -> dict[int, list[float]]:
 def embed(id: int, *inputs: list[int], **given: object) -> Embed:
     tokens = tuple(Tokens(tuple(ids)) for ids in inputs)
     return Embed(id, tokens, **{"normalize": False} | given)  # type: ignore[arg-type]
+
+
+def paced(token_seconds: float, longest: int = 64, **facts: object) -> Bench:
+    """On a model whose tokens of inputs take so long each, by its own clock."""
+    model = FakeModel()
+    model.facts = msgspec.structs.replace(model.facts, n_embed_input=longest, **facts)
+    model.token_seconds = token_seconds
+    return Bench(model, clock=lambda: model.now)
 
 
 def test_each_input_gets_its_vector_and_the_request_one_end() -> None:
@@ -50,14 +59,16 @@ def test_vectors_are_cut_before_they_are_normalized() -> None:
 
 
 def test_a_stream_goes_on_beside_a_long_list_of_inputs() -> None:
-    bench = Bench(FakeModel())
+    bench = paced(1e-6)
     bench.submit(1, [5, 6, 7], SamplingParams(max_tokens=8))
     bench.engine.embed(embed(2, *[[n] * 20 for n in range(12)]))
     bench.run()
     assert bench.tokens(1) == answer([5, 6, 7], 8)
     assert len(vectors(bench, 2)) == 12
     busy = [step for step in bench.steps() if any(id == 2 for id, _ in step.outputs)]
-    assert len(busy) == 4, "three inputs of twenty tokens are a batch of at most 64"
+    assert len(busy) == 5, (
+        "one alone, to learn what it costs; then three each, of at most 64 tokens"
+    )
     assert all(any(id == 1 for id, _ in step.outputs) for step in busy)
 
 
@@ -74,7 +85,8 @@ def test_a_cancelled_request_ends_and_the_next_has_its_turn() -> None:
     bench = Bench(FakeModel())
     bench.engine.embed(embed(1, *[[1] * 60] * 5))
     bench.engine.embed(embed(2, [2]))
-    bench.engine.step()
+    for _ in range(2):
+        bench.engine.step()
     bench.engine.cancel(Cancel(1))
     bench.run()
     assert bench.end(1).reason is FinishReason.CANCELLED
@@ -172,24 +184,79 @@ def test_steps_count_the_tokens_of_inputs_and_end_idle() -> None:
     assert (step.stats.phase, step.stats.prefill_tokens, step.stats.waiting) == ("prefill", 3, 0)
 
 
+def test_no_batch_lasts_longer_than_a_step_may() -> None:
+    bench = paced(0.012, longest=4096)
+    bench.engine.embed(embed(1, *[[1] * 50] * 20))
+    bench.run()
+    assert len(vectors(bench, 1)) == 20
+    assert [len(batch) for batch in bench.model.embedded[:-1]] == [1, 1, *[3] * 6]
+    assert all(step.stats.decode_seconds <= STEP_SECONDS for step in bench.steps())
+
+
+def test_a_long_input_of_a_causal_model_is_computed_in_parts_beside_a_stream() -> None:
+    bench = paced(0.01, longest=4096)
+    bench.submit(1, [5, 6, 7], SamplingParams(max_tokens=40))
+    bench.engine.step()
+    bench.engine.embed(embed(2, [9], [7] * 2000, [8]))
+    bench.run()
+    assert vectors(bench, 2) == {0: [9, 1], 1: [14000, 2000], 2: [8, 1]}
+    assert bench.tokens(1) == answer([5, 6, 7], 40)
+    progress = [
+        tokens for step in bench.steps() for id, tokens in step.stats.prefill_progress if id == 2
+    ]
+    parts = [
+        step for step in bench.steps() if any(id == 2 for id, _ in step.stats.prefill_progress)
+    ]
+    assert all(any(id == 1 for id, _ in step.outputs) for step in parts)
+    assert all(step.stats.decode_seconds <= STEP_SECONDS for step in parts)
+    assert progress == [*range(1 + MIN_CHUNK, 2001, MIN_CHUNK)]
+    assert not [report for report in bench.reports if isinstance(report, Computing)]
+
+
+def test_what_cannot_be_split_gives_signs_of_life() -> None:
+    bench = paced(0.01, longest=4096, can_generate=False, pooling="mean")
+    bench.engine.embed(embed(1, [7] * 2000, [8]))
+    bench.run()
+    assert vectors(bench, 1) == {0: [14000, 2000], 1: [8, 1]}
+    signs = [report for report in bench.reports if isinstance(report, Computing)]
+    assert 15 <= len(signs) <= 20
+    assert set(signs) == {Computing((1,))}
+
+
+def test_an_input_that_is_cancelled_between_its_parts_leaves_nothing_behind() -> None:
+    bench = paced(0.01)
+    bench.engine.embed(embed(1, [7] * 64))
+    bench.engine.embed(embed(2, [8] * 64))
+    bench.engine.step()
+    assert bench.steps()[-1].stats.running == 1
+    bench.engine.cancel(Cancel(1))
+    bench.run()
+    assert bench.end(1).reason is FinishReason.CANCELLED
+    assert (vectors(bench, 1), vectors(bench, 2)) == ({}, {0: [512, 64]})
+
+
 lengths = st.lists(st.lists(st.integers(1, 16), min_size=1, max_size=9), max_size=6)
 
 
-@given(lengths)
-def test_every_input_is_in_exactly_one_batch_and_no_batch_is_too_large(
-    requests: list[list[int]],
+@given(lengths, st.booleans(), st.integers(1, 20))
+def test_every_token_is_in_exactly_one_batch_and_no_batch_is_larger_than_it_has_to_be(
+    requests: list[list[int]], split: bool, most: int
 ) -> None:
-    queue = EmbeddingQueue(most_tokens=16, most_inputs=3)
+    queue = EmbeddingQueue(most_inputs=3, split=split)
     for number, sizes in enumerate(requests):
         inputs = [np.ones(size, np.int32) for size in sizes]
         queue.add(EmbeddingJob(number, inputs, True, None, 0.0))
-    seen = []
+    seen: dict[tuple[int, int], int] = {}
     while queue:
-        batch = queue.next_batch()
+        batch = queue.next_batch(most)
         assert 0 < len(batch) <= 3
-        assert sum(len(job.inputs[index]) for job, index in batch) <= 16
-        seen += [(job.request, index) for job, index in batch]
-    assert seen == [(n, i) for n, sizes in enumerate(requests) for i in range(len(sizes))]
+        assert len(batch) == 1 or all(part.start == 0 and part.ends for part in batch)
+        assert sum(len(part.ids) for part in batch) <= most or (len(batch) == 1 and not split)
+        for part in batch:
+            assert part.start == seen.get((part.job.request, part.index), 0)
+            seen[part.job.request, part.index] = part.end
+    expected = {(n, i): size for n, sizes in enumerate(requests) for i, size in enumerate(sizes)}
+    assert list(seen.items()) == list(expected.items())
 
 
 def test_a_vector_of_zeros_has_no_direction_and_stays() -> None:

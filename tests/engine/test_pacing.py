@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from service.engine.pacing import LEAST, MIN_CHUNK, STEP_SECONDS, STRETCH, PrefillPacer
+from service.engine.pacing import LEAST, MIN_CHUNK, STEP_SECONDS, STRETCH, BatchPacer, PrefillPacer
 
 
 def paced(decode_seconds: float, token_seconds: float, step_tokens: int = 2048) -> PrefillPacer:
@@ -45,3 +45,26 @@ def test_the_operators_chunk_stands() -> None:
     pacer.observe(64, 0, 1.0)
 
     assert pacer.beside == 100
+
+
+def test_a_batch_of_inputs_keeps_to_the_same_rules() -> None:
+    pacer = BatchPacer(8192)
+    assert pacer.alone == pacer.beside(None) == pacer.beside(0.02) == LEAST
+    pacer.observe(32, 32 * 0.001)
+
+    assert 0.9 * STEP_SECONDS < pacer.alone * 0.001 <= STEP_SECONDS
+    assert 0.9 * STRETCH * 0.05 < 0.05 + pacer.beside(0.05) * 0.001 <= STRETCH * 0.05
+    assert pacer.beside(0.001) == MIN_CHUNK
+    assert pacer.beside(10.0) == pacer.alone
+
+
+def test_what_the_first_batch_costs_beside_its_tokens_is_soon_forgotten() -> None:
+    pacer = BatchPacer(8192)
+    pacer.observe(32, 10.0)
+    assert pacer.alone == LEAST
+    pacer.observe(32, 32 * 0.001)
+    assert pacer.alone * 0.001 > 0.9 * STEP_SECONDS
+    for _ in range(50):
+        pacer.observe(1000, 1000 * 0.01)
+
+    assert pacer.alone * 0.01 <= 1.01 * STEP_SECONDS

@@ -367,6 +367,19 @@ async def test_a_wedged_step_loop_is_killed_although_requests_are_admitted(
         }
 
 
+async def test_a_step_that_is_seen_to_get_on_may_take_longer_than_a_hung_one(
+    tmp_path: Path,
+) -> None:
+    path = write_script(tmp_path, tokens=1)
+    limits = replace(QUICK, step_timeout=1.0, queue_timeout=1.5)
+    async with running_host(path, limits) as host:
+        long = await submitted(host, signs=40, delay=0.05, tokens=1)
+        text, (end,) = await read(long)
+
+    assert (text, end.reason) == ("t0 ", FinishReason.STOP)
+    assert lives(path) == 1
+
+
 async def test_a_program_that_is_not_there_fails_the_model_and_nothing_else(
     tmp_path: Path,
 ) -> None:
