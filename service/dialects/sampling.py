@@ -20,6 +20,11 @@ MOST_ADAPTERS: Final = 64
 LARGEST_SCALE: Final = 100.0
 MAX_WORDS: Final = 256
 MAX_WORD_LENGTH: Final = 128
+# llama.cpp reads no more of one. Each is held against the whole vocabulary, longer ones for longer:
+# so many letters take two seconds with 150 000 tokens, if they are chosen to.
+MAX_BREAKERS: Final = 16
+MAX_BREAKER_LENGTH: Final = 40
+MAX_BREAKERS_LENGTH: Final = 160
 # vLLM's name for how many tokens thoughts may have, and llama-server's two.
 BUDGETS: Final = ("thinking_token_budget", "reasoning_budget_tokens", "thinking_budget_tokens")
 
@@ -57,7 +62,7 @@ def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
         "dry_base": fields.number("dry_base", low=1.0, high=100.0),
         "dry_allowed_length": fields.integer("dry_allowed_length", low=0, high=2**31 - 1),
         "dry_penalty_last_n": fields.integer("dry_penalty_last_n", low=-1, high=2**31 - 1),
-        "dry_sequence_breakers": fields.strings("dry_sequence_breakers", most=32, longest=64),
+        "dry_sequence_breakers": breakers(fields),
         "xtc_probability": fields.number("xtc_probability", low=0.0, high=1.0),
         "xtc_threshold": fields.number("xtc_threshold", low=0.0, high=1.0),
         "mirostat": fields.integer("mirostat", low=0, high=2),
@@ -90,6 +95,14 @@ def top_k(fields: Fields) -> int | None:
 def stops(fields: Fields) -> tuple[str, ...]:
     found = fields.strings("stop", most=MAX_STOPS, longest=MAX_STOP_LENGTH)
     return tuple(stop for stop in found if stop)
+
+
+def breakers(fields: Fields) -> tuple[str, ...]:
+    key = "dry_sequence_breakers"
+    found = fields.strings(key, most=MAX_BREAKERS, longest=MAX_BREAKER_LENGTH)
+    if sum(map(len, found)) > MAX_BREAKERS_LENGTH:
+        raise fields.bad(key, f"must not have more than {MAX_BREAKERS_LENGTH} characters together")
+    return found
 
 
 def bad_words(fields: Fields) -> tuple[str, ...]:

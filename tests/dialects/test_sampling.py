@@ -73,6 +73,9 @@ def test_each_name_sets_its_parameter(wire: dict[str, Any], expected: dict[str, 
         ({"bad_words": [""]}, "bad_words.0"),
         ({"allowed_token_ids": [-1]}, "allowed_token_ids.0"),
         ({"allowed_token_ids": 1}, "allowed_token_ids"),
+        ({"dry_sequence_breakers": ["x"] * 17}, "dry_sequence_breakers"),
+        ({"dry_sequence_breakers": ["x" * 41]}, "dry_sequence_breakers.0"),
+        ({"dry_sequence_breakers": ["x" * 40] * 5}, "dry_sequence_breakers"),
     ],
 )
 def test_a_parameter_out_of_bounds_is_refused_by_name(wire: dict[str, Any], param: str) -> None:
