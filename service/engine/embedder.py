@@ -123,12 +123,12 @@ def _outputs(part: Part, vector: Vector, now: float) -> list[Output]:
     job = part.job
     job.first = job.first or now
     job.last = now
-    outputs: list[Output] = [(job.request, job.embedding(part.index, vector))]
-    if part.index + 1 == len(job.inputs):
+    outputs: list[Output] = [(job.request, job.embedding(part.number, vector))]
+    if part.number + 1 == len(job.inputs):
         outputs.append((job.request, job.finished(FinishReason.STOP, now)))
     return outputs
 
 
 def _reached(part: Part) -> int:
     """Tokens of the whole request."""
-    return sum(map(len, part.job.inputs[: part.index])) + part.end
+    return sum(map(len, part.job.inputs[: part.number])) + part.end

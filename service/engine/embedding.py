@@ -68,20 +68,20 @@ def can_split(facts: ModelFacts) -> bool:
 
 
 class Part(NamedTuple):
-    """Tokens `start` to `end` of an input; those before have been computed."""
+    """Tokens `start` to `end` of the job's input of that number; those before have been computed."""
 
     job: EmbeddingJob
-    index: int
+    number: int
     start: int
     end: int
 
     @property
     def ids(self) -> Ids:
-        return self.job.inputs[self.index][self.start : self.end]
+        return self.job.inputs[self.number][self.start : self.end]
 
     @property
     def ends(self) -> bool:
-        return self.end == len(self.job.inputs[self.index])
+        return self.end == len(self.job.inputs[self.number])
 
 
 class EmbeddingQueue:

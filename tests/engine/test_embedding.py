@@ -253,8 +253,8 @@ def test_every_token_is_in_exactly_one_batch_and_no_batch_is_larger_than_it_has_
         assert len(batch) == 1 or all(part.start == 0 and part.ends for part in batch)
         assert sum(len(part.ids) for part in batch) <= most or (len(batch) == 1 and not split)
         for part in batch:
-            assert part.start == seen.get((part.job.request, part.index), 0)
-            seen[part.job.request, part.index] = part.end
+            assert part.start == seen.get((part.job.request, part.number), 0)
+            seen[part.job.request, part.number] = part.end
     expected = {(n, i): size for n, sizes in enumerate(requests) for i, size in enumerate(sizes)}
     assert list(seen.items()) == list(expected.items())
 
