@@ -4,11 +4,15 @@ no part in the score."""
 from __future__ import annotations
 
 import math
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from exporters.readings import GpuReading, GpusReading, HostReading, Latest
+from service.control.hardware import engine_gpus
 from service.dialects.seed_gpu import UNKNOWN, mean, percent, thermal_status
 from service.telemetry.snapshot import size_class
 
@@ -64,7 +68,8 @@ def encode_memory(host: HostReading) -> dict[str, Any]:
 def encode_gpus(
     latest: Latest, split: Sequence[float] | None, quality: Mapping[str, float | None]
 ) -> dict[str, Any]:
-    """`quality`: health of components of the score, of 100."""
+    """`split`: in the order in which an engine counts the cards. `quality`: health of components of
+    the score, of 100."""
     reading = latest.gpus
     if reading is None or not reading.gpus:
         return {"error": latest.gpu_failure or "No GPU was found"}
@@ -94,10 +99,21 @@ def encode_gpus(
 
 
 def details(reading: GpusReading, split: Sequence[float]) -> list[dict[str, Any]]:
-    return [
-        encode_detail(gpu, split[place] if place < len(split) else None)
-        for place, gpu in enumerate(reading.gpus)
-    ]
+    parts = allocated(reading, split, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return [encode_detail(gpu, parts.get(gpu.index)) for gpu in reading.gpus]
+
+
+def allocated(
+    reading: GpusReading, split: Sequence[float], said: str | None
+) -> Mapping[int, float]:
+    """By the driver's numbers. `said`: CUDA_VISIBLE_DEVICES. With more shares than cards are up, the
+    model was loaded before one of them was lost, and that one was counted."""
+    up = engine_gpus(reading, said)
+    once = engine_gpus(
+        replace(reading, gpus=tuple(replace(g, up=True) for g in reading.gpus)), said
+    )
+    shown = next((gpus for gpus in (up, once) if len(split) <= len(gpus)), ())
+    return {gpu.index: share for gpu, share in zip(shown, split, strict=False)}
 
 
 def encode_detail(gpu: GpuReading, share: float | None) -> dict[str, Any]:

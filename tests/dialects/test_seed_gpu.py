@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from exporters.readings import GpuReading, GpusReading, HostReading, Memory, PcieLink
 from service.app import create_app
 from service.dialects.seed_gpu import thermal_status
+from service.dialects.seed_machine import allocated
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
 
@@ -155,6 +156,29 @@ def test_a_tensor_split_is_shown_as_shares(http: TestClient) -> None:
 
     assert gpu["current_tensor_split"] == [0.5, 0.25, 0.25]
     assert [d["tensor_allocation_percent"] for d in gpu["gpu_details"]] == [50, 25, 25]
+
+
+@pytest.mark.parametrize(
+    ("lost", "said", "split", "shares"),
+    [
+        ((), None, (0.5, 0.3, 0.2), {0: 0.5, 1: 0.3, 2: 0.2}),
+        ((), "2,0", (0.7, 0.3), {2: 0.7, 0: 0.3}),
+        ((0,), None, (0.6, 0.4), {1: 0.6, 2: 0.4}),
+        # It was loaded when the card was still there.
+        ((0,), None, (0.5, 0.3, 0.2), {0: 0.5, 1: 0.3, 2: 0.2}),
+        ((1,), "1,2", (1.0,), {2: 1.0}),
+        ((), "0", (0.5, 0.5), {}),
+    ],
+)
+def test_shares_are_of_the_cards_that_an_engine_is_shown(
+    lost: tuple[int, ...], said: str | None, split: tuple[float, ...], shares: dict[int, float]
+) -> None:
+    gpus = tuple(
+        GpuReading(index=n, uuid=f"GPU-{n}", bus_id=f"0000:0{n}:00.0", up=n not in lost)
+        for n in range(3)
+    )
+
+    assert allocated(GpusReading(gpus), split, said) == shares
 
 
 @pytest.mark.parametrize(
