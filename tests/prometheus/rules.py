@@ -23,6 +23,6 @@ def names(expression: str) -> set[str]:
     """The metrics of an expression: what has an underscore or a colon and is no label of a list."""
     bare = re.sub(r'"[^"]*"|\{|\}', " ", re.sub(r"\{[^}]*\}", " ", expression))
     bare = re.sub(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
-    bare = re.sub(r"\[[^\]]*\]", " ", bare)
+    bare = re.sub(r"\[[^\]]*\]|\boffset\s+\w+", " ", bare)
     words = re.findall(r"[A-Za-z_:][\w:]*(?!\w)(?!\s*\()", bare)
     return set(words) - {"and", "or", "unless", "by", "on"}
