@@ -60,7 +60,7 @@ class EmbeddingContext:
         self._width = width or llama.llama_model_n_embd(model)
         self._batch = llama.llama_batch_init(longest, 0, 1)
         # llama.cpp asks whether it shall stop after each operation of the graph that the processor
-        # computes: so often, then, it gets on. What GPUs compute is over within seconds.
+        # computes: so often is it seen to get on. Where a GPU computes, it does not ask.
         self._alive: Callable[[], None] = _nothing
         self._listening = False
         self._asked = llama.ggml_abort_callback(self._go_on)
