@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,56 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.balancer import free_port, haproxy, up
 from tests.dialects.serving import wait_until
-from tests.programs import program
 from tests.service_manager import ServiceManager, service_manager
 from tests.test_systemd import CHAT, PATH, Client, reached
 
-CONFIG = Path(__file__).parents[2] / "deploy/haproxy/haproxy.cfg"
 FAKE = "tests.serve_fake"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
-
-
-@contextmanager
-def haproxy(*servers: int) -> Iterator[tuple[int, int]]:
-    """The ports of its front and of its metrics."""
-    command = program("haproxy", "haproxy")
-    front, metrics = free_port(), free_port()
-    libraries = Path(command).parents[1] / "lib/x86_64-linux-gnu"
-    process = subprocess.Popen(
-        [command, "-db", "-f", CONFIG],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={
-            **os.environ,
-            "LD_LIBRARY_PATH": str(libraries),
-            "LLM_FRONT": f"127.0.0.1:{front}",
-            "LLM_METRICS": f"127.0.0.1:{metrics}",
-            "LLM_SERVER_A": f"127.0.0.1:{servers[0]}",
-            "LLM_SERVER_B": f"127.0.0.1:{servers[1]}",
-            "LLM_SERVER_MAXCONN": "20",
-        },
-    )
-    try:
-        wait_until(partial(up, metrics, 2), 30)
-        yield front, metrics
-    finally:
-        process.kill()
-        process.wait()
-
-
-def up(metrics: int, servers: int) -> bool:
-    """Are so many servers in rotation?"""
-    try:
-        text = httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=5).text
-    except httpx.TransportError:
-        return False
-    return f'haproxy_backend_active_servers{{proxy="llm"}} {servers}' in text
 
 
 @pytest.fixture
