@@ -160,14 +160,35 @@ def addresses_of(network: str) -> set[str]:
     return found
 
 
+def prometheus() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+    return found
+
+
 def test_whatever_prometheus_asks_has_that_name_in_its_network() -> None:
-    scraped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+    scraped = prometheus()
     configs = [*scraped["scrape_configs"], *scraped["alerting"]["alertmanagers"]]
     targets = [t for c in configs for s in c.get("static_configs", []) for t in s["targets"]]
+    looked_up = [n for c in configs for s in c.get("dns_sd_configs", []) for n in s["names"]]
     hosts = {target.partition(":")[0] for target in targets} - {"localhost"}
+    hosts |= {name.removesuffix(".") for name in looked_up}
 
     assert "prometheus" in addresses_of("monitoring")
     assert hosts <= addresses_of("monitoring")
+
+
+def test_what_a_profile_adds_is_scraped_while_it_is_there_and_else_is_no_target() -> None:
+    jobs = {job["job_name"]: job for job in prometheus()["scrape_configs"]}
+    names = {
+        (name.removesuffix("."), found["port"])
+        for job in ("llm-service", "llm-balancer")
+        for found in jobs[job]["dns_sd_configs"]
+        for name in found["names"]
+    }
+
+    assert names == {("llm-b", 11436), ("haproxy", 8405)}
+    assert {SERVICES[name]["profiles"][0] for name, _ in names} == {"lb"}
+    assert "static_configs" not in jobs["llm-balancer"]
 
 
 @pytest.mark.parametrize("host", ["service:11436", "llm:11436", "127.0.0.1:11436", "haproxy:11436"])

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 ROOT: Final = Path(__file__).parents[2]
 # A minute is four seconds.
@@ -23,8 +25,9 @@ _WAITS: Final = re.compile(
 )
 
 
-def prometheus(folder: Path, addresses: Mapping[str, str]) -> Path:
-    """Writes prometheus.yml and the rules into the folder, and gives back the former's path."""
+def prometheus(folder: Path, addresses: Mapping[str, str], **names: str) -> Path:
+    """Writes prometheus.yml and the rules into the folder, and gives back the former's path. `names`:
+    the addresses of what is looked up in DNS; what is not among them is left to be looked up."""
     (folder / "rules").mkdir(parents=True)
     for path in (ROOT / "prometheus/rules").glob("*.yml"):
         (folder / "rules" / path.name).write_text(faster(path.read_text()))
@@ -34,7 +37,20 @@ def prometheus(folder: Path, addresses: Mapping[str, str]) -> Path:
     text = moved(text, {**addresses, "/run/secrets/metrics_token": str(token)})
     # Not in a second: a scrape may take as long as it likes to, on a busy machine.
     text = moved(text, {"scrape_interval: 15s": "scrape_interval: 2s"})
-    return written(folder / "prometheus.yml", text)
+    configuration = yaml.safe_load(text)
+    for job in configuration["scrape_configs"]:
+        look_up(job, names)
+    return written(folder / "prometheus.yml", yaml.safe_dump(configuration))
+
+
+def look_up(job: dict[str, Any], names: Mapping[str, str]) -> None:
+    """What DNS would have found of a job, labelled as it labels it."""
+    for sought in job.get("dns_sd_configs", []):
+        (name,) = sought["names"]
+        if (address := names.get(name.removesuffix(".").replace("-", "_"))) is not None:
+            job["dns_sd_configs"] = [each for each in job["dns_sd_configs"] if each is not sought]
+            target = {"targets": [address], "labels": {"__meta_dns_name": name}}
+            job["static_configs"] = [*job.get("static_configs", []), target]
 
 
 def alertmanager(folder: Path, addresses: Mapping[str, str]) -> Path:
