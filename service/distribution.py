@@ -62,18 +62,16 @@ class Estimate:
 def concerned(runtime: Runtime, name: str | None) -> list[ModelStatus]:
     """The model of that name; without one those that are loaded, else the one that a request
     without a name gets. Raises ModelNotFound for a name."""
-    found = runtime.models()
     if name is None:
-        loaded = [status for status in found if status.facts is not None]
+        loaded = [status for status in runtime.models() if status.facts is not None]
         if loaded:
             return loaded
     try:
-        card = runtime.resolve(name)
+        return [runtime.status(name)]
     except ServiceError:
         if name is not None:
             raise
         return []
-    return [status for status in found if status.card.name == card.name]
 
 
 def pids(statuses: Sequence[ModelStatus]) -> frozenset[int]:

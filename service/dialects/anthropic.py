@@ -79,10 +79,7 @@ async def list_models(request: Request[State]) -> Response:
 
 
 async def one_model(request: Request[State]) -> Response:
-    runtime = request.state["runtime"]
-    card = runtime.resolve(request.path_params["id"])
-    status = next(status for status in runtime.models() if status.card.name == card.name)
-    return json(encode_model(status))
+    return json(encode_model(request.state["runtime"].status(request.path_params["id"])))
 
 
 def encode_model(status: ModelStatus) -> dict[str, Any]:

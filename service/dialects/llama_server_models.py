@@ -22,7 +22,7 @@ from service.errors import ModelUnavailable
 from service.generation import SamplingParams
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus, Progress, Runtime
+    from service.runtime import ModelStatus, Progress
 
 # llama-swap's.
 RUNNING: Final = {"ready": "ready", "loading": "starting", "restarting": "starting"}
@@ -32,7 +32,7 @@ BUSY: Final = ("prefill", "generating")
 async def props(request: Request[State]) -> Response:
     """Of the model in `?model=`, or the one that a request without a name gets."""
     runtime = request.state["runtime"]
-    status = status_of(runtime, request.query_params.get("model"))
+    status = runtime.status(request.query_params.get("model"))
     able = runtime.capabilities(status.card)
     return json(encode_props(status, "vision" in able))
 
@@ -65,7 +65,7 @@ def encode_props(status: ModelStatus, sees: bool) -> dict[str, Any]:
 
 async def slots(request: Request[State]) -> Response:
     runtime = request.state["runtime"]
-    status = status_of(runtime, request.query_params.get("model"))
+    status = runtime.status(request.query_params.get("model"))
     facts = status.facts
     if facts is None:
         return json([])
@@ -163,7 +163,8 @@ async def lora_adapters(request: Request[State]) -> Response:
     """Of the model in `?model=`, or the one that a request without a name gets."""
     if request.method == "POST":
         return await rescale(request)
-    return json(numbered(status_of(request.state["runtime"], request.query_params.get("model"))))
+    status = request.state["runtime"].status(request.query_params.get("model"))
+    return json(numbered(status))
 
 
 async def not_supported(request: Request[State]) -> Response:
@@ -174,11 +175,6 @@ async def health(request: Request[State]) -> Response:
     if not request.state["runtime"].ready:
         raise HTTPException(503, "The server is starting or stopping")
     return json({"status": "ok"})
-
-
-def status_of(runtime: Runtime, name: str | None) -> ModelStatus:
-    card = runtime.resolve(name)
-    return next(status for status in runtime.models() if status.card.name == card.name)
 
 
 model_routes: Final = [

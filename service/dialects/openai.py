@@ -7,7 +7,7 @@ fields that clients of vLLM and llama-server know.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,13 +24,19 @@ from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.manner import OPENAI, Manner, identified
 from service.dialects.model_defaults import defaults_for
+from service.dialects.ollama_listing import capabilities
 from service.dialects.openai_chat_encode import encode_chat
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import encode_completions
 from service.dialects.openai_completions_request import parse_completions
 from service.dialects.openai_embeddings import embeddings
 from service.dialects.openai_extras import beyond, parse_extras, without_effect
-from service.dialects.openai_shapes import Envelope, encode_error, fingerprint
+from service.dialects.openai_shapes import (
+    Envelope,
+    encode_error,
+    encode_permission,
+    fingerprint,
+)
 from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
     Answers,
@@ -173,11 +179,12 @@ def envelope_of(kind: str, wanted: GenerationRequest, generation: Generation) ->
 
 
 async def list_models(request: Request[State]) -> Response:
+    runtime = request.state["runtime"]
     models = [
         entry
-        for status in request.state["runtime"].models()
+        for status in runtime.models()
         if status.card.problem is None
-        for entry in listed(status, encode_model(status))
+        for entry in listed(status, encode_model(status, runtime.capabilities(status.card)))
     ]
     return json({"object": "list", "data": models})
 
@@ -187,14 +194,14 @@ async def one_model(request: Request[State]) -> Response:
     if not id:  # /v1/models/
         return await list_models(request)
     runtime = request.state["runtime"]
-    card = runtime.resolve(id)
-    status = next(status for status in runtime.models() if status.card.name == card.name)
-    model, *adapters = listed(status, encode_model(status))
+    status = runtime.status(id)
+    able = runtime.capabilities(status.card)
+    model, *adapters = listed(status, encode_model(status, able))
     own = (adapter for adapter in adapters if adapter["id"] == id)
     return json(next(own, model | {"id": id}))
 
 
-def encode_model(status: ModelStatus) -> dict[str, Any]:
+def encode_model(status: ModelStatus, able: Collection[str]) -> dict[str, Any]:
     card, facts = status.card, status.facts
     model: dict[str, Any] = {
         "id": card.name,
@@ -203,7 +210,8 @@ def encode_model(status: ModelStatus) -> dict[str, Any]:
         "owned_by": "library",
         "root": card.name,
         "parent": None,
-        "permission": [],
+        "permission": [encode_permission(status.card)],
+        "capabilities": capabilities(able),
         "context_length": card.context_length,
         # One sequence's share, which only a loaded model has.
         "max_model_len": facts.n_ctx_seq if facts else None,

@@ -8,8 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from service.catalog.card import ModelCard
 from service.dialects.failures import Failure
-from service.events import Finished, FinishReason, Logprob, Timings, TokenLogprobs, Usage
+from service.events import (
+    Event,
+    Finished,
+    FinishReason,
+    Logprob,
+    PromptLogprobs,
+    Timings,
+    TokenLogprobs,
+    Usage,
+)
 
 # JSON has no infinity; OpenAI writes this for a token that could not be sampled.
 LEAST_LOGPROB: Final = -9999.0
@@ -155,3 +165,21 @@ def encode_timings(end: Finished) -> dict[str, Any] | None:
 def fingerprint(*parts: object) -> str:
     """Changes with whatever the same seed's text may change with: build, weights, slots."""
     return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
+
+
+def encode_permission(card: ModelCard) -> dict[str, Any]:
+    """What OpenAI once said of each model, and vLLM says to this day."""
+    return {
+        "id": f"modelperm-{(card.digest or card.name).removeprefix('sha256:')[:32]}",
+        "object": "model_permission",
+        "created": int(card.modified),
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }

@@ -51,9 +51,7 @@ async def info(request: Request[State]) -> Response:
             404,
             media_type="application/json",
         )
-    card = runtime.resolve(named)
-    status = next(status for status in runtime.models() if status.card.name == card.name)
-    return json(encode_info(status), {})
+    return json(encode_info(runtime.status(named)), {})
 
 
 def encode_info(status: ModelStatus) -> dict[str, Any]:

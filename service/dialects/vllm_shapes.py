@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from service.dialects.answers import Answer
 from service.dialects.failures import Failure
+from service.dialects.openai_shapes import encode_permission
 from service.events import Finished
 
 if TYPE_CHECKING:
@@ -41,31 +42,16 @@ def worded(failure: Failure) -> tuple[int, dict[str, Any]]:
 
 def encode_model(status: ModelStatus) -> dict[str, Any]:
     card, facts = status.card, status.facts
-    created = int(card.modified)
-    permission = {
-        "id": f"modelperm-{(card.digest or card.name).removeprefix('sha256:')[:32]}",
-        "object": "model_permission",
-        "created": created,
-        "allow_create_engine": False,
-        "allow_sampling": True,
-        "allow_logprobs": True,
-        "allow_search_indices": False,
-        "allow_view": True,
-        "allow_fine_tuning": False,
-        "organization": "*",
-        "group": None,
-        "is_blocking": False,
-    }
     return {
         "id": card.name,
         "object": "model",
-        "created": created,
+        "created": int(card.modified),
         "owned_by": "vllm",
         "root": card.name,
         "parent": None,
         # What one sequence may hold is known of a loaded model only.
         "max_model_len": facts.n_ctx_seq if facts else None,
-        "permission": [permission],
+        "permission": [encode_permission(card)],
     }
 
 

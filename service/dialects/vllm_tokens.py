@@ -58,8 +58,8 @@ async def tokenizer_info(request: Request[State]) -> Response:
     """What a tokenizer_config.json would say, as far as the model's file does. What only a loaded
     model knows is absent while it is not."""
     runtime = request.state["runtime"]
-    card = runtime.resolve(request.query_params.get("model"))
-    facts = next(status.facts for status in runtime.models() if status.card.name == card.name)
+    status = runtime.status(request.query_params.get("model"))
+    card, facts = status.card, status.facts
     said: dict[str, Any] = {
         # The class of another library, which no GGUF file names: this one reads it.
         "tokenizer_class": "llama.cpp",

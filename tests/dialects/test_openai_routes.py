@@ -96,6 +96,9 @@ def test_models_are_listed_with_what_is_known_of_them() -> None:
     assert model["object"] == "model"
     assert model["created"] == 1_760_000_000
     assert model["max_model_len"] == 2048
+    assert model["capabilities"] == ["completion", "tools", "thinking"]
+    (permission,) = model["permission"]
+    assert (permission["object"], permission["allow_sampling"]) == ("model_permission", True)
 
 
 def test_a_model_that_is_not_loaded_has_no_context_of_its_own() -> None:
