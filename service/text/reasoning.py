@@ -184,9 +184,10 @@ class ReasoningParser:
     """Splits text into what lies between the tags of `form` and what follows them.
 
     The tags never come out, nor does white space that follows one, or that stands before an answer
-    without thoughts. A block that never ends stays reasoning; a closing tag before anything else
-    ends thoughts that were none. The states are methods: each takes the text at hand, appends what it
-    releases, and returns the text that it leaves to the next state.
+    without thoughts; a wrapper within an answer leaves what is around it. A block that never ends
+    stays reasoning; a closing tag before anything else ends thoughts that were none. The states are
+    methods: each takes the text at hand, appends what it releases, and returns the text that it
+    leaves to the next state.
     """
 
     def __init__(self, form: ReasoningFormat, inside: bool = False, *, begun: bool = False) -> None:
@@ -227,7 +228,7 @@ class ReasoningParser:
         if any(first.startswith(begun) for first in self._firsts):
             self._held = text
             return ""
-        self._state = self._answer
+        self._state = self._closed
         return begun
 
     def _opened(self, text: str, out: list[tuple[Kind, str]]) -> str:
@@ -248,9 +249,13 @@ class ReasoningParser:
         return rest
 
     def _closed(self, text: str, out: list[tuple[Kind, str]]) -> str:
+        """The answer is about to begin, wrapped or not."""
         text = text.lstrip()
         wrapper = next((each for each in self._wrappers if text.startswith(each)), "")
         if text and not wrapper:
+            if any(each.startswith(text) for each in self._wrappers):
+                self._held = text
+                return ""
             self._state = self._answer
         return text[len(wrapper) :]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -169,6 +169,48 @@ def test_any_split_gives_what_the_whole_text_gives(
     text: str, form: ReasoningFormat, inside: bool
 ) -> None:
     assert run(splitter(form, inside), *text) == run(splitter(form, inside), text)
+
+
+@st.composite
+def wrapped(draw: st.DrawFn) -> tuple[ReasoningFormat, str, list[int]]:
+    """A format, a text of its own marks and parts of them, and where the text is split."""
+    form = draw(st.sampled_from(FORMATS))
+    own = [each for each in (form.opener, form.closer, form.heading, *form.wrappers) if each]
+    whole = st.sampled_from([*own, *form.controls])
+    part = whole.flatmap(lambda mark: st.integers(1, len(mark)).map(lambda end: mark[:end]))
+    head = st.sampled_from(["", form.closer, f"{form.opener}4{form.closer}"])
+    spaced = (whole | part | st.just("4")).map(lambda piece: piece + "\n")
+    pieces = st.lists(spaced | whole | part | st.sampled_from([" ", "4", "<"]), max_size=8)
+    text = draw(head) + "".join(draw(pieces))
+    return form, text, sorted(draw(st.lists(st.integers(0, len(text)), max_size=6)))
+
+
+@settings(deadline=None, max_examples=500)
+@given(wrapped(), st.booleans(), st.booleans())
+def test_any_split_between_a_formats_own_marks_gives_what_the_whole_text_gives(
+    example: tuple[ReasoningFormat, str, list[int]], inside: bool, begun: bool
+) -> None:
+    form, text, cuts = example
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+
+    expected = run(splitter(form, inside, begun=begun), text)
+    assert run(splitter(form, inside, begun=begun), *pieces) == expected
+    assert run(splitter(form, inside, begun=begun), *text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("granite", "</think>\n<response>\n4"),
+        ("granite", "<response>\n4"),
+        ("kimi-k3", "<|open|>response<|sep|>\n4"),
+        ("command", "<|START_RESPONSE|> <|START_TEXT|>\n4"),
+        ("solar", "<|think|><|end|><|begin|>assistant\n<|content|>\n4"),
+    ],
+)
+def test_white_space_after_a_wrapper_is_no_part_of_the_answer(name: str, text: str) -> None:
+    assert run(splitter(named(name)), text) == run(splitter(named(name)), *text)
+    assert run(splitter(named(name)), *text) == [("content", "4")]
 
 
 @settings(deadline=None)
