@@ -31,8 +31,11 @@ def record(schema: Schema, rules: GbnfRules, visit: Visit) -> str:
                 "`patternProperties` or `propertyNames` beside `properties` or `required`"
             )
         return _map(_pair(schema, rules, visit), least, most, rules)
-    extra = schema.get("additionalProperties", schema.get("unevaluatedProperties", not properties))
-    properties = {**properties, **{name: extra for name in required if name not in properties}}
+    stated = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
+    # Where nothing is said of others, there are none: but what is required is no other.
+    extra = not properties if stated is None else stated
+    unlisted = True if stated is None else stated
+    properties = {**properties, **{name: unlisted for name in required if name not in properties}}
     if not properties:
         if extra is True and not least and most is None:
             return rules.json("object")

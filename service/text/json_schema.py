@@ -4,8 +4,9 @@ Whatever the grammar accepts is valid under the schema, with three exceptions: `
 `anyOf`, names that a schema leaves open are not held to differ from each other, and `nullable`
 allows null, as OpenAPI has it. It does not accept everything that is valid: properties come in
 the schema's order, an object that lists `properties` has no others unless `additionalProperties`
-says so, a tuple has all its items, keywords for one type imply that type, and numbers have at
-most 16 digits. A keyword that no grammar can hold an answer to is refused by name.
+says so or `required` names them, a tuple has all its items, keywords for one type imply that type,
+and numbers have at most 16 digits. A keyword that no grammar can hold an answer to is refused by
+name.
 """
 
 from __future__ import annotations

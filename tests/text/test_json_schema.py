@@ -57,6 +57,27 @@ def test_properties_come_in_the_order_of_the_schema_and_optional_ones_may_be_mis
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("more", [{}, {"additionalProperties": True}])
+def test_what_is_required_and_not_listed_may_be_anything(more: Schema) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a", "b"]}
+
+    assert accepts(schema | more, {"a": 1, "b": "x"}, {"a": 1, "b": [None]}) == [True, True]
+    assert accepts(schema | more, {"a": 1}, {"b": 1}, {"a": "x", "b": 1}) == [False] * 3
+    assert accepts(schema | more, {"a": 1, "b": 2, "c": 3}) == [bool(more)]
+
+
+def test_what_is_required_and_not_listed_is_what_others_may_be() -> None:
+    schema = {"type": "object", "properties": {"a": True}, "required": ["b"]}
+    others = {"type": "integer"}
+
+    assert accepts(schema | {"additionalProperties": others}, {"b": 1}, {"b": "x"}) == [True, False]
+    assert accepts(schema | {"unevaluatedProperties": others}, {"b": 1}, {"b": "x"}) == [
+        True, False,
+    ]  # fmt: skip
+    with pytest.raises(InvalidRequest):
+        schema_grammar(schema | {"additionalProperties": False})
+
+
 def test_additional_properties_are_never_named_like_listed_ones() -> None:
     schema = {
         "properties": {"ab": {"type": "integer"}, "a": {"type": "integer"}},
