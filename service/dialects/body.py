@@ -1,7 +1,7 @@
 """The request's body: bounded in size, time and shape, then a JSON object.
 
 JSON parsers agree on well-formed text and differ on the rest, so the rest is refused: NaN and
-Infinity, invalid UTF-8, lone surrogates, duplicate keys, integers over 19 digits, nesting over
+Infinity, invalid UTF-8, lone surrogates, duplicate keys, integers beyond 64 bits, nesting over
 64. The parser itself (msgspec) refuses the first three.
 """
 
@@ -15,11 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from service.dialects.coding import decoder
 from service.errors import InvalidRequest
 
 READ_SECONDS: Final = 30.0
 MAX_DEPTH: Final = 64
-MAX_INTEGER: Final = 10**19
+# What a signed or an unsigned number of 64 bits can be: seeds are the largest.
+LEAST_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**64 - 1
 EMPTY: Final = "The request's body is empty; a JSON object was expected"
 # Objects and arrays of one body: reading more of them would hold up everybody else.
 MAX_CONTAINERS: Final = 100_000
@@ -43,7 +46,6 @@ async def read_array(scope: Scope, receive: Receive, limit: int) -> list[Any]:
 
 
 async def received(scope: Scope, receive: Receive, limit: int) -> bytes:
-    check_coding(scope)
     try:
         async with asyncio.timeout(READ_SECONDS):
             return await read(scope, receive, limit)
@@ -55,12 +57,6 @@ async def received(scope: Scope, receive: Receive, limit: int) -> bytes:
         raise ClientGone from None
 
 
-def check_coding(scope: Scope) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise HTTPException(415, "A compressed request body is not accepted")
-
-
 async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
     # Who sends it only once the server wants it will not send it now; all others are sending, and
     # read the answer when that is done: HttpProtocol drops the rest.
@@ -70,15 +66,20 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
         # httptools has already refused a length that is no number.
         if name == b"content-length" and int(value) > limit:
             raise too_long
-    body = bytearray()
+    coding = decoder(scope)
+    body, arrived = bytearray(), 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit:
+        data = message.get("body", b"")
+        arrived += len(data)
+        body += coding.feed(data, limit + 1 - len(body))
+        if max(arrived, len(body)) > limit:
             raise too_long
         if not message.get("more_body", False):
+            if arrived:
+                coding.close()
             return bytes(body)
 
 
@@ -120,8 +121,8 @@ def keys_of(value: Any) -> int:
                 below += item.values()
             elif type(item) is list:
                 below += item
-            elif type(item) is int and not -MAX_INTEGER < item < MAX_INTEGER:
-                raise InvalidRequest("The JSON has an integer of more than 19 digits")
+            elif type(item) is int and not LEAST_INTEGER <= item <= MAX_INTEGER:
+                raise InvalidRequest("The JSON has an integer of more than 64 bits")
             else:
                 continue
             containers += 1

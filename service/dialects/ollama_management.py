@@ -18,7 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.catalog.card import ModelCard
-from service.dialects.body import READ_SECONDS, ClientGone, check_coding
+from service.dialects.body import READ_SECONDS, ClientGone
+from service.dialects.coding import check_plain
 from service.dialects.deeds import Deed
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
@@ -155,7 +156,7 @@ async def has_blob(request: Request[State]) -> Response:
 
 async def upload_blob(request: Request[State]) -> Response:
     exchange_of(request.scope).api = API
-    check_coding(request.scope)
+    check_plain(request.scope)
     length = request.headers.get("content-length")
     try:
         async with aclosing(arriving(request)) as pieces:
