@@ -129,8 +129,6 @@ def unheeded(fields: Fields, able: frozenset[str]) -> list[str]:
     thinks = "thinking" in able and not answering(fields)
     if given is not None and parse_thinking(fields)[0] and not thinks:
         names.append("thinking")
-    elif given is not None and "budget_tokens" in given and given.get("type") != "enabled":
-        names.append("thinking.budget_tokens")
     if fields.get("tools") and "tools" not in able:
         names.append("tools")
     for tool in fields.objects("tools"):

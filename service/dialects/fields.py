@@ -14,6 +14,7 @@ from service.errors import InvalidRequest
 C = TypeVar("C", bound=str)
 
 INT64: Final = 2**63 - 1
+UINT64: Final = 2**64 - 1
 
 
 class Fields:
@@ -21,6 +22,7 @@ class Fields:
         self.values = values
         self.path = path
         self._read: set[str] = set()
+        self._objects: dict[str, Fields] = {}
 
     def name(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
@@ -41,10 +43,25 @@ class Fields:
         """These have no effect and are not worth telling."""
         self._read.update(keys)
 
+    def whole(self) -> dict[str, Any]:
+        """Everything, where the keys are the client's own."""
+        self._read.update(self.values)
+        return self.values
+
+    def altered(self, values: dict[str, Any]) -> Fields:
+        """With other values; what is read of it is read of this."""
+        other = Fields(values, self.path)
+        other._read, other._objects = self._read, self._objects
+        return other
+
     def unread(self) -> list[str]:
-        return [
+        """Also of objects that were looked into, as `stream_options.x`; not of arrays' elements."""
+        names = [
             key for key, value in self.values.items() if key not in self._read and value is not None
         ]
+        for key, inner in self._objects.items():
+            names += [f"{key}.{name}" for name in inner.unread()]
+        return names
 
     def text(self, key: str, *, longest: int | None = None) -> str | None:
         value = self.get(key)
@@ -84,12 +101,15 @@ class Fields:
         return cast(C, value)
 
     def object(self, key: str) -> Fields | None:
+        """The same one each time, so that it is known what nobody read of it."""
         value = self.get(key)
         if value is None:
             return None
         if not isinstance(value, dict):
             raise self.bad(key, f"must be an object, not {kind(value)}")
-        return Fields(value, self.name(key))
+        if key not in self._objects:
+            self._objects[key] = Fields(value, self.name(key))
+        return self._objects[key]
 
     def list(self, key: str, *, longest: int | None = None) -> list[Any] | None:
         value = self.get(key)
@@ -138,7 +158,7 @@ def integer(fields: Fields, key: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise fields.bad(key, f"must be an integer, not {kind(value)}")
     if not low <= value <= high:
-        raise fields.bad(key, f"must be {span(low, high)}, not {value}")
+        raise fields.bad(key, f"must be {span(low, high, value)}, not {value}")
     return value
 
 
@@ -146,13 +166,14 @@ def number(fields: Fields, key: str, value: Any, low: float, high: float) -> flo
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise fields.bad(key, f"must be a number, not {kind(value)}")
     if not low <= value <= high:
-        raise fields.bad(key, f"must be {span(low, high)}, not {value}")
+        raise fields.bad(key, f"must be {span(low, high, value)}, not {value}")
     return float(value)
 
 
-def span(low: float, high: float) -> str:
-    if high >= 1e30 or high == INT64:
-        return f"at least {low}"
+def span(low: float, high: float, value: float) -> str:
+    """What `value` is outside of; ends that only the format sets are left out."""
+    if high >= 1e30 or high in (INT64, UINT64):
+        return f"at least {low}" if value < low else f"at most {high}"
     return f"between {low} and {high}"
 
 

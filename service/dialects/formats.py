@@ -23,6 +23,9 @@ from service.text.regex_gbnf import regex_grammar
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 MAX_GRAMMAR_BYTES: Final = 16 * 1024
 TYPES: Final = "must be one of text, json_object, json_schema, json, regex, grammar"
+CONSTRAINTS: Final = ("json", "regex", "choice", "grammar", "json_object")
+# Beside a schema. They change nothing: every schema is enforced.
+NAMING: Final = ("name", "description", "strict")
 
 TEXT: Final = ResponseFormat()
 
@@ -33,6 +36,9 @@ def parse_format(fields: Fields) -> ResponseFormat:
         found["response_format"] = response_format(given)
     if (given := fields.object("structured_outputs")) is not None:
         found["structured_outputs"] = structured(given, "")
+        if not any(name in given for name in CONSTRAINTS):
+            words = ", ".join(CONSTRAINTS)
+            raise fields.bad("structured_outputs", f"must have one of {words}")
     if any(key.startswith("guided_") and key in fields for key in fields.values):
         found["guided_*"] = structured(fields, "guided_")
     if "structural_tag" in fields:
@@ -72,14 +78,16 @@ def response_format(fields: Fields) -> ResponseFormat:
 
 
 def json_format(fields: Fields, word: str) -> ResponseFormat:
-    nested = fields.object("json_schema")
-    if nested is not None:
-        # `name`, `description` and `strict` change nothing: every schema is enforced.
-        return schema(nested, "schema")
+    if (nested := fields.object("json_schema")) is not None:
+        return named_schema(nested)
+    # As a response has it, flat.
+    fields.skip(NAMING)
     value = fields.values.get("value")
     if word == "json_schema" and isinstance(value, dict) and "schema" in value:
         # TGI names a schema as OpenAI does, in another place.
-        return schema(Fields(value, fields.name("value")), "schema")
+        nested = fields.object("value")
+        assert nested is not None
+        return named_schema(nested)
     # llama-server's `schema`; HuggingFace's client and TGI say `value`.
     for key in ("schema", "value"):
         if key in fields:
@@ -87,6 +95,12 @@ def json_format(fields: Fields, word: str) -> ResponseFormat:
     if word == "json_schema":
         raise fields.bad("json_schema", "is missing")
     return ResponseFormat("json")
+
+
+def named_schema(fields: Fields) -> ResponseFormat:
+    """{"name": …, "schema": …}"""
+    fields.skip(NAMING)
+    return schema(fields, "schema")
 
 
 def ollama_format(fields: Fields, key: str) -> ResponseFormat:

@@ -91,7 +91,7 @@ def parse_completion(
     return_tokens = fields.flag("return_tokens") or stream
     probabilities = fields.integer("n_probs", low=0, high=MAX_TOP)
     known = {key: value for key, value in fields.values.items() if key != "logit_bias"}
-    read = Fields(known, fields.path)
+    read = fields.altered(known)
     sampling = parse_sampling(
         read,
         **DEFAULTS
@@ -104,7 +104,6 @@ def parse_completion(
         },
     )
     shape, adapters = parse_format(read), parse_lora(read)
-    fields.skip(set(known) - set(read.unread()))
     request = GenerationRequest(
         id=id,
         model=fields.text("model", longest=512) or "",

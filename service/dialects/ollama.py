@@ -58,6 +58,7 @@ async def show(request: Request[State]) -> Response:
     model = parse_model(fields, "name")
     verbose = fields.flag("verbose")
     system, options = fields.text("system") or "", fields.object("options")
+    given = options.whole() if options else {}
     tell_ignored(request, fields, ())
     card = known(request, model)
     if card.reason not in LISTED:
@@ -68,7 +69,6 @@ async def show(request: Request[State]) -> Response:
         # The scan could read it, so it has changed or gone since.
         raise ModelLoadFailed(f"The file of model '{model}' cannot be read") from None
     able = request.state["runtime"].capabilities(card)
-    given = options.values if options else {}
     body = encode_show(card, contents, able, verbose=verbose, system=system, options=given)
     if found := request.state["inspection"].differences(card):
         body["inspection"] = {

@@ -83,7 +83,7 @@ OBSOLETE: Final[Mapping[str, tuple[str, Any]]] = {
 class Options:
     """`num_keep`: the prompt's first tokens, never cut; negative: cut nothing but its end.
 
-    `loading` is what the model should have been loaded with; `ignored` has no effect here.
+    `loading` is what the model should have been loaded with; `ignored` was read, and has no effect.
     """
 
     sampling: SamplingParams = SamplingParams(**DEFAULTS)
@@ -107,12 +107,11 @@ def parse_options(fields: Fields, **given: Any) -> Options:
         for key, (type, neutral) in OBSOLETE.items()
         if typed(options, key, type) not in (None, neutral)
     ]
-    unknown = [options.name(key) for key in options.unread()]
     return Options(
         SamplingParams(**sampling),
         DEFAULT_KEEP if keep is None else min(max(keep, -1), INT32),
         loading,
-        (*idle, *unknown),
+        tuple(idle),
     )
 
 

@@ -69,7 +69,7 @@ def parse_files(fields: Fields, key: str) -> dict[str, str]:
     given = fields.object(key)
     if given is None:
         return {}
-    if len(given.values) > MAX_FILES:
+    if len(given.whole()) > MAX_FILES:
         raise fields.bad(key, f"must not have more than {MAX_FILES} files")
     for file, digest in given.values.items():
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
@@ -85,7 +85,7 @@ def parse_parameters(fields: Fields) -> dict[str, Any]:
     given = fields.object("parameters")
     if given is None:
         return {}
-    for key, value in given.values.items():
+    for key, value in given.whole().items():
         scalars = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str | int | float | bool) for each in scalars):
             raise given.bad(key, f"must be a value or a list of values, not {kind(value)}")

@@ -25,7 +25,7 @@ from service.dialects.fields import Fields
 from service.dialects.manner import OPENAI, Manner, identified
 from service.dialects.model_defaults import defaults_for
 from service.dialects.ollama_listing import capabilities
-from service.dialects.openai_chat_encode import encode_chat
+from service.dialects.openai_chat_encode import encode_chat, shown
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import encode_completions
 from service.dialects.openai_completions_request import parse_completions
@@ -92,7 +92,7 @@ async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI)
             answers = Watched(generation, look, chunks.tell)
         return tell_cut(Stream(answers, chunks, request), generation.cut_tokens)
     events = await gathered(request, generation)
-    found = collect(events)
+    found = collect(shown(events, options))
     body = encode_chat(envelope, found, options, generation.prompt_ids)
     return tell_cut(json(manner.finished(body, found), events), generation.cut_tokens)
 
@@ -113,11 +113,13 @@ async def complete(request: Request[State], fields: Fields, manner: Manner = OPE
     tell_ignored(request, fields, HARMLESS)
     numbers = {each.id: number for number, each in enumerate(wanted)}
     prompt_ids: dict[int, Sequence[int]] = {}
+    prompt_tokens: dict[int, int] = {}
     cut: list[int] = []
 
     async def admit(each: GenerationRequest) -> Generation:
         generation = await admitted(request, each)
         prompt_ids[numbers[each.id]] = generation.prompt_ids
+        prompt_tokens[numbers[each.id]] = generation.prompt_tokens
         cut.append(generation.cut_tokens)
         return generation
 
@@ -133,7 +135,7 @@ async def complete(request: Request[State], fields: Fields, manner: Manner = OPE
         exchange_of(request.scope).ignored.append("think")
     envelope = envelope_of("cmpl", wanted[0], first)
     if wanted[0].stream:
-        chunks = manner.completion_chunks(envelope, options, prompt_ids)
+        chunks = manner.completion_chunks(envelope, options, prompt_ids, prompt_tokens)
         return tell_cut(Stream(answers, chunks, request), sum(cut))
     events = await gathered(request, answers)
     found = collect(events)

@@ -16,6 +16,7 @@ from service.dialects.framing import DONE, EVENT_STREAM, PING, encode_json, sse
 from service.dialects.openai_chat_request import Options
 from service.dialects.openai_shapes import (
     Envelope,
+    UsageSoFar,
     encode_end,
     encode_error,
     encode_logprobs,
@@ -34,12 +35,16 @@ from service.events import (
     TextDelta,
     TokenLogprobs,
     ToolCallDelta,
-    Usage,
 )
 from service.generation import ToolCall
 
 if TYPE_CHECKING:
     from service.runtime import Progress
+
+
+def shown(events: Sequence[Event], options: Options) -> Sequence[Event]:
+    """What is written of an answer: with its thoughts inline, where they were asked for so."""
+    return InlineThoughts().feed(events) if options.raw_reasoning else events
 
 
 def encode_chat(
@@ -118,6 +123,7 @@ class ChatChunks:
         self._head = b"data: " + head
         # With include_usage every chunk has the key, and all but the last have nothing in it.
         self._tail = b',"usage":null}\n\n' if options.include_usage else b"}\n\n"
+        self._so_far = UsageSoFar({0: prompt_tokens}) if options.continuous_usage else None
         self._text_heads = [
             b'%b,"choices":[{"index":%d,"delta":{"content":' % (self._head, index)
             for index in range(n)
@@ -125,8 +131,6 @@ class ChatChunks:
         self._text_tail = b'},"logprobs":null,"finish_reason":null}]' + self._tail
         self._opened: set[int] = set()
         self._ends: list[Finished] = []
-        self._prompt_tokens = prompt_tokens
-        self._tokens = 0
         self._inline = InlineThoughts() if options.raw_reasoning else None
         self._news: list[bytes] = []
 
@@ -138,7 +142,7 @@ class ChatChunks:
     def encode(self, events: Sequence[Event]) -> bytes:
         if self._inline is not None:
             events = self._inline.feed(events)
-        short = not self.options.continuous_usage
+        short = self._so_far is None
         chunks, self._news = self._news, []
         for event in events:
             if isinstance(event, PromptLogprobs):
@@ -151,6 +155,8 @@ class ChatChunks:
                 chunks.append(self._chunk(event.index, {"role": "assistant", "content": ""}))
                 if self.options.echo:
                     chunks.append(self._chunk(event.index, {"content": self.options.echo}))
+            if self._so_far is not None:
+                self._so_far.add(event)
             if type(event) is TextDelta and short and not event.logprobs and not event.ids:
                 if event.text:
                     head = self._text_heads[event.index]
@@ -172,7 +178,6 @@ class ChatChunks:
         return b'%b,"choices":[],"usage":%b}\n\n' % (self._head, encode_json(usage)) + DONE
 
     def _delta(self, event: Delta) -> bytes:
-        self._tokens += event.tokens
         delta: dict[str, Any] = {}
         match event:
             case TextDelta():
@@ -221,11 +226,10 @@ class ChatChunks:
             "logprobs": encode_logprobs(logprobs, as_ids) if logprobs else None,
         } | (ending or {"finish_reason": None})
         tail = self._tail
+        if self._so_far is not None:
+            tail = b',"usage":%b}\n\n' % encode_json(self._so_far.encode())
         if self.options.token_ids:
             choice["token_ids"] = ids
-        if self.options.continuous_usage and self._tokens:
-            usage = encode_usage(Usage(self._prompt_tokens, 0, self._tokens))
-            tail = b',"usage":%b}\n\n' % encode_json(usage)
         if self._prompt_ids is not None:
             tail = b',"prompt_token_ids":%b%b' % (encode_json(self._prompt_ids), tail)
             self._prompt_ids = None

@@ -140,12 +140,7 @@ def prompt_logprobs(fields: Fields, stream: bool) -> int | None:
 
 
 def parse_options(fields: Fields, default_reasoning: str) -> Options:
-    given = fields.object("stream_options")
-    streamed = fields.flag("stream")
-    usage = given is not None and given.flag("include_usage")
-    continuous = given is not None and given.flag("continuous_usage_stats")
-    if (usage or continuous) and not streamed:
-        raise fields.bad("stream_options", "is only for streams: set stream")
+    include, continuous = parse_stream_options(fields, fields.flag("stream"))
     modalities = fields.strings("modalities", most=8, longest=32)
     if any(word != "text" for word in modalities):
         raise fields.bad("modalities", "only text can be generated")
@@ -155,7 +150,7 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
         names, raw = (), False
     ids = fields.flag("return_token_ids")
     return Options(
-        include_usage=usage or continuous,
+        include_usage=include,
         continuous_usage=continuous,
         reasoning_fields=names,
         raw_reasoning=raw,
@@ -165,6 +160,20 @@ def parse_options(fields: Fields, default_reasoning: str) -> Options:
         token_ids=ids,
         echo=parse_echo(fields),
     )
+
+
+def parse_stream_options(fields: Fields, stream: bool) -> tuple[bool, bool]:
+    """Whether the usage comes at the end, and whether with every chunk as well."""
+    given = fields.object("stream_options")
+    if given is None:
+        return False, False
+    include, continuous = given.flag("include_usage"), given.flag("continuous_usage_stats")
+    if (include or continuous) and not stream:
+        raise fields.bad("stream_options", "is only for streams: set stream")
+    if given.values.get("include_obfuscation") is False:
+        # Chunks are not padded, whoever listens to their lengths.
+        given.skip(("include_obfuscation",))
+    return include or continuous, continuous
 
 
 def refuse_templates(fields: Fields) -> None:
@@ -214,7 +223,7 @@ def parse_echo(fields: Fields) -> str:
 def parse_thinking(fields: Fields) -> tuple[bool | None, str | None, dict[str, Any]]:
     """Whether to think, how hard, and what else the template is told."""
     given = fields.object("chat_template_kwargs")
-    variables = dict(given.values) if given is not None else {}
+    variables = dict(given.whole()) if given is not None else {}
     thinking = variables.pop("enable_thinking", None)
     if thinking is not None and not isinstance(thinking, bool):
         raise fields.bad("chat_template_kwargs.enable_thinking", "must be true or false")

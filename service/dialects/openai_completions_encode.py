@@ -14,6 +14,7 @@ from service.dialects.framing import DONE, EVENT_STREAM, PING, encode_json, sse
 from service.dialects.openai_completions_request import CompletionOptions
 from service.dialects.openai_shapes import (
     Envelope,
+    UsageSoFar,
     encode_end,
     encode_error,
     encode_prompt_logprobs,
@@ -34,6 +35,7 @@ from service.events import (
 # The ids of each prompt, by its number: known once it is admitted.
 PromptIds = Mapping[int, Sequence[int]]
 NO_IDS: Final[PromptIds] = {}
+NO_TOKENS: Final[Mapping[int, int]] = {}
 
 
 def encode_completions(
@@ -149,12 +151,17 @@ class CompletionChunks:
     ping: bytes | None = PING
 
     def __init__(
-        self, envelope: Envelope, options: CompletionOptions, prompt_ids: PromptIds = NO_IDS
+        self,
+        envelope: Envelope,
+        options: CompletionOptions,
+        prompt_ids: PromptIds = NO_IDS,
+        prompt_tokens: Mapping[int, int] = NO_TOKENS,
     ) -> None:
         self.options = options
         self._prompt_ids = prompt_ids
         self._head = b"data: " + encode_json(envelope.fields("text_completion"))[:-1]
         self._tail = b',"usage":null}\n\n' if options.include_usage else b"}\n\n"
+        self._so_far = UsageSoFar(prompt_tokens) if options.continuous_usage else None
         self._offsets: dict[int, int] = {}
         self._prompts: dict[int, tuple[TokenLogprobs | None, ...]] = {}
         self._ends: list[Finished] = []
@@ -171,6 +178,8 @@ class CompletionChunks:
                 continue
             if event.index not in self._offsets:
                 chunks.append(self._open(event.index))
+            if self._so_far is not None and not self.options.scoring:
+                self._so_far.add(event)
             if isinstance(event, Finished):
                 self._ends.append(event)
                 ending = self._ending(event)
@@ -207,9 +216,9 @@ class CompletionChunks:
     def _text(self, event: TextDelta) -> bytes:
         offset = self._offsets[event.index]
         self._offsets[event.index] += len(event.text)
-        if not event.logprobs and not event.ids:
-            if not event.text:
-                return b""
+        if not event.logprobs and not event.ids and not event.text:
+            return b""
+        if not event.logprobs and not event.ids and self._so_far is None:
             # The usual case: the JSON of the text between constants.
             return (
                 b'%b,"choices":[{"text":%b,"index":%d,"logprobs":null,"finish_reason":null}]%b'
@@ -241,7 +250,10 @@ class CompletionChunks:
             if index not in self._told:
                 self._told.add(index)
                 choice["prompt_token_ids"] = self._prompt_ids.get(index // self.options.n)
-        return b'%b,"choices":[%b]%b' % (self._head, encode_json(choice), self._tail)
+        tail = self._tail
+        if self._so_far is not None:
+            tail = b',"usage":%b}\n\n' % encode_json(self._so_far.encode())
+        return b'%b,"choices":[%b]%b' % (self._head, encode_json(choice), tail)
 
     def _usage(self) -> dict[str, Any]:
         usage = total_usage(self._ends, self.options.n)

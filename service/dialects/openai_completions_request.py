@@ -8,14 +8,18 @@ from typing import Any, Final
 
 from service.dialects.fields import Fields, integer
 from service.dialects.formats import parse_format
-from service.dialects.openai_chat_request import MAX_ANSWERS, prompt_logprobs
+from service.dialects.openai_chat_request import (
+    MAX_ANSWERS,
+    parse_stream_options,
+    prompt_logprobs,
+)
 from service.dialects.openai_extras import parse_extras
 from service.dialects.sampling import (
-    MAX_TOP,
     NONE,
     parse_sampling,
     parse_standing,
     parse_truncation,
+    top_logprobs,
 )
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
@@ -148,18 +152,14 @@ def parse_completion_options(fields: Fields, prompts: Sequence[str | Tokens]) ->
     echo = fields.flag("echo")
     if echo and not all(isinstance(prompt, str) for prompt in prompts):
         raise fields.bad("echo", "needs the prompt as text")
-    usage = fields.object("stream_options")
-    include = usage is not None and usage.flag("include_usage")
-    continuous = usage is not None and usage.flag("continuous_usage_stats")
-    if (include or continuous) and not stream:
-        raise fields.bad("stream_options", "is only for streams: set stream")
+    include, continuous = parse_stream_options(fields, stream)
     return CompletionOptions(
         n=n,
         best_of=best_of,
         echoes=tuple(p if echo and isinstance(p, str) else "" for p in prompts),
         scoring=echo and fields.get("max_tokens") == 0,
-        logprobs=fields.integer("logprobs", low=0, high=MAX_TOP),
-        include_usage=include or continuous,
+        logprobs=top_logprobs(fields, "logprobs"),
+        include_usage=include,
         continuous_usage=continuous,
         token_ids_for_pieces=fields.flag("return_tokens_as_token_ids"),
         token_ids=fields.flag("return_token_ids"),

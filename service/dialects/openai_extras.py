@@ -41,14 +41,12 @@ NAMES: Final[Mapping[str, str]] = {
 @dataclass(frozen=True)
 class Extras:
     """`sampling` has only what was said. `loading` is what the model should be loaded with, under
-    Ollama's names, and `said` the client's name of those that stand outside of `options`;
-    `ignored` has no effect here."""
+    Ollama's names, and `said` the client's name of those that stand outside of `options`."""
 
     sampling: Mapping[str, Any] = field(default_factory=dict)
     loading: Mapping[str, Any] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
     num_ctx: int | None = None
-    ignored: tuple[str, ...] = ()
     keep_alive: float | None = None
     thinking: bool | None = None
     effort: str | None = None
@@ -62,7 +60,6 @@ def parse_extras(fields: Fields) -> Extras:
     thinking, effort = parse_think(fields)
     sampling: dict[str, Any] = {}
     loading: dict[str, Any] = {}
-    ignored: list[str] = []
     if (options := fields.object("options")) is not None:
         sampling = integers(options) | floats(options)
         if stop := stops(options):
@@ -70,7 +67,6 @@ def parse_extras(fields: Fields) -> Extras:
         loading = {
             key: typed(options, key, type) for key, type in LOADING.items() if key in options
         }
-        ignored = [options.name(key) for key in options.unread()]
     beside, said = parse_loading(fields)
     limit = fields.integer("n_predict", low=-2, high=2**31 - 1)
     if limit is not None and limit > 0:
@@ -80,7 +76,6 @@ def parse_extras(fields: Fields) -> Extras:
         loading | beside,
         said,
         fields.integer("num_ctx", low=1, high=2**31 - 1),
-        tuple(ignored),
         parse_keep_alive(fields),
         thinking,
         effort,
@@ -134,4 +129,4 @@ def without_effect(extras: Extras, facts: ModelFacts) -> list[str]:
     small = extras.num_ctx is not None and extras.num_ctx > facts.n_ctx_seq
     own = ["num_ctx"] if small else []
     unused = (extras.said.get(name, name) for name in unmet(extras.loading, facts))
-    return [*own, *extras.ignored, *unused]
+    return [*own, *unused]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,6 +82,32 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+class UsageSoFar:
+    """What a stream has taken so far, for chunks that tell it: vLLM's continuous_usage_stats.
+
+    prompts: the tokens of each prompt by its number, as far as they are known.
+    """
+
+    def __init__(self, prompts: Mapping[int, int]) -> None:
+        self._prompts = prompts
+        self._tokens: dict[int, int] = {}
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._tokens[event.index] = event.usage.generation_tokens
+        elif not isinstance(event, PromptLogprobs):
+            self._tokens[event.index] = self._tokens.get(event.index, 0) + event.tokens
+
+    def encode(self) -> dict[str, int]:
+        """How much of a prompt was cached is known at the end."""
+        prompt, generated = sum(self._prompts.values()), sum(self._tokens.values())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": generated,
+            "total_tokens": prompt + generated,
+        }
 
 
 def encode_end(end: Finished, *, legacy: bool = False) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def allowed_tools(
 ) -> tuple[tuple[Tool, ...], ToolChoice]:
     choice = fields.object(key)
     assert choice is not None
+    choice.skip(("type",))
     # The object is nested in the API's reference and flat in some clients.
     allowed = choice.object("allowed_tools") or choice
     mode = allowed.choice("mode", ("auto", "required"))

@@ -323,4 +323,4 @@ def tell_cut(response: A, tokens: int) -> A:
 def tell_ignored(request: Request[State], fields: Fields, harmless: Collection[str]) -> None:
     """Names the parameters that had no effect, in a header and in the log."""
     fields.skip(harmless)
-    exchange_of(request.scope).ignored += fields.unread()
+    exchange_of(request.scope).ignored += map(fields.name, fields.unread())

@@ -27,6 +27,8 @@ HARMLESS: Final = frozenset(
     """user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention
     prompt_cache_options stream_options client_metadata""".split()
 )
+# As on a chat, where it stands outside.
+HARMLESS_OF_TEXT: Final = frozenset(("verbosity",))
 # Each is a promise that could not be kept.
 REFUSED: Final = {
     "background": "a response is made while its client waits for it",
@@ -168,7 +170,10 @@ def parse_tools(fields: Fields) -> tuple[tuple[Tool, ...], ToolChoice]:
 def parse_shape(fields: Fields) -> ResponseFormat:
     """text.format; and where there is none, what other APIs call it."""
     text = fields.object("text")
-    shape = text.object("format") if text is not None else None
+    shape = None
+    if text is not None:
+        shape = text.object("format")
+        text.skip(HARMLESS_OF_TEXT)
     return parse_format(fields) if shape is None else response_format(shape)
 
 
@@ -184,7 +189,7 @@ def included(fields: Fields) -> tuple[str, ...]:
 
 def metadata(fields: Fields) -> dict[str, Any]:
     given = fields.object("metadata")
-    return {} if given is None else given.values
+    return {} if given is None else given.whole()
 
 
 def unheeded(fields: Fields) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from service.dialects.fields import INT64, Fields, integer, number
+from service.dialects.fields import INT64, UINT64, Fields, integer, number
 from service.errors import InvalidRequest
 from service.generation import AdapterChoice, SamplingParams, Thoughts, Truncation
 
@@ -69,7 +69,8 @@ def parse_sampling(fields: Fields, **given: Any) -> SamplingParams:
         "mirostat_tau": fields.number("mirostat_tau", low=0.0, high=100.0),
         "mirostat_eta": fields.number("mirostat_eta", low=0.0, high=100.0),
         "logit_bias": logit_bias(fields),
-        "seed": fields.integer("seed", low=-INT64 - 1),
+        # TGI's clients draw theirs from all that 64 bits can be.
+        "seed": fields.integer("seed", low=-INT64 - 1, high=UINT64),
         "stop": stops(fields),
         "stop_token_ids": fields.integers("stop_token_ids", longest=MAX_STOPS * 4),
         "allowed_token_ids": fields.integers("allowed_token_ids", longest=MAX_ALLOWED),
@@ -151,7 +152,7 @@ def logit_bias(fields: Fields) -> dict[int, float] | None:
     biases = fields.object("logit_bias")
     if biases is None:
         return None
-    if len(biases.values) > MAX_BIASES:
+    if len(biases.whole()) > MAX_BIASES:
         raise fields.bad("logit_bias", f"must not have more than {MAX_BIASES} elements")
     found = {}
     for key in biases.values:
@@ -164,7 +165,12 @@ def logit_bias(fields: Fields) -> dict[int, float] | None:
 
 
 def top_logprobs(fields: Fields, key: str) -> int | None:
+    """How many alternatives of each token. vLLM's -1, the whole vocabulary, is refused as it is there
+    unless its operator allows it: megabytes for each token, made while everybody else waits."""
     value = fields.get(key)
+    if value == -1:
+        most = f"must be between 0 and {MAX_TOP}, not -1: a whole vocabulary is not sent"
+        raise fields.bad(key, most)
     return None if value is None else integer(fields, key, value, 0, MAX_TOP)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from service.dialects.fields import Fields
-from service.dialects.formats import regex, schema
+from service.dialects.fields import UINT64, Fields
+from service.dialects.formats import named_schema, regex, schema
 from service.errors import InvalidRequest
 from service.events import Finished, FinishReason
 from service.generation import (
@@ -27,7 +27,6 @@ MAX_STOPS: Final = 4
 MAX_STOP_LENGTH: Final = 256
 MAX_TOP: Final = 5
 MAX_PROMPTS: Final = 4
-UINT64: Final = 2**64 - 1
 LAST: Final = 2**31 - 1
 
 # Accepted, and without effect on the text: how to use the hosted service, and who asks.
@@ -94,9 +93,8 @@ def parse_generate(
         adapters=(AdapterChoice(adapter),) if adapter else None,
     )
     # There is no key to mark the text with.
-    unheeded = ["parameters.watermark"] if given.flag("watermark") else []
-    ignored = [*unheeded, *(given.name(key) for key in given.unread())]
-    return request, replace(options, ignored=tuple(ignored))
+    unheeded = [given.name("watermark")] if given.flag("watermark") else []
+    return request, replace(options, ignored=tuple(unheeded))
 
 
 def parse_inputs(fields: Fields) -> str:
@@ -210,7 +208,7 @@ def parse_grammar(given: Fields) -> ResponseFormat:
         raise grammar.bad("value", "is missing")
     if word == "regex":
         return regex(grammar, "value")
-    shape = schema(grammar, "value") if word != "json_schema" else named_schema(grammar)
+    shape = schema(grammar, "value") if word != "json_schema" else value_schema(grammar)
     if not isinstance(shape.schema, dict) or "properties" not in shape.schema:
         raise refused(
             grammar, "value", "grammar is not valid: Grammar must have a 'properties' field"
@@ -218,11 +216,11 @@ def parse_grammar(given: Fields) -> ResponseFormat:
     return shape
 
 
-def named_schema(grammar: Fields) -> ResponseFormat:
+def value_schema(grammar: Fields) -> ResponseFormat:
     config = grammar.object("value")
     if config is None or "schema" not in config:
         raise grammar.bad("value.schema", "is missing")
-    return schema(config, "schema")
+    return named_schema(config)
 
 
 def positive(given: Fields, key: str) -> float | None:

@@ -23,7 +23,9 @@ async def tokenize(request: Request[State]) -> Response:
 
 async def tokenize_inputs(request: Request[State], fields: Fields) -> Response:
     inputs = parse_inputs(fields)
-    fields.object("parameters")
+    if (parameters := fields.object("parameters")) is not None:
+        # Of what would be generated.
+        parameters.whole()
     model = fields.text("model", longest=512) or ""
     tell_ignored(request, fields, ())
     found = await tokenized(request, model, Text(inputs))

@@ -23,7 +23,7 @@ from service.dialects.framing import encode_json, sse
 from service.dialects.manner import Manner, identified
 from service.dialects.model_defaults import defaults_for
 from service.dialects.openai import chat, complete, envelope_of
-from service.dialects.openai_chat_encode import ChatChunks, encode_chat
+from service.dialects.openai_chat_encode import ChatChunks, encode_chat, shown
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import CompletionChunks
 from service.dialects.openai_embeddings import embed
@@ -122,16 +122,15 @@ async def batch(request: Request[State]) -> Response:
     for number, messages in enumerate(conversations):
         if not isinstance(messages, list):
             raise fields.bad(f"messages.{number}", "must be an array of messages")
-        one = Fields({**fields.values, "messages": messages})
+        one = fields.altered({**fields.values, "messages": messages})
         id = f"{given['id']}-{number}" if number else given["id"]
         wanted.append(parse_chat(one, **{**given, "id": id}, dialect="vllm", defaults=defaults))
-        fields.skip(one.values.keys() - set(one.unread()))
     tell_ignored(request, fields, HARMLESS)
     window = request.state["settings"].parallel_slots
     several = Several(wanted, lambda each: admitted(request, each), window)
     first = await several.start()
     events = await gathered(request, several)
-    answers = collect(events)
+    answers = collect(shown(events, options))
     body = encode_chat(envelope_of("chatcmpl", wanted[0], first), answers, options)
     ends = [answer.finished for answer in answers if answer.finished is not None]
     body["usage"] = encode_usage(total_usage(ends))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.dialects.fields import Fields
+from service.dialects.fields import UINT64, Fields
 from service.errors import InvalidRequest
 
 
@@ -52,6 +52,13 @@ def test_a_number_out_of_range_is_told_the_range() -> None:
     assert refusal(lambda: fields.integer("n", low=1))[1] == "n: must be at least 1, not 0"
 
 
+def test_a_number_above_what_64_bits_hold_is_told_so() -> None:
+    above = Fields({"n": 2**63})
+
+    assert refusal(lambda: above.integer("n"))[1] == f"n: must be at most {2**63 - 1}, not {2**63}"
+    assert above.integer("n", low=0, high=UINT64) == 2**63
+
+
 def test_one_string_is_a_list_of_one() -> None:
     assert Fields({"stop": "a"}).strings("stop", most=4, longest=9) == ("a",)
     assert Fields({"stop": ["a", "b"]}).strings("stop", most=4, longest=9) == ("a", "b")
@@ -71,3 +78,29 @@ def test_what_nobody_read_is_known() -> None:
     fields.skip({"d"})
 
     assert fields.unread() == ["b"]
+
+
+def test_what_nobody_read_of_an_object_is_known_by_its_whole_name() -> None:
+    fields = Fields({"a": {"b": {"c": 1, "d": 2}, "e": None, "f": 3}, "g": {"h": 1}})
+    for _ in range(2):
+        outer = fields.object("a")
+        assert outer is not None
+        inner = outer.object("b")
+        assert inner is not None
+        inner.integer("c")
+    given = fields.object("g")
+    assert given is not None
+
+    assert given.whole() == {"h": 1}
+    assert fields.unread() == ["a.f", "a.b.d"]
+
+
+def test_what_is_read_with_other_values_is_read() -> None:
+    fields = Fields({"a": [1], "b": 2, "c": {"d": 1, "e": 2}})
+    other = fields.altered({**fields.values, "a": 1})
+    inner = other.object("c")
+    assert inner is not None
+    inner.get("d")
+
+    assert other.integer("a") == 1
+    assert fields.unread() == ["b", "c.e"]

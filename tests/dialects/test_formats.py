@@ -55,6 +55,7 @@ LARK = 'start: "yes" | "no"\n'
         ({"structured_outputs": {"choice": ["yes", 'n"o']}}, BY_CHOICE),
         ({"structured_outputs": {"grammar": GBNF}}, BY_GRAMMAR),
         ({"structured_outputs": {"json_object": False}}, TEXT),
+        ({"structured_outputs": None}, TEXT),
         ({"guided_regex": "a+", "guided_decoding_backend": "auto"}, BY_REGEX),
         ({"guided_choice": ["yes", 'n"o']}, BY_CHOICE),
         ({"format": "json"}, JSON),
@@ -85,6 +86,31 @@ def test_what_is_understood_is_held(wire: dict[str, Any], good: str, bad: str) -
     assert grammar is not None
     assert Matcher(grammar.text).accepts(good)
     assert not Matcher(grammar.text).accepts(bad)
+
+
+@pytest.mark.parametrize(
+    ("wire", "names"),
+    [
+        ({"structured_outputs": {"json": SCHEMA, "whitespace_pattern": " ", "backend": None}},
+         ["structured_outputs.whitespace_pattern"]),
+        ({"guided_json": SCHEMA, "guided_whitespace_pattern": " "}, ["guided_whitespace_pattern"]),
+        ({"response_format": {"type": "text", "schema": SCHEMA}}, ["response_format.schema"]),
+        ({"response_format": {"type": "json_schema", "json_schema": {
+            "name": "x", "strict": True, "description": "y", "schema": SCHEMA, "examples": []}}},
+         ["response_format.json_schema.examples"]),
+        ({"response_format": {"type": "json_schema", "value": {"schema": SCHEMA, "name": "x"}}}, []),
+        ({"response_format": {"type": "json_schema", "name": "x", "strict": True, "schema": SCHEMA}},
+         []),
+        ({"grammar": {"type": "regex", "value": "a", "flags": "i"}}, ["grammar.flags"]),
+    ],
+)  # fmt: skip
+def test_what_changes_nothing_about_a_shape_is_left_unread(
+    wire: dict[str, Any], names: list[str]
+) -> None:
+    fields = Fields(wire)
+    parse_format(fields)
+
+    assert fields.unread() == names
 
 
 def test_what_cannot_be_compiled_later_is_named_as_it_was_given() -> None:
@@ -125,6 +151,8 @@ def test_lark_is_told_apart_from_a_mistake_in_gbnf() -> None:
         ({"format": "yaml"}, "format"),
         ({"format": "json", "guided_json": SCHEMA}, "format"),
         ({"structural_tag": {}}, "structural_tag"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"whitespace_pattern": " "}}, "structured_outputs"),
         ({"structured_outputs": {"regex": 1}}, "structured_outputs.regex"),
         ({"structured_outputs": {"regex": "a", "grammar": GBNF}}, "structured_outputs.grammar"),
         ({"structured_outputs": {"regex": "a"}, "guided_regex": "a"}, "guided_*"),
@@ -133,7 +161,6 @@ def test_lark_is_told_apart_from_a_mistake_in_gbnf() -> None:
         ({"guided_choice": ["\0"]}, "guided_choice"),
         ({"guided_choice": [f"{n}" for n in range(2000)]}, "guided_choice"),
         ({"structured_outputs": {"json": SCHEMA, "choice": ["a"]}}, "structured_outputs.choice"),
-        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_json": SCHEMA, "guided_choice": ["a"]}, "guided_choice"),
         ({"guided_regex": r"\bword\b"}, "guided_regex"),

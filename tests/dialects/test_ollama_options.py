@@ -115,8 +115,11 @@ def test_what_no_sampler_can_make_sense_of_is_refused_by_name(options: dict[str,
         parse(**options)
 
 
-def test_what_nobody_knows_is_reported_and_not_refused() -> None:
-    assert parse(frobnicate=[1], num_predict=1).ignored == ("options.frobnicate",)
+def test_what_nobody_knows_is_left_unread_and_not_refused() -> None:
+    fields = Fields({"options": {"frobnicate": [1], "num_predict": 1}})
+
+    assert parse_options(fields).sampling.max_tokens == 1
+    assert fields.unread() == ["options.frobnicate"]
 
 
 @pytest.mark.parametrize("key", OBSOLETE)

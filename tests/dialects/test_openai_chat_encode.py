@@ -93,7 +93,7 @@ def test_continuous_usage_counts_the_tokens_so_far() -> None:
     )
 
     counts = [frame["usage"] and frame["usage"]["completion_tokens"] for frame in found]
-    assert counts == [None, 2, 3, 3, 3]
+    assert counts == [0, 2, 3, 3, 3]
 
 
 def test_each_answer_gets_one_role_and_its_own_end() -> None:

@@ -76,6 +76,8 @@ def test_each_form_of_prompt_is_read(prompt: Any, inputs: list[Text | Tokens]) -
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"logprobs": 21}, "logprobs"),
+        ({"logprobs": -1}, "logprobs"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs"),
         ({"n": 2, "best_of": 1}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),
         ({"echo": True, "prompt": [1, 2]}, "echo"),
@@ -118,6 +120,23 @@ def test_a_stream_byte_for_byte() -> None:
         '"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}\n\n'
         "data: [DONE]\n\n"
     )
+
+
+def test_usage_that_is_asked_for_all_along_is_in_every_chunk() -> None:
+    _, options = parse(
+        prompt=["a", "b"], stream=True, stream_options={"continuous_usage_stats": True}
+    )
+    admitted = {0: 5}
+    chunks = CompletionChunks(ENVELOPE, options, {}, admitted)
+    sent = chunks.encode([TextDelta(0, "x", tokens=2), TextDelta(0, "", tokens=1)])
+    admitted[1] = 6
+    sent += chunks.encode([TextDelta(1, "y", tokens=1), end(0), end(1)]) + chunks.close()
+    found = [json.loads(line[6:])["usage"] for line in sent.decode().split("\n\n")[:-2]]
+
+    counted = [(each["prompt_tokens"], each["completion_tokens"]) for each in found]
+    # Each answer of this end has three tokens, and each prompt seven.
+    assert counted == [(5, 2), (11, 4), (11, 4), (11, 6), (14, 6)]
+    assert all(each["total_tokens"] == sum(pair) for each, pair in zip(found, counted, strict=True))
 
 
 def test_an_echoed_prompt_comes_first_and_once() -> None:

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.dialects.fields import Fields
-from service.dialects.openai_extras import Extras, parse_extras, without_effect
+from service.dialects.openai_extras import Extras, parse_extras
 from service.errors import InvalidRequest
 from service.generation import Chat, LoadWishes, SamplingParams
 from service.settings import Settings
@@ -109,7 +109,6 @@ def test_how_the_model_is_loaded_is_reported_where_it_differs() -> None:
 def test_a_parameter_of_the_wrong_place_is_known() -> None:
     with pytest.raises(InvalidRequest):
         parse_extras(Fields({"think": 1}))
-    assert without_effect(Extras(ignored=("a",)), FACTS) == ["a"]
 
 
 def test_what_a_model_has_no_words_for_is_reported() -> None:

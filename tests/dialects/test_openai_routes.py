@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -62,6 +63,73 @@ def test_parameters_without_effect_are_named() -> None:
 
     assert response.status_code == 200
     assert response.headers["x-ignored-params"] == "frobnicate, session_id"
+
+
+MODIFIED: dict[str, Any] = {
+    "options": {"top_k": 4, "frob": 1},
+    "chat_template_kwargs": {"anything": 1},
+    "metadata": {"mine": 1},
+    "logit_bias": {"3": 1},
+    "response_format": {"type": "json_object", "frob": 1},
+}
+CLAUDE: dict[str, Any] = {**CHAT, "model": "demo", "max_tokens": 8}
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+ALLOWED = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "names"),
+    [
+        ("/v1/chat/completions", CHAT | MODIFIED, "options.frob, response_format.frob"),
+        ("/v1/completions", {"prompt": "a"} | MODIFIED, "chat_template_kwargs, options.frob, response_format.frob"),
+        ("/v1/chat/completions", {**CHAT, "stream_options": {"frob": 1}}, "stream_options.frob"),
+        ("/v1/chat/completions", {**CHAT, "stream_options": {"include_obfuscation": False}}, ""),
+        ("/v1/completions", {"prompt": "a", "stream_options": {"include_obfuscation": True}},
+         "stream_options.include_obfuscation"),
+        ("/v1/responses", {"input": "a", "text": {"verbosity": "low", "frob": 1}}, "text.frob"),
+        ("/v1/responses", {"input": "a", "metadata": {"mine": "1"}, "reasoning": {"frob": 1}},
+         "reasoning.frob"),
+        ("/v1/responses", {"input": "a", "tools": [FUNCTION], "tool_choice": ALLOWED}, ""),
+        ("/v1/messages", {**CLAUDE, "thinking": {"type": "adaptive", "budget_tokens": 2048}},
+         "thinking.budget_tokens"),
+        ("/v1/messages", {**CLAUDE, "output_config": {"effort": "low", "frob": 1}},
+         "output_config.frob"),
+        ("/completion", {"prompt": "a", "logit_bias": {"3": 1},
+                         "response_format": {"type": "text", "frob": 1}}, "response_format.frob"),
+        ("/v1/chat/completions/batch", {"messages": [CHAT["messages"]], "options": {"frob": 1}},
+         "options.frob"),
+        ("/api/chat", {**CHAT, "model": "demo", "stream": False, "options": {"frob": 1}},
+         "options.frob"),
+        ("/api/show", {"model": "nobody", "options": {"frob": 1}}, ""),
+        ("/tokenize", {"inputs": "a", "parameters": {"truncate": 1}}, ""),
+    ],
+)  # fmt: skip
+def test_parameters_without_effect_are_named_within_objects_too(
+    path: str, body: dict[str, Any], names: str
+) -> None:
+    with client() as http:
+        response = http.post(path, json=body)
+
+    assert response.headers.get("x-ignored-params", "") == names
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/vllm/v1/chat/completions", "/llama-server/chat/completions"]
+)
+def test_thoughts_are_inline_where_they_are_asked_for_raw(path: str, stream: bool) -> None:
+    runtime = FakeRuntime(script=[[ReasoningDelta(0, "hm"), TextDelta(0, "a"), end()]])
+    with client(runtime) as http:
+        asked = {**CHAT, "reasoning_format": "none", "stream": stream}
+        response = http.post(path, json=asked)
+
+    if stream:
+        lines = [line.removeprefix("data: ") for line in response.text.split("\n\n")[:-2]]
+        parts = [json.loads(line)["choices"][0]["delta"] for line in lines]
+    else:
+        parts = [response.json()["choices"][0]["message"]]
+    assert "".join(part.get("content", "") for part in parts) == "<think>hm</think>a"
+    assert not any("reasoning" in part for part in parts)
 
 
 def test_the_request_id_is_the_answers_id() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.dialects.fields import Fields
-from service.dialects.sampling import parse_sampling, timeout_of
+from service.dialects.sampling import parse_sampling, timeout_of, top_logprobs
 from service.errors import InvalidRequest
 from service.generation import SamplingParams
 
@@ -26,7 +26,7 @@ def test_a_request_without_parameters_has_openais_defaults() -> None:
         ({"stop": ["a", ""]}, {"stop": ("a",)}),
         ({"stop": "\n"}, {"stop": ("\n",)}),
         ({"seed": -1}, {"seed": -1}),
-        ({"seed": 2**63 - 1}, {"seed": 2**63 - 1}),
+        ({"seed": 2**64 - 1}, {"seed": 2**64 - 1}),
         ({"logit_bias": {"5": 2}}, {"logit_bias": {5: 2.0}}),
         ({"logit_bias": {"5": -100}}, {"logit_bias": {5: float("-inf")}}),
         ({"min_tokens": 3, "ignore_eos": True}, {"min_tokens": 3, "ignore_eos": True}),
@@ -57,7 +57,7 @@ def test_each_name_sets_its_parameter(wire: dict[str, Any], expected: dict[str, 
         ({"frequency_penalty": -2.5}, "frequency_penalty"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"seed": 1.5}, "seed"),
-        ({"seed": 2**63}, "seed"),
+        ({"seed": 2**64}, "seed"),
         ({"stop": ["x"] * 17}, "stop"),
         ({"stop": "x" * 257}, "stop.0"),
         ({"logit_bias": []}, "logit_bias"),
@@ -99,3 +99,8 @@ def test_a_client_may_shorten_the_deadline(header: str | None, seconds: float | 
 def test_a_deadline_that_is_none_is_refused(header: str) -> None:
     with pytest.raises(InvalidRequest):
         timeout_of(header, 60.0)
+
+
+def test_a_whole_vocabulary_of_log_probabilities_is_refused_in_so_many_words() -> None:
+    with pytest.raises(InvalidRequest, match="between 0 and 20, not -1: a whole vocabulary"):
+        top_logprobs(Fields({"prompt_logprobs": -1}), "prompt_logprobs")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,10 +199,17 @@ def test_a_grammar_may_be_a_regular_expression() -> None:
     assert (shape.kind, shape.regex) == ("regex", "[a-z]+")
 
 
-def test_what_has_no_effect_is_known_by_its_name() -> None:
-    _, options = parse(watermark=True, length_penalty=2, details=False)
+def test_a_watermark_has_no_effect() -> None:
+    assert parse(watermark=True)[1].ignored == ("parameters.watermark",)
+    assert parse(watermark=False)[1].ignored == ()
 
-    assert options.ignored == ("parameters.watermark", "parameters.length_penalty")
+
+@pytest.mark.parametrize("seed", [0, 10**19, 2**64 - 1])
+def test_a_seed_may_be_any_number_of_64_bits(seed: int) -> None:
+    sampling = parse(do_sample=True, seed=seed)[0].sampling
+
+    assert sampling.seed == seed
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(sampling), type=SamplingParams) == sampling
 
 
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 200))

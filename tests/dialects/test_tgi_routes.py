@@ -136,8 +136,18 @@ def test_parameters_without_effect_are_named_with_their_place() -> None:
         response = http.post("/generate", json=body)
 
     assert response.headers["x-ignored-params"] == (
-        "frob, parameters.watermark, parameters.length_penalty"
+        "frob, parameters.length_penalty, parameters.watermark"
     )
+
+
+@pytest.mark.parametrize("path", ["/generate", "/tgi/v1/chat/completions"])
+def test_a_seed_may_be_any_number_of_64_bits(path: str) -> None:
+    body = {**CHAT, "inputs": "hi", "seed": 2**64 - 1, "parameters": {"seed": 2**64 - 1}}
+    runtime = FakeRuntime()
+    with client(runtime) as http:
+        assert http.post(path, json=body).status_code == 200
+
+    assert runtime.requests[0].sampling.seed == 2**64 - 1
 
 
 @pytest.mark.parametrize("path", ["/generate", "/generate_stream", "/", "/tgi/generate"])
@@ -494,3 +504,13 @@ def test_a_prompts_tokens_come_with_their_likelihood() -> None:
     assert [entry["id"] for entry in details["prefill"]] == [0, 1, 2, 3, 4, 5, 6]
     assert [entry["logprob"] for entry in details["prefill"]] == [None, *[-1.0] * 6]
     assert details["tokens"][-1]["special"]
+
+
+@pytest.mark.parametrize("path", ["/tgi/docs", "/tgi/api-doc/openapi.json"])
+def test_whose_document_it_would_be_is_said(path: str) -> None:
+    with client() as http:
+        response = http.get(path)
+
+    assert response.status_code == 501
+    assert response.json()["error_type"] == "not_supported"
+    assert "TGI 3.3.6" in response.json()["error"]

@@ -277,6 +277,15 @@ def test_several_conversations_have_a_choice_each() -> None:
     assert len(runtime.requests) == 2
 
 
+def test_a_batchs_thoughts_are_inline_where_they_are_asked_for_raw() -> None:
+    runtime = FakeRuntime(script=[[ReasoningDelta(0, "hm"), TextDelta(0, "a")], [end()]])
+    body = {"messages": [CHAT["messages"]] * 2, "reasoning_format": "none"}
+    with client(runtime) as http:
+        choices = http.post("/v1/chat/completions/batch", json=body).json()["choices"]
+
+    assert [choice["message"]["content"] for choice in choices] == ["<think>hm</think>a"] * 2
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
