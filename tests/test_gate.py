@@ -234,7 +234,7 @@ def test_who_fails_too_often_is_told_to_wait_and_who_has_a_key_is_not(tmp_path: 
 
 
 def test_a_key_may_make_so_many_requests_a_minute(tmp_path: Path) -> None:
-    with client(tmp_path, line("a", "inference", rpm=2)) as http:
+    with client(tmp_path, line("a", "inference", rpm=2), line("m", "metrics")) as http:
         answers = [
             http.post(path, json=CHAT | {"inputs": "hi"}, headers=bearer("a"))
             for path in (
@@ -246,8 +246,10 @@ def test_a_key_may_make_so_many_requests_a_minute(tmp_path: Path) -> None:
             )
         ]
         listing = http.get("/v1/models", headers=bearer("a"))
+        counted = http.get("/metrics", headers=bearer("m")).text
 
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429, 429]
+    assert 'llm_auth_failures_total{reason="limited"} 3.0' in counted
     assert {answer.headers["retry-after"] for answer in answers[2:]} <= {"29", "30"}
     assert answers[3].json()["error_type"] == "overloaded"
     assert listing.status_code == 200

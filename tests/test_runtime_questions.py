@@ -106,10 +106,10 @@ async def test_a_model_that_works_does_not_go(tmp_path: Path) -> None:
 
 
 async def test_a_conversation_too_long_loses_its_oldest_turns_where_it_may(tmp_path: Path) -> None:
-    path = write_script(tmp_path, n_ctx_seq=60, tokens=1)
+    path, seen = write_script(tmp_path, n_ctx_seq=60, tokens=1), Seen()
     turns = [Message("system", "rule")]
     turns += [Message("user", f"{n} " + "word " * 10) for n in range(8)]
-    async with running_runtime(path) as runtime:
+    async with running_runtime(path, observer=seen) as runtime:
         whole = replace(chat(), input=Chat(tuple(turns)))
         assert isinstance(await outcome(runtime.admit(whole)), ContextOverflow)
         async with aclosing(await runtime.admit(replace(whole, drop_messages=True))) as generation:
@@ -118,6 +118,8 @@ async def test_a_conversation_too_long_loses_its_oldest_turns_where_it_may(tmp_p
             lost = generation.cut_tokens + generation.prompt_tokens
             everything = await runtime.tokenize("", whole.input)  # type: ignore[arg-type]
             assert lost == len(everything.tokens), "what was cut is counted"
+            await rest(generation)
+    assert [stats.cut_tokens for stats in seen.finishes] == [generation.cut_tokens]
 
 
 async def test_a_last_message_that_alone_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -328,5 +328,6 @@ class FakeGeneration:
                 self._ends[0].usage if complete else None,
                 Timings(arrived, arrived + 0.1, arrived + 0.2, arrived + 0.3) if complete else None,
                 traceparent=request.traceparent,
+                cut_tokens=self.cut_tokens,
             )
             self._runtime.observer.on_finish(stats)

@@ -102,6 +102,18 @@ def test_the_totals_are_of_what_is_up(http: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "read", [Read(GpusReading((msgspec.structs.replace(M10, memory=None),)), None, HOST)]
+)
+def test_memory_that_no_card_tells_is_not_nought(http: TestClient) -> None:
+    body = http.get("/api/metrics/gpu").json()
+    analysed = http.get("/api/metrics/optimization").json()["gpu_analysis"]
+
+    assert (body["total_memory_used"], body["total_memory_available"]) == (None, None)
+    assert (analysed["total_vram_gb"], analysed["total_used_vram_gb"]) == (None, None)
+    assert analysed["vram_utilization_percent"] is None
+
+
+@pytest.mark.parametrize(
     ("celsius", "status"),
     [(None, "unknown"), (79.9, "good"), (80, "warning"), (84, "warning"), (85, "critical")],
 )

@@ -221,6 +221,25 @@ def test_xid_events_are_counted_by_the_card_they_came_from(driver: Driver) -> No
     assert not again[0].up
 
 
+def test_an_xid_is_recent_for_an_hour_from_when_it_was_reported_last(driver: Driver) -> None:
+    now = 0.0
+    nvml = Nvml(clock=lambda: now)
+    nvml.read()
+    recent = []
+    for now in (0.0, 1800.0, 3599.0, 3600.0, 5400.0):
+        driver["xid"] = "0:79 2:48" if now < 1800 else "0:79 2:48 0:79"
+        recent.append([gpu.recent_xids for gpu in nvml.read().gpus])
+
+    assert recent == [
+        [(79,), (), (48,), ()],
+        [(79,), (), (48,), ()],
+        [(79,), (), (48,), ()],
+        [(79,), (), (), ()],
+        [(), (), (), ()],
+    ]
+    assert nvml.read().gpus[0].xid_events == {79: 2}
+
+
 def test_a_card_that_has_no_xid_events_has_no_count_of_them(driver: Driver) -> None:
     driver.say(every__event_types=1)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from exporters.readings import GpuReading
 from service.settings import Settings
 from service.telemetry.configuration import Configuration
 from service.telemetry.exposition import Exposition, render
@@ -30,10 +31,10 @@ def in_force(settings: Settings) -> Changed:
     return Changed(settings, Counter({("api", "applied"): 2}))
 
 
-def samples(**given: Any) -> dict[str, Any]:
+def samples(shown: Sequence[GpuReading] | None = None, **given: Any) -> dict[str, Any]:
     """name → value, or name → {labels: value}."""
     registry = CollectorRegistry()
-    registry.register(Configuration(in_force(Settings(**given))))
+    registry.register(Configuration(in_force(Settings(**given)), lambda: shown))
     found: dict[str, Any] = {}
     for family in plain(render(Exposition((), registry), "", "")[0].decode()):
         for sample in family.samples:
@@ -60,6 +61,23 @@ def test_settings_in_force_are_gauges() -> None:
     assert found["llm_config_tensor_split_ratio"] == {("0",): 0.25, ("1",): 0.75}
     assert found["llm_config_request_timeout_seconds"] == 90
     assert found["llm_config_queue_requests"] == 7
+
+
+@pytest.mark.parametrize(
+    ("indexes", "expected"),
+    [
+        ((2, 3), {("2",): 0.25, ("3",): 0.75}),
+        ((1, 0, 2), {("1",): 0.25, ("0",): 0.75}),
+        # There is no second one that its share could be of.
+        ((2,), {("2",): 0.25}),
+    ],
+)
+def test_a_share_is_of_the_gpu_that_an_engine_counts_there(
+    indexes: tuple[int, ...], expected: dict[tuple[str], float]
+) -> None:
+    shown = [GpuReading(index=index, uuid=f"u{index}") for index in indexes]
+
+    assert samples(shown, tensor_split=(1, 3))["llm_config_tensor_split_ratio"] == expected
 
 
 def test_what_is_left_to_the_engine_has_no_series() -> None:

@@ -35,6 +35,7 @@ from service.facts import Buffer
 from service.fleet import endings
 from service.fleet.residency import Residency
 from service.fleet.stream import Ending
+from service.generation import GenerationRequest
 from service.model_status import status_of
 from service.settings import Settings
 from service.stats import StepStats
@@ -42,7 +43,7 @@ from service.telemetry.exposition import Exposition, render
 from service.telemetry.mirror import StateCollector
 from service.telemetry.recorder import Recorder
 from service.telemetry.snapshot import Snapshot
-from tests.dialects.fakes import CARD, FACTS, FakeRuntime, end
+from tests.dialects.fakes import CARD, FACTS, FakeRuntime, Script, end, says
 
 GOLDEN = Path(__file__).with_name("families.txt")
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -285,6 +286,23 @@ def test_each_reason_to_refuse_is_some_errors(path: str) -> None:
         text = http.get("/metrics").text
 
     assert refusals(text) == dict.fromkeys(REFUSALS, 1)
+
+
+def test_a_prompt_that_was_cut_to_fit_is_counted_and_is_no_refusal() -> None:
+    def too_long(request: GenerationRequest) -> Script | ServiceError:
+        return ContextOverflow(3000, 2048, None) if request.truncation is None else says("ok")
+
+    app = create_app(Settings(), FakeRuntime(script=too_long).make)
+    with TestClient(app, base_url="http://localhost") as http:
+        asked = {"model": "demo", "prompt": "long", "stream": False}
+        assert http.post("/api/generate", json=asked).json()["prompt_truncated"]
+        text = http.get("/metrics").text
+
+    counts = samples(text, "llm_context_overflow_total")
+    assert [dict(labels) for labels, count in counts.items() if count] == [
+        {"action": "truncated", "api": "ollama", "model": "demo:latest"}
+    ]
+    assert not any(refusals(text).values())
 
 
 @pytest.mark.parametrize("stream", [False, True])
