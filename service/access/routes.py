@@ -24,6 +24,7 @@ GREETINGS: Final = """
     GET,POST /ping
     GET /version   GET /api/version  GET /api/status
     GET /load
+    GET /docs     GET /api-doc/openapi.json
 """
 
 # For whoever generates or looks at dashboards: what models there are.
@@ -58,6 +59,7 @@ INFERENCE: Final = """
     POST /completion        POST /completions   POST /infill   POST /apply-template
     POST /embedding         POST /embeddings
     POST /chat/completions  POST /chat/completions/input_tokens
+    POST /chat/completions/control   POST /v1/chat/completions/control
     POST /responses         POST /responses/input_tokens
 
     GET,POST,DELETE /v1/moderations
@@ -85,7 +87,7 @@ READ: Final = """
     GET /api/metrics/gpu      GET /api/metrics/optimization
     GET /api/optimization/history
     GET /api/optimization/trial
-    GET /is_sleeping
+    GET /is_sleeping         GET /server_info
     GET /api/dashboard/configure   GET /api/dashboard/configure/versions
     GET /api/dashboard/presets
     GET /dashboard            GET /dashboard/gpu      GET /dashboard/models
@@ -113,6 +115,8 @@ ADMIN: Final = """
     POST /props        POST /slots/{id:int}
     POST /api/dashboard/weight-distribution
     POST /sleep        POST /wake_up    POST /abort_requests    POST /reset_prefix_cache
+    POST /pause        POST /resume
+    GET /logs          GET /logs/stream
 """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -38,12 +39,26 @@ async def chat_completions(request: Request[State]) -> Response:
     return await openai.chat(request, await read_fields(request, NAME), MANNER)
 
 
+async def no_control(request: Request[State]) -> Response:
+    raise HTTPException(
+        501,
+        "Thoughts that have begun cannot be ended from outside; reasoning_budget_tokens limits them",
+    )
+
+
+async def no_logs(request: Request[State]) -> Response:
+    raise HTTPException(501, "The service writes its log to standard error, and keeps none of it")
+
+
 at_root: Final = [
     Route("/completion", completion, methods=["POST"]),
     Route("/infill", infill, methods=["POST"]),
     Route("/apply-template", apply_template, methods=["POST"]),
     Route("/embedding", embeddings, methods=["POST"]),
     Route("/embeddings", embeddings, methods=["POST"]),
+    Route("/v1/chat/completions/control", no_control, methods=["POST"]),
+    Route("/logs", no_logs),
+    Route("/logs/stream", no_logs),
     *model_routes,
 ]
 
@@ -58,6 +73,8 @@ ROOT_PATHS: Final = (
     "/lora-adapters",
     "/models",
     "/running",
+    "/logs",
+    "/v1/chat/completions/control",
 )
 
 # With OpenAI's shapes and its own words, at both of its addresses.
@@ -82,6 +99,7 @@ DIALECT: Final = Dialect(
         Route("/health", health),
         Route("/v1/health", health),
         Route("/completions", completion, methods=["POST"]),
+        Route("/chat/completions/control", no_control, methods=["POST"]),
         Route("/tokenize", tokenize_content, methods=["POST"]),
         Route("/detokenize", detokenize, methods=["POST"]),
         *_SPOKEN,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -109,6 +110,10 @@ async def metrics(request: Request[State]) -> Response:
     return RedirectResponse("/metrics")
 
 
+async def no_document(request: Request[State]) -> Response:
+    raise HTTPException(501, "This server does not carry the document; it is that of TGI 3.3.6")
+
+
 _OWN: Final = [
     Route("/generate", generate, methods=["POST"]),
     Route("/generate_stream", generate_stream, methods=["POST"]),
@@ -128,6 +133,8 @@ DIALECT: Final = Dialect(
         Route("/health", health),
         Route("/ping", health),
         Route("/metrics", metrics),
+        Route("/docs", no_document),
+        Route("/api-doc/openapi.json", no_document),
         Route("/v1/models", list_models),
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
         Route("/v1/completions", completions, methods=["POST"]),

@@ -216,4 +216,7 @@ ROOT_PATHS: Final = (
     "/is_sleeping",
     "/abort_requests",
     "/reset_prefix_cache",
+    "/pause",
+    "/resume",
+    "/server_info",
 )

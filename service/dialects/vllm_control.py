@@ -85,6 +85,18 @@ async def no_reset(request: Request[State]) -> Response:
     raise HTTPException(501, "The prefix cache cannot be reset; /sleep and /wake_up empty it")
 
 
+async def no_pause(request: Request[State]) -> Response:
+    raise HTTPException(
+        501, "There is no pause: /sleep lets what runs finish and unloads the model"
+    )
+
+
+async def no_server_info(request: Request[State]) -> Response:
+    raise HTTPException(
+        501, "There is no vLLM to describe; /api/dashboard/configure has the settings in force"
+    )
+
+
 Endpoint = Callable[[Request[State]], Awaitable[Response]]
 
 
@@ -105,6 +117,9 @@ DEVELOPMENT: Final = [
     Route("/is_sleeping", in_development(is_sleeping)),
     Route("/abort_requests", in_development(abort_requests), methods=["POST"]),
     Route("/reset_prefix_cache", in_development(no_reset), methods=["POST"]),
+    Route("/pause", in_development(no_pause), methods=["POST"]),
+    Route("/resume", in_development(no_pause), methods=["POST"]),
+    Route("/server_info", in_development(no_server_info)),
 ]
 
 # What nobody else claims.

@@ -273,3 +273,21 @@ def test_parameters_without_effect_are_named() -> None:
         response = http.post("/completion", json=body)
 
     assert response.headers["x-ignored-params"] == "samplers, zz"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "reason"),
+    [
+        ("POST", "/v1/chat/completions/control", "reasoning_budget_tokens"),
+        ("POST", "/llama-server/chat/completions/control", "reasoning_budget_tokens"),
+        ("GET", "/logs", "standard error"),
+        ("GET", "/logs/stream", "standard error"),
+    ],
+)
+def test_what_there_is_not_is_told_with_the_reason(method: str, path: str, reason: str) -> None:
+    with client() as http:
+        response = http.request(method, path, json={} if method == "POST" else None)
+
+    assert response.status_code == 501
+    assert response.json()["error"]["type"] == "not_supported_error"
+    assert reason in response.json()["error"]["message"]

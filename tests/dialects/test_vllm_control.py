@@ -60,6 +60,9 @@ def test_what_no_model_here_can_do_is_501(path: str) -> None:
         ("GET", "/is_sleeping"),
         ("POST", "/abort_requests"),
         ("POST", "/reset_prefix_cache"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+        ("GET", "/server_info"),
     ],
 )
 def test_routes_of_development_are_not_there_unless_wanted(method: str, path: str) -> None:
@@ -95,6 +98,20 @@ def test_requests_are_aborted_by_the_ids_of_their_answers() -> None:
     assert wrong.json()["error"]["param"] == "request_ids"
 
 
-def test_a_prefix_cache_cannot_be_reset_by_itself() -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "way"),
+    [
+        ("POST", "/reset_prefix_cache", "/sleep and /wake_up"),
+        ("POST", "/pause", "/sleep"),
+        ("POST", "/resume", "/sleep"),
+        ("GET", "/server_info", "/api/dashboard/configure"),
+    ],
+)
+def test_what_there_is_no_counterpart_of_is_said_with_the_way_that_there_is(
+    method: str, path: str, way: str
+) -> None:
     with client(dev_routes=True) as http:
-        assert http.post("/reset_prefix_cache").status_code == 501
+        answers = [http.request(method, prefix + path) for prefix in ("", "/vllm")]
+
+    assert [answer.status_code for answer in answers] == [501, 501]
+    assert all(way in answer.json()["error"]["message"] for answer in answers)
