@@ -6,12 +6,19 @@ import base64
 from array import array
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.dialects.fields import Fields
-from service.dialects.openai_chat_request import HARMLESS
+from service.dialects.openai_chat_request import (
+    HARMLESS,
+    parse_ending,
+    parse_thinking,
+    refuse_templates,
+)
 from service.dialects.openai_completions_request import parse_prompts
+from service.dialects.openai_messages import parse_messages
 from service.dialects.respond import (
     State,
     embedded,
@@ -20,9 +27,10 @@ from service.dialects.respond import (
     read_fields,
     tell_cut,
     tell_ignored,
+    tokenized,
 )
 from service.dialects.sampling import parse_truncation
-from service.generation import EmbeddingRequest, Text
+from service.generation import Chat, EmbeddingRequest, Text, Tokens
 
 if TYPE_CHECKING:
     from service.runtime import Embeddings
@@ -36,7 +44,11 @@ async def embeddings(request: Request[State]) -> Response:
 
 async def embed(request: Request[State], fields: Fields, dialect: str) -> Response:
     wanted, as_base64 = parse_embeddings(fields, **identity(request), dialect=dialect)
+    chat = parse_conversation(fields) if is_conversation(fields) else None
     tell_ignored(request, fields, HARMLESS)
+    if chat is not None:
+        told = await tokenized(request, wanted.model, chat)
+        wanted = replace(wanted, inputs=(Tokens(tuple(told.tokens)),))
     made = await embedded(request, wanted)
     answer = json(encode_embeddings(made, wanted.model or made.card.name, as_base64))
     return tell_cut(answer, made.cut_tokens)
@@ -52,13 +64,11 @@ def parse_embeddings(
     dialect: str = "openai",
 ) -> tuple[EmbeddingRequest, bool]:
     """The request, and whether its vectors are wanted as base64."""
-    special = fields.flag("add_special_tokens", True)
-    inputs = parse_prompts(fields, "input", MAX_INPUTS)
     encoding = fields.choice("encoding_format", ("float", "base64"))
     request = EmbeddingRequest(
         id=id,
         model=fields.text("model", longest=512) or "",
-        inputs=tuple(Text(each, special) if isinstance(each, str) else each for each in inputs),
+        inputs=parse_inputs(fields),
         arrived=arrived,
         dialect=dialect,
         endpoint=endpoint,
@@ -68,6 +78,35 @@ def parse_embeddings(
         truncation=parse_truncation(fields, "right"),
     )
     return request, encoding == "base64"
+
+
+def parse_inputs(fields: Fields) -> tuple[Text | Tokens, ...]:
+    """None of a conversation: it takes the model's template to make a text of that."""
+    if is_conversation(fields):
+        return ()
+    special = fields.flag("add_special_tokens", True)
+    prompts = parse_prompts(fields, "input", MAX_INPUTS)
+    return tuple(Text(each, special) if isinstance(each, str) else each for each in prompts)
+
+
+def is_conversation(fields: Fields) -> bool:
+    return "messages" in fields and "input" not in fields
+
+
+def parse_conversation(fields: Fields) -> Chat:
+    """vLLM's: it becomes one text, in the words of the model's template."""
+    refuse_templates(fields)
+    messages, continued = parse_ending(fields, parse_messages(fields), prefills=False)
+    thinking, effort, variables = parse_thinking(fields)
+    return Chat(
+        messages=messages,
+        enable_thinking=thinking,
+        reasoning_effort=effort,
+        template_variables=variables,
+        continue_final_message=continued,
+        # Nobody is going to answer.
+        add_generation_prompt=fields.flag("add_generation_prompt"),
+    )
 
 
 def encode_embeddings(made: Embeddings, model: str, as_base64: bool) -> dict[str, Any]:

@@ -126,3 +126,20 @@ def test_parameters_without_effect_are_named() -> None:
         answer = http.post("/v1/embeddings", json=body)
 
     assert answer.headers["x-ignored-params"] == "frobnicate"
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/vllm/v1/embeddings"])
+def test_a_conversation_is_embedded_as_the_text_that_it_becomes(path: str) -> None:
+    runtime = FakeRuntime()
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    with client(runtime) as http:
+        response = http.post(path, json={"messages": messages})
+        both = http.post(path, json={"messages": messages, "input": "hi"})
+        none = http.post(path, json={"messages": []})
+
+    assert response.status_code == 200
+    assert "x-ignored-params" not in response.headers
+    request, _ = runtime.embedded
+    assert request.inputs == (Tokens(tuple(b"<user>hi<assistant>ho")),)
+    assert (both.status_code, both.headers["x-ignored-params"]) == (200, "messages")
+    assert (none.status_code, none.json()["error"]["param"]) == (400, "messages")
