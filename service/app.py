@@ -170,8 +170,10 @@ def create_app(
         ),
     )
     analyst.learned, analyst.dismissed = optimization.learned, optimization.dismissed
-    registry.register(Verdicts(optimization.outcomes))
-    trial = Trial(runtime, reconfiguration, optimization, sampled, lambda: machine_name(monitors))
+    registry.register(Verdicts(optimization.judging.changes.outcomes))
+    trial = Trial(
+        runtime, reconfiguration, optimization.judging, sampled, lambda: machine_name(monitors)
+    )
     library = Library(
         OwnStore(settings.store),
         Registries.parse(settings.pull_from),
@@ -203,7 +205,7 @@ def create_app(
         following = asyncio.create_task(reconfiguration.follow_file())
         inspecting = asyncio.create_task(inspection.follow())
         analysing = asyncio.create_task(analyst.run())
-        judging = asyncio.create_task(optimization.run())
+        judging = asyncio.create_task(optimization.judging.run())
         watching = asyncio.create_task(keys.watch()) if keys is not None else None
         starting = asyncio.create_task(runtime.start())
         await asyncio.wait({starting}, timeout=START_SECONDS)
@@ -246,7 +248,7 @@ def create_app(
             watching.cancel()
             ending.add(watching)
         await asyncio.wait(ending)
-        await optimization.close()
+        await optimization.judging.close()
         await library.close()
         await runtime.close()
         await asyncio.to_thread(audit.close)

@@ -8,6 +8,9 @@
     ├── Forbidden             403   the operator has not switched it on, or not for this key
     ├── ModelNotFound         404
     ├── AdapterNotFound       404
+    ├── AdviceNotFound        404
+    ├── ChangeNotFound        404
+    ├── VersionNotFound       404
     ├── StaleVersion          409   the settings have changed since the client looked at them
     ├── ChangeRefused         409   settings that cannot be put in force here; the old ones are
     ├── Overloaded            429   the model's queue is full
@@ -127,6 +130,27 @@ class AdapterNotFound(ServiceError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The lora adapter '{name}' cannot be found.", param="lora_name")
+
+
+class AdviceNotFound(ServiceError):
+    status = 404
+    code = "advice_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"There is no advice `{id}`", param="id")
+
+
+class ChangeNotFound(ServiceError):
+    status = 404
+    code = "change_not_found"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"There is no change `{id}`", param="change_id")
+
+
+class VersionNotFound(ServiceError):
+    status = 404
+    code = "version_not_found"
 
 
 class Overloaded(ServiceError):

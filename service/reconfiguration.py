@@ -38,7 +38,7 @@ from service.control.versions import (
     preset_of,
     source_of,
 )
-from service.errors import ServiceError, StaleVersion
+from service.errors import ServiceError, StaleVersion, VersionNotFound
 from service.followed_file import FollowedFile
 from service.runtime import Runtime
 from service.settings import Settings, SettingsError
@@ -51,11 +51,6 @@ LOOK_SECONDS: Final = 2.0
 Listener = Callable[[Applied], None]
 # The label of what came of a change; what is not here is no one's fault but ours.
 RESULTS: Final = {400: "invalid", 409: "refused", 507: "not_written"}
-
-
-class VersionNotFound(ServiceError):
-    status = 404
-    code = "version_not_found"
 
 
 class Reconfiguration:

@@ -26,7 +26,7 @@ from service.control.samples import TRIAL, LoadClass, Sample, Sampled, times
 from service.errors import ChangeRefused, ServiceError
 from service.events import FinishReason
 from service.generation import GenerationRequest, SamplingParams, Text
-from service.optimization import BACK, METRIC, Optimization, Reconfigures
+from service.judging import BACK, METRIC, Judging, Reconfigures
 from service.runtime import Runtime
 from service.stats import RequestStats
 
@@ -66,7 +66,7 @@ class Trial:
         self,
         runtime: Runtime,
         reconfiguration: Reconfigures,
-        optimization: Optimization,
+        judging: Judging,
         sampled: Sampled,
         hardware: Callable[[], str],
     ) -> None:
@@ -74,7 +74,7 @@ class Trial:
         self.last: Tried | None = None
         self._runtime = runtime
         self._reconfiguration = reconfiguration
-        self._optimization = optimization
+        self._judging = judging
         self._hardware = hardware
         self._stats: dict[str, RequestStats] = {}
         self._task: asyncio.Task[None] | None = None
@@ -180,7 +180,7 @@ class Trial:
             drift=drift,
             reason=why,
         )
-        await self._optimization.add(self.last)
+        await self._judging.add(self.last)
 
     async def _turn(self, name: str) -> Turn:
         assert self.running is not None

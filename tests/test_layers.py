@@ -21,6 +21,7 @@ ORDER = """
     in_force
     trial
     optimization
+    judging
     changes
     estimation reconfiguration inspection distribution keyed_runtime
     runtime

@@ -17,9 +17,9 @@ from service.control.history import History
 from service.control.records import AnalysisMade, Change, Judged
 from service.control.samples import Samples
 from service.control.windows import SECONDS, WARM_UP
-from service.errors import ChangeRefused
+from service.errors import AdviceNotFound, ChangeNotFound, ChangeRefused
 from service.events import FinishReason, Timings, Usage
-from service.optimization import AdviceNotFound, ChangeNotFound, Optimization
+from service.optimization import Optimization
 from service.stats import RequestStats
 
 METRIC = "llm_time_per_output_token_seconds"
@@ -138,8 +138,8 @@ class Bench:
             )
 
     async def settled(self) -> None:
-        while self.made._tasks:
-            await asyncio.wait(self.made._tasks)
+        while self.made.judging._tasks:
+            await asyncio.wait(self.made.judging._tasks)
 
     def verdicts(self) -> list[tuple[str, str, bool]]:
         return [
@@ -170,7 +170,7 @@ async def test_advice_is_put_in_force_and_what_it_did_is_told(tmp_path: Path) ->
         assert effect.low < 2 / 3 < effect.high
         assert (effect.before, effect.after) == (40, 45)
         assert not verdict.recommends_rollback
-        (outcome,) = b.made.outcomes()
+        (outcome,) = b.made.judging.changes.outcomes()
         assert (outcome.id, outcome.verdict, outcome.effect) == (
             "threads-physical",
             "improved",
@@ -184,13 +184,13 @@ async def test_a_window_is_closed_after_a_day_and_only_then_counted(tmp_path: Pa
         await b.made.apply("threads-physical", expected=None, by="ci")
         b.requests(60, 0.02)
         await b.settled()
-        assert b.made.outcomes()[0].verdicts == {}
+        assert b.made.judging.changes.outcomes()[0].verdicts == {}
         b.now += SECONDS
-        await b.made.tick()
+        await b.made.judging.tick()
 
         assert b.verdicts()[-1] == ("1", "improved", True)
-        assert b.made.outcomes()[0].verdicts == {"improved": 1}
-        assert b.made.open is None
+        assert b.made.judging.changes.outcomes()[0].verdicts == {"improved": 1}
+        assert b.made.judging.open is None
         learned = b.made.learned("threads-physical")
         assert learned is not None
         assert learned.applications == 1
@@ -219,7 +219,10 @@ async def test_going_back_is_a_change_with_a_verdict_of_its_own_and_confounds_no
         assert better is not None
         assert (closed.final, closed.confounded_by) == (True, None)
         assert better.verdict == "improved"
-        assert {outcome.id for outcome in b.made.outcomes()} == {"threads-physical", "rollback"}
+        assert {outcome.id for outcome in b.made.judging.changes.outcomes()} == {
+            "threads-physical",
+            "rollback",
+        }
 
 
 async def test_every_change_opens_a_window_and_the_next_one_confounds_it(tmp_path: Path) -> None:
@@ -234,8 +237,11 @@ async def test_every_change_opens_a_window_and_the_next_one_confounds_it(tmp_pat
         assert first is not None
         assert (first.verdict, first.final, first.confounded_by) == ("insufficient_data", True, "2")
         assert first.reason is not None
-        assert b.made.open == "2"
-        assert [outcome.id for outcome in b.made.outcomes()] == ["configure", "preset"]
+        assert b.made.judging.open == "2"
+        assert [outcome.id for outcome in b.made.judging.changes.outcomes()] == [
+            "configure",
+            "preset",
+        ]
 
 
 async def test_too_few_requests_are_no_verdict(tmp_path: Path) -> None:
@@ -255,7 +261,7 @@ async def test_an_engine_that_dies_as_none_did_before_is_a_reason_to_go_back(
         await b.made.apply("threads-physical", expected=None, by="ci")
         b.now += 60
         b.tally = {"engine_deaths": 1.0}
-        await b.made.tick()
+        await b.made.judging.tick()
 
         verdict = b.history.verdict("1")
         assert verdict is not None
@@ -289,10 +295,10 @@ async def test_what_a_trial_could_not_give_back_is_given_back_at_the_next_start(
     async with bench(tmp_path) as b:
         b.requests(30, 0.02)
         await b.settings.apply({"threads": 2}, by="ci", why="trial:threads-physical")
-        await b.made._end_forgotten_trial()
+        await b.made.judging._end_forgotten_trial()
 
         assert b.settings.version.overrides == {"threads": 16}
-        await b.made._end_forgotten_trial()
+        await b.made.judging._end_forgotten_trial()
         assert b.settings.version.number == 3
 
 
@@ -302,7 +308,7 @@ async def test_an_incident_that_goes_on_is_told_once(tmp_path: Path) -> None:
         for minute in range(1, 6):
             b.now += 60
             b.tally = {"throttle_seconds_hw_thermal": 10.0 * minute}
-            await b.made.tick()
+            await b.made.judging.tick()
 
         assert len(b.verdicts()) == 1
 
@@ -342,7 +348,7 @@ async def test_after_a_restart_no_window_is_open_and_ids_go_on(tmp_path: Path) -
         await b.settled()
 
     async with bench(tmp_path) as again:
-        await asyncio.to_thread(again.made._close_forgotten)
+        await asyncio.to_thread(again.made.judging._close_forgotten)
         assert again.verdicts()[-1] == ("1", "improved", True)
         change, _ = await again.made.apply("threads-physical", expected=None, by="ci")
         assert change.id == "2"
@@ -359,7 +365,7 @@ async def test_a_trials_changes_are_no_changes_and_cut_no_window_off(tmp_path: P
         b.requests(15, 0.02)
         await b.settled()
 
-        assert b.made.open == "1"
+        assert b.made.judging.open == "1"
         changes = [record for record in b.history.records() if isinstance(record, Change)]
         assert len(changes) == 1
         verdict = b.history.verdict("1")
@@ -371,11 +377,11 @@ async def test_analyses_are_kept_hourly_and_advice_that_is_dismissed_is_known(
     tmp_path: Path,
 ) -> None:
     async with bench(tmp_path) as b:
-        await b.made.tick()
+        await b.made.judging.tick()
         b.advice.latest = Analysis(60.0, 1.0, 900.0, 71.0, 0.9, {}, (), ())
-        await b.made.tick()
+        await b.made.judging.tick()
         b.advice.latest = Analysis(3700.0, 1.0, 900.0, 72.0, 0.9, {}, (), ())
-        await b.made.tick()
+        await b.made.judging.tick()
         await b.made.dismiss("slots-up", until=b.now + 10, by="ci")
 
         kept = [record for record in b.history.records() if isinstance(record, AnalysisMade)]

@@ -15,11 +15,17 @@ from service.catalog.catalog import Catalog
 from service.control.config import Applied
 from service.control.versions import Versions, started
 from service.engine.wire import EngineParams
-from service.errors import ChangeRefused, InvalidSettings, StaleVersion, StateNotWritten
+from service.errors import (
+    ChangeRefused,
+    InvalidSettings,
+    StaleVersion,
+    StateNotWritten,
+    VersionNotFound,
+)
 from service.events import Event, Finished, FinishReason
 from service.facts import ModelFacts
 from service.fleet.placing import Attempt
-from service.reconfiguration import Reconfiguration, VersionNotFound
+from service.reconfiguration import Reconfiguration
 from service.runtime import Runtime
 from service.settings import Settings
 from service.settings_sources import read

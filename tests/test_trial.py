@@ -102,7 +102,7 @@ def trial(bench: Bench, machine: Machine) -> Trial:
     sampled = Sampled(Bystander(), bench.samples)
     machine.on_finish = sampled.on_finish
     runtime = cast(Runtime, machine)
-    return Trial(runtime, bench.settings, bench.made, sampled, lambda: "A CPU")
+    return Trial(runtime, bench.settings, bench.made.judging, sampled, lambda: "A CPU")
 
 
 async def tried(trial: Trial, seconds: float = 30.0) -> Tried:

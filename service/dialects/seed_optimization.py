@@ -32,7 +32,6 @@ from service.dialects.framing import encode_json
 from service.dialects.respond import State
 from service.dialects.seed_configure import etag
 from service.errors import InvalidRequest, ServiceError
-from service.optimization import until_of
 from service.telemetry.http import exchange_of
 from service.trial import DEFAULT_SECONDS, MOST_SECONDS
 
@@ -111,7 +110,7 @@ async def history(request: Request[State]) -> Response:
         {
             "records": msgspec.to_builtins(found[:limit]),
             "total": len(found),
-            "open_change": optimization.open,
+            "open_change": optimization.judging.open,
             "learned": {of: learned(optimization.learned(of)) for of in rules},
             "skipped_lines": optimization.history.skipped,
         }
@@ -163,6 +162,13 @@ def wanted(fields: Fields) -> str:
 
 def expectation(request: Request[State], fields: Fields) -> str | None:
     return fields.text("config_hash", longest=LONGEST) or etag(request)
+
+
+def until_of(value: float | None, now: float) -> float | None:
+    """Raises InvalidRequest for a time that is over, but for 0, which takes a dismissal back."""
+    if value and value <= now:
+        raise InvalidRequest("until: must be a time to come, in Unix seconds, or 0", param="until")
+    return value
 
 
 def nothing_else(fields: Fields) -> None:
