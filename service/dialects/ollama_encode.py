@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ from service.dialects.ollama_shapes import (
     rfc3339,
     worded,
 )
+from service.dialects.prompt_progress import encode_progress
 from service.dialects.thoughts import InlineThoughts
 from service.events import (
     Event,
@@ -33,6 +34,9 @@ from service.events import (
     TokenLogprobs,
     ToolCallDelta,
 )
+
+if TYPE_CHECKING:
+    from service.runtime import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +194,19 @@ class Lines:
         self._head = b'{"model":%b,"created_at":"' % encode_json(voice.model)
         self._before = b'",' + before
         self._after = after + b',"done":false}\n'
+        self._news: list[bytes] = []
+
+    def tell(self, progress: Progress) -> None:
+        """To be sent with what is encoded next."""
+        said = encode_progress(progress)
+        counts = said.pop("prompt_progress")
+        names = {"prompt_eval_completed": "processed", "prompt_eval_total": "total"}
+        said = {name: counts[key] for name, key in names.items() if key in counts} | said
+        self._news.append(line(self._voice.object(Part(), {"done": False} | said)))
 
     def encode(self, events: Sequence[Event]) -> bytes:
         stamped = b""
-        lines: list[bytes] = []
+        lines, self._news = self._news, []
         for part in self._parts.feed(events):
             if isinstance(part, Finished):
                 # What is a failure gets its line from `fail`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from service.dialects.ollama_prompt import Prompt, parse_prompt
 from service.dialects.ollama_request import Asked, parse_asked
 from service.dialects.ollama_shapes import API, JSON, Journey, now
 from service.dialects.ollama_thinking import Thinking, decide
+from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
     Answers,
     State,
@@ -199,7 +201,7 @@ async def answer(request: Request[State], asked: Asked, task: Task) -> Response:
         answers = Interpreted(generation, task.form, task.inside)
     response: Response
     if asked.stream:
-        response = Stream(await begun(request, answers), Lines(voice), request)
+        response = await streamed(request, answers, Lines(voice), asked, wanted.id)
     else:
         events = await gathered(request, answers)
         response = json(encode_whole(voice, events))
@@ -207,6 +209,15 @@ async def answer(request: Request[State], asked: Asked, task: Task) -> Response:
         if timing := server_timing(timings[0]):
             response.headers["Server-Timing"] = timing
     return tell_cut(response, generation.cut_tokens)
+
+
+async def streamed(
+    request: Request[State], answers: Answers, lines: Lines, asked: Asked, id: str
+) -> Stream:
+    if not asked.progress:
+        return Stream(await begun(request, answers), lines, request)
+    look = partial(request.state["runtime"].progress, id)
+    return Stream(Watched(answers, look, lines.tell), lines, request)
 
 
 def tell(request: Request[State], fields: Fields, asked: Asked) -> None:

@@ -27,6 +27,7 @@ class Asked:
     """`model` is the client's own word, which comes back in every answer.
 
     think: a level is a string; None where it was not said. keep_alive: see GenerationRequest.
+    progress: how far the prompt is, is to be told in the stream.
     `ignored` names what has no effect.
     """
 
@@ -38,6 +39,7 @@ class Asked:
     think: Think = None
     truncate: bool | None = None
     render_only: bool = False
+    progress: bool = False
     ignored: tuple[str, ...] = ()
 
 
@@ -46,16 +48,20 @@ def parse_asked(fields: Fields, defaults: Mapping[str, Any] = NONE) -> Asked:
     if fields.claim("shift"):
         # An answer ends where its context does; nothing is shifted out to make room.
         ignored = [*ignored, "shift"]
+    stream, progress = fields.flag("stream", True), fields.flag("return_progress")
+    if progress and not stream:
+        ignored = [*ignored, "return_progress"]
     options = parse_options(fields, **defaults, logprobs=logprobs)
     return Asked(
         model=parse_model(fields),
-        stream=fields.flag("stream", True),
+        stream=stream,
         options=options,
         format=parse_format(fields),
         keep_alive=parse_keep_alive(fields),
         think=parse_think(fields),
         truncate=fields.claim("truncate"),
         render_only=fields.flag("_debug_render_only"),
+        progress=progress,
         ignored=(*ignored, *options.ignored),
     )
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
@@ -97,3 +98,49 @@ def test_a_completion_of_llama_servers_tells_it_too() -> None:
 
     assert (first["content"], first["stop"]) == ("", False)
     assert first["prompt_progress"] == {"total": 100, "processed": 40, "time_ms": 500}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "empty"),
+    [
+        (
+            "/api/chat",
+            {"messages": [{"role": "user", "content": "hi"}]},
+            {"message": {"role": "assistant", "content": ""}},
+        ),
+        ("/api/generate", {"prompt": "hi"}, {"response": ""}),
+    ],
+)
+def test_ollamas_clients_are_told_it_in_lines(
+    path: str, body: dict[str, Any], empty: dict[str, Any]
+) -> None:
+    asked = {"model": "demo", **body}
+    first, *rest = lines(path, **asked, return_progress=True)
+
+    assert first.pop("created_at")
+    assert first == {
+        "model": "demo",
+        **empty,
+        "done": False,
+        "prompt_eval_completed": 40,
+        "prompt_eval_total": 100,
+    }
+    assert [line["done"] for line in rest] == [False, True]
+    assert all("prompt_eval_total" not in line for line in lines(path, **asked))
+
+
+def test_an_ollama_answer_that_comes_whole_has_no_room_for_it() -> None:
+    app = create_app(Settings(), FakeRuntime().make)
+    body = {"model": "demo", "prompt": "hi", "stream": False, "return_progress": True}
+    with TestClient(app, base_url="http://localhost") as http:
+        assert http.post("/api/generate", json=body).headers["x-ignored-params"] == (
+            "return_progress"
+        )
+
+
+def lines(path: str, **body: Any) -> list[Any]:
+    runtime = FakeRuntime(script=[0.1, [TextDelta(0, "a")], [end()]], known={"me": at(40)})
+    app = create_app(Settings(), runtime.make)
+    with TestClient(app, base_url="http://localhost") as http:
+        text = http.post(path, json=body, headers={"X-Request-Id": "me"}).text
+    return [json.loads(line) for line in text.splitlines()]
