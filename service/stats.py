@@ -50,6 +50,21 @@ class StepStats(Struct, frozen=True, array_like=True):
     waiting_for_prefix: int = 0
 
 
+def idle_step(number: int) -> StepStats:
+    """Of an engine that is gone: no gauge keeps its last busy value."""
+    return StepStats(
+        number=number,
+        phase="idle",
+        decode_seconds=0.0,
+        overhead_seconds=0.0,
+        prefill_tokens=0,
+        decode_tokens=0,
+        running=0,
+        waiting=0,
+        kv_tokens=0,
+    )
+
+
 Operation = Literal["chat", "text_completion", "embeddings"]
 
 

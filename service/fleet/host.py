@@ -34,7 +34,7 @@ from service.fleet.ticks import Ticks
 from service.fleet.vetting import Unloadable
 from service.fleet.watchdog import Watchdog
 from service.generation import Grammar, SamplingParams, Selection, Text, Tokens, Truncation
-from service.stats import LoadFailure, ModelLoaded, ModelLoadFailed, Observer, StepStats
+from service.stats import LoadFailure, ModelLoaded, ModelLoadFailed, Observer, idle_step
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,9 @@ LATE_SECONDS: Final = 1.0
 class EngineHost:
     """`observer` is told of each step, and of an idle one when the engine is gone.
 
-    `learn` is told what came of a load. `on_change` is called when the model is ready, has failed, or has nothing more to do; `want`
-    when a request needs an engine and none is there: whoever is asked calls `start` in his time.
+    `learn` is told what came of a load. `on_change` is called when the model is ready, has failed,
+    or has nothing more to do; `want` when a request needs an engine and none is there: whoever is
+    asked calls `start` in his time.
     A model that cannot be loaded with `params` is loaded with `fallback`, if there is one.
     """
 
@@ -80,9 +81,6 @@ class EngineHost:
         self._on_change = on_change
         self._want = want
         self._watchdog = Watchdog(limits.step_timeout)
-        # Admitted by the living engine and not finished; sent and not answered yet.
-        self._admitted: set[int] = set()
-        self._unanswered: set[int] = set()
         self._facts: asyncio.Future[ModelFacts] = _future()
         self._ticks = Ticks(self._tick)
         self._last_step = 0
@@ -250,15 +248,13 @@ class EngineHost:
         if isinstance(report, wire.Computing):
             self._on_sign_of_life(report, now)
             return
-        self._unanswered.discard(report.id)
-        self._watchdog.answered(now, len(self._unanswered))
+        self._watchdog.answered(report.id, now)
         stream = self._streams.get(report.id)
         if stream is None:
             return
         match report:
             case wire.Admitted():
-                self._admitted.add(report.id)
-                self._watchdog.admitted(now)
+                self._watchdog.admitted(report.id, now)
                 stream.admit(report)
             case wire.Refused():
                 stream.end(endings.refused(report, stream.max_tokens), now)
@@ -275,8 +271,6 @@ class EngineHost:
         if self._facts.done():
             self._facts = _future()
         self._watchdog.forget()
-        self._admitted.clear()
-        self._unanswered.clear()
         for stream in self._streams:
             stream.deaths += 1
             if ending := endings.after_death(stream, self.model):  # (2, 3, 4)
@@ -286,7 +280,7 @@ class EngineHost:
             else:
                 stream.restart()
         self._last_step += 1
-        self._observer.on_step(self.model, _gone(self._last_step))
+        self._observer.on_step(self.model, idle_step(self._last_step))
 
     def on_restart(self, decision: Again) -> None:
         now = time.monotonic()
@@ -317,7 +311,7 @@ class EngineHost:
             if (stream := self._streams.get(id)) is not None:
                 stream.scheduled = True
                 stream.prefilled_tokens = tokens
-        self._watchdog.stepped(now, len(self._admitted))
+        self._watchdog.stepped(now)
         self._last_step = step.stats.number
         self._observer.on_step(self.model, step.stats)
 
@@ -325,13 +319,12 @@ class EngineHost:
         for id in sign.requests:
             if (stream := self._streams.get(id)) is not None:
                 stream.scheduled = True
-        self._watchdog.stepped(now, len(self._admitted))
+        self._watchdog.stepped(now)
 
     def _send(self, stream: EngineStream, now: float) -> None:
         assert stream.frame is not None
         stream.sent = now
-        self._unanswered.add(stream.id)
-        self._watchdog.submitted(now)
+        self._watchdog.submitted(stream.id, now)
         self.supervisor.send(stream.frame)
 
     def _end(self, stream: EngineStream, ending: Ending, now: float) -> None:
@@ -347,8 +340,7 @@ class EngineHost:
     def _settle(self, stream: EngineStream, now: float) -> None:
         if not self._streams.close(stream, now):
             return
-        self._admitted.discard(stream.id)
-        self._unanswered.discard(stream.id)
+        self._watchdog.settled(stream.id)
         self.used = now
         stream.settle()
         if self.idle:
@@ -369,18 +361,3 @@ class EngineHost:
 
 def _future() -> asyncio.Future[ModelFacts]:
     return asyncio.get_running_loop().create_future()
-
-
-def _gone(number: int) -> StepStats:
-    """A dead engine computes nothing and holds nothing: no gauge keeps its last busy value."""
-    return StepStats(
-        number=number,
-        phase="idle",
-        decode_seconds=0.0,
-        overhead_seconds=0.0,
-        prefill_tokens=0,
-        decode_tokens=0,
-        running=0,
-        waiting=0,
-        kv_tokens=0,
-    )
