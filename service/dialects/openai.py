@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,9 +51,11 @@ from service.dialects.respond import (
     tell_cut,
     tell_ignored,
     tokenized,
+    unless_gone,
 )
 from service.dialects.several import Several
-from service.generation import Chat, GenerationRequest
+from service.errors import InvalidRequest
+from service.generation import Chat, GenerationRequest, Tokens
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
@@ -111,6 +114,8 @@ async def complete(request: Request[State], fields: Fields, manner: Manner = OPE
         **identified(request, fields),
     )
     tell_ignored(request, fields, HARMLESS)
+    if options.echo:
+        options = replace(options, echoes=await echoed(request, wanted, options.echoes))
     numbers = {each.id: number for number, each in enumerate(wanted)}
     prompt_ids: dict[int, Sequence[int]] = {}
     prompt_tokens: dict[int, int] = {}
@@ -141,6 +146,24 @@ async def complete(request: Request[State], fields: Fields, manner: Manner = OPE
     found = collect(events)
     body = encode_completions(envelope, found, options, prompt_ids)
     return tell_cut(json(manner.finished(body, found), events), sum(cut))
+
+
+async def echoed(
+    request: Request[State], wanted: Sequence[GenerationRequest], echoes: Sequence[str]
+) -> tuple[str, ...]:
+    """With the text of prompts that are ids. Raises InvalidRequest for ids that are none."""
+    runtime = request.state["runtime"]
+    exchange_of(request.scope).model = runtime.resolve(wanted[0].model or None).name
+    found = []
+    for each, echo in zip(wanted, echoes, strict=True):
+        if isinstance(each.input, Tokens):
+            telling = runtime.detokenize(each.model, each.input.ids)
+            try:
+                echo = await unless_gone(request.receive, telling)
+            except InvalidRequest as error:
+                raise InvalidRequest(error.message, param="prompt") from None
+        found.append(echo)
+    return tuple(found)
 
 
 def tell_extras(

@@ -30,8 +30,10 @@ MAX_PROMPTS: Final = 1024
 class CompletionOptions:
     n: int
     best_of: int
-    # One for each prompt, empty strings where nothing is echoed.
+    # One for each prompt, empty strings where nothing is echoed; and where ids are, whose text takes
+    # the model to know.
     echoes: tuple[str, ...]
+    echo: bool = False
     # max_tokens 0: the prompt is only scored, and the one token that was sampled is left out.
     scoring: bool = False
     logprobs: int | None = None
@@ -74,9 +76,11 @@ def parse_completions(
         **given,
         logprobs=0 if needed and logprobs is None else logprobs,
         token_ids=options.token_ids,
-        prompt_logprobs=logprobs if options.echoes[0] and asked_prompt is None else asked_prompt,
+        prompt_logprobs=logprobs
+        if options.echo and prompts[0] != "" and asked_prompt is None
+        else asked_prompt,
     )
-    model = fields.text("model", longest=512) or ""
+    model = fields.model()
     shape = parse_format(fields)
     special = fields.flag("add_special_tokens", True)
     requests = [
@@ -150,13 +154,12 @@ def parse_completion_options(fields: Fields, prompts: Sequence[str | Tokens]) ->
     if best_of > n and stream:
         raise fields.bad("best_of", "cannot be streamed: it takes all answers to choose from them")
     echo = fields.flag("echo")
-    if echo and not all(isinstance(prompt, str) for prompt in prompts):
-        raise fields.bad("echo", "needs the prompt as text")
     include, continuous = parse_stream_options(fields, stream)
     return CompletionOptions(
         n=n,
         best_of=best_of,
         echoes=tuple(p if echo and isinstance(p, str) else "" for p in prompts),
+        echo=echo,
         scoring=echo and fields.get("max_tokens") == 0,
         logprobs=top_logprobs(fields, "logprobs"),
         include_usage=include,

@@ -80,7 +80,6 @@ def test_each_form_of_prompt_is_read(prompt: Any, inputs: list[Text | Tokens]) -
         ({"prompt_logprobs": -1}, "prompt_logprobs"),
         ({"n": 2, "best_of": 1}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),
-        ({"echo": True, "prompt": [1, 2]}, "echo"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
     ],
 )

@@ -229,3 +229,35 @@ def test_the_names_of_thoughts_are_a_setting() -> None:
 
     assert "reasoning" not in message
     assert message["reasoning_content"] == "hm"
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/vllm/v1/completions"])
+def test_a_prompt_of_ids_is_echoed_as_the_text_that_they_are(path: str) -> None:
+    prompts = [list(b"I say:"), list(b"You say:")]
+    with client() as http:
+        one = http.post(path, json={"prompt": prompts[0], "echo": True}).json()
+        two = http.post(path, json={"prompt": prompts, "echo": True}).json()
+        stream = http.post(path, json={"prompt": prompts[0], "echo": True, "stream": True}).text
+        silent = http.post(path, json={"prompt": prompts[0]}).json()
+        none = http.post(path, json={"prompt": [999], "echo": True})
+
+    assert [choice["text"] for choice in one["choices"]] == ["I say:Hello there"]
+    assert {choice["text"] for choice in two["choices"]} == {
+        "I say:Hello there",
+        "You say:Hello there",
+    }
+    assert json.loads(stream.split("\n\n")[0].removeprefix("data: "))["choices"][0]["text"] == (
+        "I say:"
+    )
+    assert silent["choices"][0]["text"] == "Hello there"
+    assert (none.status_code, none.json()["error"]["param"]) == (400, "prompt")
+
+
+def test_the_scores_of_a_prompt_of_ids_are_asked_for_as_those_of_a_text() -> None:
+    runtime = FakeRuntime()
+    with client(runtime) as http:
+        for prompt in ("hi", list(b"hi")):
+            body = {"prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": 0}
+            assert http.post("/v1/completions", json=body).status_code == 200
+
+    assert [request.sampling.prompt_logprobs for request in runtime.requests] == [1, 1]
