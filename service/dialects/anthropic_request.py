@@ -55,7 +55,7 @@ def parse_request(
     sampling = parse_sampling(fields, **given)
     request = GenerationRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         input=chat,
         arrived=arrived,
         dialect="anthropic",
@@ -155,4 +155,4 @@ def counted(fields: Fields) -> tuple[str, Chat]:
     """POST /v1/messages/count_tokens: the model's name and the conversation."""
     refuse_templates(fields)
     chat, _ = parse_chat(fields)
-    return fields.text("model", longest=512) or "", chat
+    return fields.model(), chat

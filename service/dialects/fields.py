@@ -15,6 +15,8 @@ C = TypeVar("C", bound=str)
 
 INT64: Final = 2**63 - 1
 UINT64: Final = 2**64 - 1
+# Characters of a model's name, which may be the path of a file.
+LONGEST_MODEL: Final = 512
 
 
 class Fields:
@@ -72,6 +74,10 @@ class Fields:
         if longest is not None and len(value) > longest:
             raise self.bad(key, f"must not be longer than {longest} characters")
         return value
+
+    def model(self) -> str:
+        """The client's name for a model; none is the model that there is."""
+        return self.text("model", longest=LONGEST_MODEL) or ""
 
     def claim(self, key: str) -> bool | None:
         """A boolean that may be absent."""

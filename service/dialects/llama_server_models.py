@@ -128,7 +128,7 @@ async def unload_model(request: Request[State]) -> Response:
 
 
 def named(fields: Fields) -> str:
-    model = fields.text("model", longest=512)
+    model = fields.model()
     if not model:
         raise fields.bad("model", "is missing")
     return model

@@ -106,7 +106,7 @@ def parse_completion(
     shape, adapters = parse_format(read), parse_lora(read)
     request = GenerationRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         input=Text(""),
         arrived=arrived,
         dialect="llama-server",

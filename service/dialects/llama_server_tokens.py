@@ -50,7 +50,7 @@ async def embeddings(request: Request[State]) -> Response:
     if normalize not in (None, -1, 2):
         raise fields.bad("embd_normalize", "must be 2 (to length 1) or -1 (as they are)")
     wanted = EmbeddingRequest(
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         inputs=tuple(Text(each, special) if isinstance(each, str) else each for each in inputs),
         dialect=NAME,
         normalize=normalize != -1,
@@ -72,7 +72,7 @@ async def tokenize(request: Request[State], fields: Fields) -> Response:
         raise fields.bad("content", "is missing")
     prompt = parse_element(fields, "content", fields.get("content"))
     special, with_pieces = fields.flag("add_special"), fields.flag("with_pieces")
-    model = fields.text("model", longest=512) or ""
+    model = fields.model()
     if fields.claim("parse_special") is True:
         # Control tokens in a text are always read as such.
         fields.skip(("parse_special",))
@@ -101,7 +101,7 @@ async def tokenize_content(request: Request[State]) -> Response:
 async def detokenize(request: Request[State]) -> Response:
     fields = await read_fields(request, NAME)
     tokens = fields.integers("tokens", longest=1_000_000)
-    model = fields.text("model", longest=512) or ""
+    model = fields.model()
     tell_ignored(request, fields, ())
     runtime = request.state["runtime"]
     exchange_of(request.scope).model = runtime.resolve(model or None).name

@@ -101,7 +101,7 @@ def parse_chat(
     messages, continued = parse_ending(fields, parse_messages(fields), prefills)
     return GenerationRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         input=Chat(
             messages=messages,
             tools=tools,

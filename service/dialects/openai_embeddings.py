@@ -67,7 +67,7 @@ def parse_embeddings(
     encoding = fields.choice("encoding_format", ("float", "base64"))
     request = EmbeddingRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         inputs=parse_inputs(fields),
         arrived=arrived,
         dialect=dialect,

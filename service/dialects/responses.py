@@ -115,7 +115,7 @@ async def cancel(request: Request[State]) -> Response:
 async def count_tokens(request: Request[State]) -> Response:
     fields = await read_fields(request, "openai")
     chat, _ = parse_response_chat(fields, request.state["responses"].conversation)
-    counted = await tokenized(request, fields.text("model", longest=512) or "", chat)
+    counted = await tokenized(request, fields.model(), chat)
     return json({"object": "response.input_tokens", "input_tokens": len(counted.tokens)})
 
 

@@ -78,7 +78,7 @@ def parse_response_request(
     reasoning = fields.object("reasoning") or Fields({}, "reasoning")
     request = GenerationRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         input=chat,
         arrived=arrived,
         dialect=dialect,

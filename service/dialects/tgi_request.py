@@ -79,7 +79,7 @@ def parse_generate(
     adapter = given.text("adapter_id", longest=512)
     request = GenerationRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         input=Text(inputs),
         arrived=arrived,
         dialect="tgi",

@@ -26,7 +26,7 @@ async def tokenize_inputs(request: Request[State], fields: Fields) -> Response:
     if (parameters := fields.object("parameters")) is not None:
         # Of what would be generated.
         parameters.whole()
-    model = fields.text("model", longest=512) or ""
+    model = fields.model()
     tell_ignored(request, fields, ())
     found = await tokenized(request, model, Text(inputs))
     return json(encode_tokens(inputs, found.tokens, found.pieces), {})

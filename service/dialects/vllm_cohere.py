@@ -62,7 +62,7 @@ def parse_embed(
     dimensions = fields.integer("output_dimension", low=1, high=2**31 - 1)
     request = EmbeddingRequest(
         id=id,
-        model=fields.text("model", longest=512) or "",
+        model=fields.model(),
         inputs=tuple(map(Text, texts)),
         arrived=arrived,
         dialect="vllm",

@@ -70,7 +70,7 @@ async def reranked(request: Request[State], fields: Fields) -> Response:
     raw = bare and fields.flag("raw_scores")
     if fields.text("instruction"):
         raise fields.bad("instruction", "is for models that read one; this one does not")
-    model, cuts = fields.text("model", longest=512) or "", parse_cuts(fields)
+    model, cuts = fields.model(), parse_cuts(fields)
     tell_ignored(request, fields, HARMLESS)
     scores = await pair_scores(request, model, [(query, each) for each in documents], cuts)
     values = scores.values if raw else scores.shares()
@@ -132,7 +132,7 @@ async def scored(request: Request[State], fields: Fields) -> Response:
         first *= len(second)
     if len(first) != len(second):
         raise fields.bad(names[0], f"must be one text, or as many as {names[1]}")
-    model, cuts = fields.text("model", longest=512) or "", parse_cuts(fields)
+    model, cuts = fields.model(), parse_cuts(fields)
     tell_ignored(request, fields, HARMLESS)
     runtime = request.state["runtime"]
     pairs = list(zip(first, second, strict=True))

@@ -40,7 +40,7 @@ async def tokenize_prompt(request: Request[State], fields: Fields) -> Response:
         if prompt is None:
             raise fields.bad("prompt", "is missing, and there are no messages")
         given = Text(prompt, fields.flag("add_special_tokens", True))
-        model = fields.text("model", longest=512) or ""
+        model = fields.model()
     tell_ignored(request, fields, HARMLESS)
     found = await tokenized(request, model, given)
     pieces = [piece.decode("utf-8", "replace") for piece in found.pieces]
@@ -80,7 +80,7 @@ async def detokenized(request: Request[State], fields: Fields) -> str:
     if fields.list("tokens") is None:
         raise fields.bad("tokens", "is missing")
     tokens = fields.integers("tokens", longest=MAX_TOKENS)
-    model = fields.text("model", longest=512) or ""
+    model = fields.model()
     # vLLM's benchmark says it where it has no meaning.
     tell_ignored(request, fields, ("add_special_tokens",))
     runtime = request.state["runtime"]
