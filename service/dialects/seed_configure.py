@@ -14,25 +14,24 @@ Every one that changes something takes `dry_run`, and the version that it was th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from msgspec.structs import asdict
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.access.caller import caller
 from service.control.config import Applied, Version, made, misplaced, written
 from service.dialects.body import read_object, received
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
+from service.dialects.seed_changes import expected, recorded
 from service.dialects.seed_presets import resolved
-from service.errors import InvalidRequest, InvalidSettings, ServiceError, StaleVersion
+from service.errors import InvalidRequest, InvalidSettings
 from service.settings import Settings, SettingsError
 from service.settings_file import Cautious, parse
 from service.settings_needs import NEEDS
@@ -122,13 +121,13 @@ async def change(request: Request[State]) -> Response:
             preset = await resolved(request, name)
             patch, why = {**preset.patch, **patch}, f"preset:{preset.preset.name}"
             lowered = {key: text for key, text in preset.why.items() if key not in given}
-        expected, dry_run = expectation(request, fields), fields.flag("dry_run")
+        version, dry_run = version_of(request, fields), fields.flag("dry_run")
         found = request.state["reconfiguration"]
-        applied = await recorded(
-            request,
-            why,
-            lambda by: found.apply(patch, by=by, why=why, expected=expected, dry_run=dry_run),
-        )
+        with recorded(request, why) as line:
+            applied = await found.apply(
+                patch, by=line.by, why=why, expected=version, dry_run=dry_run
+            )
+            line.of(applied)
     except InvalidSettings as error:
         return invalid(error)
     now = written(found.wanted) | {key: new for key, (_, new) in applied.changed.items()}
@@ -172,13 +171,12 @@ async def rollback(request: Request[State]) -> Response:
     if unread := fields.unread():
         raise fields.bad(unread[0], "is not known")
     found = request.state["reconfiguration"]
-    expected = etag(request)
     try:
-        applied = await recorded(
-            request,
-            f"rollback:{number}",
-            lambda by: found.rollback(number, by=by, expected=expected, dry_run=dry_run),
-        )
+        with recorded(request, f"rollback:{number}") as line:
+            applied = await found.rollback(
+                number, by=line.by, expected=expected(request), dry_run=dry_run
+            )
+            line.of(applied)
     except InvalidSettings as error:
         return invalid(error)
     return json(encode_applied(applied), found.version)
@@ -205,7 +203,7 @@ async def take_in(request: Request[State]) -> Response:
     """What is as the file, the environment and the command line have it anyway is no change."""
     data = await received(request.scope, request.receive, MAX_FILE_BYTES)
     dry_run = request.query_params.get("dry_run", "").lower() in ("1", "true", "yes")
-    found, expected = request.state["reconfiguration"], etag(request)
+    found = request.state["reconfiguration"]
     try:
         text = data.decode()
         file = await asyncio.to_thread(parse, text, "the file", Cautious)
@@ -219,45 +217,19 @@ async def take_in(request: Request[State]) -> Response:
         base = written(made(found.given, {}))
         new = written(made(found.given, values))
         overrides = {key: value for key, value in values.items() if new[key] != base[key]}
-        applied = await recorded(
-            request,
-            "import",
-            lambda by: found.replace(
-                overrides, by=by, why="import", expected=expected, dry_run=dry_run
-            ),
-        )
+        with recorded(request, "import") as line:
+            applied = await found.replace(
+                overrides, by=line.by, why="import", expected=expected(request), dry_run=dry_run
+            )
+            line.of(applied)
     except InvalidSettings as error:
         return invalid(error)
     body = encode_applied(applied)
     return json(body | {"remarks": file.remarks} if file.remarks else body, found.version)
 
 
-async def recorded(
-    request: Request[State], action: str, apply: Callable[[str], Awaitable[Applied]]
-) -> Applied:
-    """What came of it is in the audit log."""
-    who, audit = caller(request), request.state["audit"]
-    try:
-        applied = await apply(who.name)
-    except ServiceError as error:
-        audit.write(who, action, {}, error.code)
-        if isinstance(error, StaleVersion) and etag(request) is not None:
-            raise HTTPException(412, error.message) from None
-        raise
-    if not applied.dry_run:
-        audit.write(who, action, applied.changed, "done", applied.version.number)
-    return applied
-
-
-def expectation(request: Request[State], fields: Fields) -> str | None:
-    number = fields.integer("version", low=1, high=1 << 31)
-    return etag(request) or (None if number is None else str(number))
-
-
-def etag(request: Request[State]) -> str | None:
-    """None where any version will do."""
-    value = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"')
-    return None if value in ("", "*") else value
+def version_of(request: Request[State], fields: Fields) -> str | None:
+    return expected(request, fields.integer("version", low=1, high=1 << 31))
 
 
 def limit(request: Request[State]) -> int:

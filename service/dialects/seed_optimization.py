@@ -8,13 +8,13 @@
     POST /api/optimization/trial                 {"id": …}: before/advised/before, in minutes
     GET  /api/optimization/trial                 how far it is, and what came of the last one
 
-`config_hash`, or If-Match with the ETag of the configuration, is what a change was thought out for.
+`config_hash`, or If-Match with the ETag of the configuration, is what a change was thought out for: if
+that is old, the answer is 409, or for the header 412.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +22,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.access.caller import caller
 from service.control.config import Applied
 from service.control.history import measured_here
 from service.control.records import KINDS, AnyRecord, Change, Judged
@@ -30,8 +29,8 @@ from service.dialects.body import read_object
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
-from service.dialects.seed_configure import etag
-from service.errors import InvalidRequest, ServiceError
+from service.dialects.seed_changes import expected, recorded
+from service.errors import InvalidRequest
 from service.telemetry.http import exchange_of
 from service.trial import DEFAULT_SECONDS, MOST_SECONDS
 
@@ -44,28 +43,25 @@ QUERY: Final = ("kind", "rule", "change", "since", "limit")
 
 async def apply(request: Request[State]) -> Response:
     fields = await read(request)
-    id, expected = wanted(fields), expectation(request, fields)
+    id, version = wanted(fields), version_of(request, fields)
     nothing_else(fields)
-    optimization = request.state["optimization"]
-    change, applied = await recorded(
-        request,
-        f"advice:{id}",
-        lambda by: optimization.apply(id, expected=expected, by=by),
-    )
+    with recorded(request, f"advice:{id}") as line:
+        optimization = request.state["optimization"]
+        change, applied = await optimization.apply(id, expected=version, by=line.by)
+        line.of(applied)
     return json(encode(change, applied))
 
 
 async def rollback(request: Request[State]) -> Response:
     fields = await read(request, empty=True)
-    id, expected = request.path_params["change_id"], expectation(request, fields)
+    id, version = request.path_params["change_id"], version_of(request, fields)
     later = fields.flag("later_changes")
     nothing_else(fields)
-    optimization = request.state["optimization"]
-    change, applied = await recorded(
-        request,
-        f"rollback of change {id}"[:LONGEST],
-        lambda by: optimization.rollback(id, expected=expected, by=by, later=later),
-    )
+    with recorded(request, f"rollback of change {id}"[:LONGEST]) as line:
+        change, applied = await request.state["optimization"].rollback(
+            id, expected=version, by=line.by, later=later
+        )
+        line.of(applied)
     return json(encode(change, applied))
 
 
@@ -73,13 +69,9 @@ async def dismiss(request: Request[State]) -> Response:
     fields = await read(request)
     id, until = wanted(fields), until_of(fields.number("until", low=0), time.time())
     nothing_else(fields)
-    who, audit = caller(request), request.state["audit"]
-    try:
-        dismissed = await request.state["optimization"].dismiss(id, until=until, by=who.name)
-    except ServiceError as error:
-        audit.write(who, "dismiss", {}, error.code)
-        raise
-    audit.write(who, "dismiss", {id: (None, "dismissed")}, "done")
+    with recorded(request, "dismiss") as line:
+        dismissed = await request.state["optimization"].dismiss(id, until=until, by=line.by)
+        line.changes = {id: (None, "dismissed")}
     return json({"status": "success", "id": id, "until": dismissed.until})
 
 
@@ -119,21 +111,17 @@ async def history(request: Request[State]) -> Response:
 
 async def start_trial(request: Request[State]) -> Response:
     fields = await read(request)
-    id, expected = wanted(fields), expectation(request, fields)
+    id, version = wanted(fields), version_of(request, fields)
     seconds = fields.number("seconds", low=LEAST_SECONDS, high=MOST_SECONDS)
     nothing_else(fields)
-    who, audit = caller(request), request.state["audit"]
-    try:
+    with recorded(request, f"trial:{id}") as line:
         running = request.state["trial"].start(
             request.state["optimization"].advice(id),
-            expected=expected,
-            by=who.name,
+            expected=version,
+            by=line.by,
             seconds=DEFAULT_SECONDS if seconds is None else seconds,
         )
-    except ServiceError as error:
-        audit.write(who, f"trial:{id}", {}, error.code)
-        raise
-    audit.write(who, f"trial:{id}", {}, "started")
+        line.result = "started"
     return json({"status": "started"} | msgspec.to_builtins(running), 202)
 
 
@@ -160,8 +148,8 @@ def wanted(fields: Fields) -> str:
     return id
 
 
-def expectation(request: Request[State], fields: Fields) -> str | None:
-    return fields.text("config_hash", longest=LONGEST) or etag(request)
+def version_of(request: Request[State], fields: Fields) -> str | None:
+    return expected(request, fields.text("config_hash", longest=LONGEST) or None)
 
 
 def until_of(value: float | None, now: float) -> float | None:
@@ -174,22 +162,6 @@ def until_of(value: float | None, now: float) -> float | None:
 def nothing_else(fields: Fields) -> None:
     if unread := fields.unread():
         raise fields.bad(unread[0], "is not known")
-
-
-async def recorded(
-    request: Request[State],
-    action: str,
-    make: Callable[[str], Awaitable[tuple[Change, Applied]]],
-) -> tuple[Change, Applied]:
-    """What came of it is in the audit log."""
-    who, audit = caller(request), request.state["audit"]
-    try:
-        change, applied = await make(who.name)
-    except ServiceError as error:
-        audit.write(who, action, {}, error.code)
-        raise
-    audit.write(who, action, applied.changed, "done", applied.version.number)
-    return change, applied
 
 
 def encode(change: Change, applied: Applied) -> dict[str, Any]:

@@ -26,21 +26,23 @@ from starlette.routing import Route
 from exporters.readings import GpuReading
 from service.catalog.card import ModelCard
 from service.control import weights
-from service.control.config import Applied, made, patched
+from service.control.config import made, patched
 from service.control.hardware import hardware
+from service.control.rule import own_key, with_own
 from service.control.weights import Card, written
 from service.dialects.body import read_object
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.respond import State
-from service.dialects.seed_configure import expectation, recorded
+from service.dialects.seed_changes import recorded
+from service.dialects.seed_configure import version_of
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
 from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
 from service.errors import ChangeRefused, InvalidRequest, InvalidSettings, ServiceError
 from service.fleet.constraints import PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
 from service.model_status import ModelStatus
-from service.settings import Settings, tagged
+from service.settings import Settings
 from service.telemetry.http import exchange_of
 
 WITHOUT_GPU_BUILD: Final = (
@@ -119,7 +121,7 @@ async def validate(request: Request[State]) -> Response:
 async def change(request: Request[State]) -> Response:
     """(1) The settings are in order, (2) it is a distribution, (3) memory can hold it, (4) apply."""
     fields = await body(request)
-    expected, dry_run = expectation(request, fields), fields.flag("dry_run")
+    version, dry_run = version_of(request, fields), fields.flag("dry_run")
     scene, wanted = asked(request, fields, rescale=True)
     if wanted.percentages is None and wanted.sizes == Sizes():
         raise InvalidRequest("Invalid configuration data")
@@ -128,11 +130,13 @@ async def change(request: Request[State]) -> Response:
     found, patch = await summary(scene, settings, wanted), patch_of(scene, wanted)
     if found.problems:
         raise InvalidRequest("; ".join(found.problems))  # (2)
-    applied = await recorded(
-        request,
-        "weights",
-        lambda by: applied_or_refused(request, found, patch, expected, by=by, dry_run=dry_run),
-    )
+    with recorded(request, "weights") as line:
+        if found.cramped:
+            raise ChangeRefused("; ".join(found.cramped))  # (3)
+        applied = await request.state["reconfiguration"].apply(
+            patch, by=line.by, why="weights", expected=version, dry_run=dry_run
+        )  # (4)
+        line.of(applied)
     config = encode_summary(found) | {"config_version": applied.version.number}
     words = "would be applied" if dry_run else "applied"
     return json(
@@ -145,18 +149,6 @@ async def change(request: Request[State]) -> Response:
             "config_hash": applied.version.hash,
             "dry_run": dry_run,
         }
-    )
-
-
-async def applied_or_refused(
-    request: Request[State], found: Summary, patch: dict[str, Any], expected: str | None, *,
-    by: str, dry_run: bool,
-) -> Applied:  # fmt: skip
-    """(3) and (4)."""
-    if found.cramped:
-        raise ChangeRefused("; ".join(found.cramped))
-    return await request.state["reconfiguration"].apply(
-        patch, by=by, why="weights", expected=expected, dry_run=dry_run
     )
 
 
@@ -247,14 +239,8 @@ def patch_of(scene: Scene, wanted: Wanted) -> dict[str, Any]:
         return own | {key: value for key, value in shared.items() if value is not None}
     if context is not None:
         own["context_size"] = context
-    models = {
-        name: model.model_dump(mode="json", exclude_unset=True)
-        for name, model in scene.settings.models.items()
-    }
-    names = set(map(tagged, scene.names))
-    key = next((name for name in models if tagged(name) in names), scene.model.name)
-    models[key] = models.get(key, {}) | own
-    return {"models": models}
+    key = own_key(scene.settings, scene.names) or scene.model.name
+    return {"models": with_own(scene.settings, {key: own})}
 
 
 def fractions(percentages: Sequence[float]) -> list[float]:

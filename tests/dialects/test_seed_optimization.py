@@ -81,7 +81,7 @@ def test_what_was_thought_out_for_another_configuration_is_not_applied(http: Tes
     stale = http.post(f"{URL}/apply", json={"id": ID, "config_hash": "0123456789abcdef"})
     by_header = http.post(f"{URL}/apply", json={"id": ID}, headers={"If-Match": '"0123"'})
 
-    assert (stale.status_code, by_header.status_code) == (409, 409)
+    assert (stale.status_code, by_header.status_code) == (409, 412)
     assert http.get("/api/dashboard/configure").json()["config"]["threads"] == 16
 
 
