@@ -12,7 +12,7 @@ from service.events import Finished, FinishReason
 from service.fleet import endings
 
 if TYPE_CHECKING:
-    from service.fleet.answers import Generation
+    from service.fleet.generating import Generation
     from service.fleet.host import EngineHost
     from service.fleet.stream import EngineStream
 

@@ -28,12 +28,12 @@ from service.errors import (
     ServiceError,
 )
 from service.fleet import endings
-from service.fleet.answers import Generation
 from service.fleet.calibration import Learnt
 from service.fleet.child import ENGINE
-from service.fleet.embeddings import Embeddings, Tokenized, detokenize, embed, tokenize
+from service.fleet.generating import Generation
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
+from service.fleet.questions import Embeddings, Tokenized, detokenize, embed, tokenize
 from service.fleet.residency import AS_IT_IS, Residency
 from service.fleet.succession import Succession
 from service.fleet.unharmed import Unharmed

@@ -30,7 +30,7 @@ from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placing import constraints_of
-from service.fleet.trial import refusal
+from service.fleet.refusal import refusal
 from service.model_status import ModelStatus
 
 MIB: Final = 1024 * 1024

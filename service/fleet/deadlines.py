@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.fleet import endings
 from service.fleet.limits import Limits
-from service.fleet.places import Places
+from service.fleet.queue_places import Places
 from service.fleet.stream import Ending, EngineStream
 
 

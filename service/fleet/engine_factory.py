@@ -11,10 +11,10 @@ from service.facts import Adapter, ModelFacts
 from service.fleet.eviction import placed_evicting
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
+from service.fleet.load_queue import LoadQueue
 from service.fleet.placing import Attempt, PlaceModel
 from service.fleet.residents import Residents
 from service.fleet.supervisor import Place
-from service.fleet.turns import Turns
 from service.fleet.vetting import Unloadable, Vet, unfit
 from service.stats import Observer
 
@@ -25,7 +25,7 @@ class EngineFactory:
     def __init__(
         self,
         residents: Residents,
-        turns: Turns,
+        load_queue: LoadQueue,
         observer: Observer,
         *,
         command: tuple[str, ...],
@@ -36,7 +36,7 @@ class EngineFactory:
         self.limits = limits
         self.placer = placer
         self._residents = residents
-        self._turns = turns
+        self._load_queue = load_queue
         self._observer = observer
         self._command = command
         self._vet = vet
@@ -60,8 +60,8 @@ class EngineFactory:
             fallback=fallback,
             place=place or (lambda wanted: self._place(key, host, card, wanted)),
             learn=partial(self._learn, card),
-            on_change=partial(self._turns.on_change, key),
-            want=partial(self._turns.want_host, key),
+            on_change=partial(self._load_queue.on_change, key),
+            want=partial(self._load_queue.want_host, key),
         )
         return host
 

@@ -5,7 +5,7 @@ the engine dies, its requests are of two kinds. One that had brought an event is
 sent cannot be sent again. One that had not goes to the next engine as if nothing had been, once:
 a request that two engines died with is not given to a third.
 
-Everything here runs on the event loop. What to do is decided in `places`, `deadlines`,
+Everything here runs on the event loop. What to do is decided in `queue_places`, `deadlines`,
 `watchdog` and `restarts`, which know neither a clock nor a process; the process is `supervisor`'s.
 """
 

@@ -26,12 +26,12 @@ from service.fleet.engine_factory import EngineFactory
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.load_parameters import LoadParameters
+from service.fleet.load_queue import LoadQueue
 from service.fleet.parameters import changed_limits, engine_params, limits_from, ways
 from service.fleet.placing import Attempt, PlaceModel, Placer
 from service.fleet.residents import Occupant, Residents, turn_ends
 from service.fleet.stream import Ending
 from service.fleet.succession import Succession
-from service.fleet.turns import Turns
 from service.fleet.vetting import Vet
 from service.fleet.wishes import covered, granted, worth_reloading
 from service.generation import LoadWishes
@@ -59,10 +59,10 @@ class Residency:
         self.learnt = Learnt(settings.state_dir / "calibration.json")
         self._parameters = LoadParameters(settings)
         self._residents = Residents(observer, settings.keep_alive)
-        self._turns = Turns(self._residents, settings.max_loaded_models)
+        self._load_queue = LoadQueue(self._residents, settings.max_loaded_models)
         self._engines = EngineFactory(
             self._residents,
-            self._turns,
+            self._load_queue,
             observer,
             command=command,
             limits=limits or limits_from(settings),
@@ -117,7 +117,7 @@ class Residency:
         self, key: str, card: ModelCard, params: EngineParams, fallback: EngineParams | None = None
     ) -> EngineHost:
         """What runs finishes first, what comes waits."""
-        if key in self._turns:
+        if key in self._load_queue:
             # It has gone meanwhile and is wanted again: it comes in this way by itself.
             host = self._residents[key].host
             host.supervisor.params = params
@@ -142,7 +142,7 @@ class Residency:
         before, self._parameters.settings = self._parameters.settings, settings
         self._engines.limits = limits = changed_limits(self._engines.limits, before, settings)
         self._residents.keep_alive.default = settings.keep_alive
-        self._turns.most = settings.max_loaded_models
+        self._load_queue.most = settings.max_loaded_models
         for key, (card, heir) in succession.heirs.items():  # (1)
             self._inherit(key, card, heir)
         heirs = {id(heir) for _, heir in succession.heirs.values()}
@@ -151,7 +151,7 @@ class Residency:
             if id(host) in heirs or key in succession.swapped:
                 continue
             if ways(card, before) != ways(card, settings):  # (2)
-                if key in self._turns:
+                if key in self._load_queue:
                     host.supervisor.params = self._parameters.of(card)
                 else:
                     self._residents.send_away(key, "reload")
@@ -162,10 +162,10 @@ class Residency:
         for key, resident in self._residents:
             self._residents.rests(key, resident.host)
         succession.heirs = {}
-        self._turns.invite()
+        self._load_queue.invite()
 
     def _inherit(self, key: str, card: ModelCard, heir: EngineHost) -> None:
-        if key in self._turns:
+        if key in self._load_queue:
             # It has gone meanwhile and is wanted again: it comes in the new way by itself.
             self._residents[key].host.supervisor.params = heir.params
             self._residents.see_off(key, heir, "reload")
@@ -189,7 +189,7 @@ class Residency:
         host = resident.host
         if (
             host.supervisor.state == "failed"
-            and key not in self._turns
+            and key not in self._load_queue
             and changed(resident.card, card)
         ):  # (1)
             params = granted(self._parameters.of(card), wishes)
@@ -241,7 +241,7 @@ class Residency:
     def load(self, card: ModelCard) -> EngineHost:
         """Before anybody asks for it."""
         host = self.host(card)
-        self._turns.want(self._key(card))
+        self._load_queue.want(self._key(card))
         return host
 
     def pin(self, cards: Iterable[ModelCard]) -> None:
@@ -273,7 +273,7 @@ class Residency:
     async def unload(self, card: ModelCard) -> None:
         """Comes back when it is gone; what runs may finish, what comes meanwhile gets a new engine."""
         key = self._key(card)
-        if key in self._residents and key not in self._turns:
+        if key in self._residents and key not in self._load_queue:
             self._residents.send_away(key, "requested")
         if going := self._residents.going(key):
             await asyncio.wait(going)
@@ -283,7 +283,7 @@ class Residency:
             host.end_all(ending)
 
     async def close(self) -> None:
-        self._turns.close()
+        self._load_queue.close()
         if self._heirs is not None:
             await asyncio.gather(*(heir.close() for _, heir in self._heirs.heirs.values()))
         await self._residents.close()

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 from service.errors import InvalidRequest, Overloaded
-from service.fleet.places import Places
+from service.fleet.queue_places import Places
 from service.fleet.stream import EngineStream
 
 

@@ -6,7 +6,7 @@ from service.engine.wire import Admitted
 from service.events import TokenEvent
 from service.fleet.deadlines import overdue
 from service.fleet.limits import Limits
-from service.fleet.places import Places
+from service.fleet.queue_places import Places
 from service.fleet.stream import Ending, EngineStream
 
 LIMITS = Limits(queue_timeout=60.0, reader_timeout=30.0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.fleet.places import Places
+from service.fleet.queue_places import Places
 
 
 def test_a_request_takes_a_place_for_each_answer() -> None:

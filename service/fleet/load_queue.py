@@ -13,7 +13,7 @@ from service.fleet.residents import Residents
 from service.fleet.room import Come, Never, Wait, make_room
 
 
-class Turns:
+class LoadQueue:
     """`most`: models in memory at the same time."""
 
     def __init__(self, residents: Residents, most: int) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from service.engine.wire import Admitted
 from service.events import Event, Finished, FinishReason, Timings, TokenEvent, Usage
 from service.fleet import endings
-from service.fleet.answers import Generation
+from service.fleet.generating import Generation
 from service.fleet.stream import EngineStream
 from service.stats import RequestStats
 from service.text.interpreter import Interpreter
