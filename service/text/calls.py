@@ -43,7 +43,6 @@ class Calls:
         self.offered = {tool.name: tool for tool in offered}
         self.stream_arguments = stream_arguments
         self.completed = 0
-        self.cut = 0
         self._parallel = parallel
         self._new_id = new_id
         self._opened = 0
@@ -53,7 +52,6 @@ class Calls:
         """`own_id` is what the model calls the call; kept if it can serve as an id."""
         self._opened += 1
         if self._silent:
-            self.cut += 1
             return []
         identity = own_id
         if identity is None or identity in self._ids or not _USABLE_ID.fullmatch(identity):

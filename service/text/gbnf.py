@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 
 from service.errors import InvalidRequest
-from service.text.gbnf_walk import Item, Refused, Rules, check_references, check_walk
+from service.text.gbnf_walk import Item, Rules, check_references, check_walk
+from service.text.refused import Refused
 
 LONGEST = 16 * 1024
 DEEPEST = 64

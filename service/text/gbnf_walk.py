@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from service.text.refused import Refused
+
 # The engine's work doubles with each element that may be left out before one that begins alike.
 _MOST_OPTIONAL = 16
 _MOST_STEPS = 50_000
-
-
-class Refused(Exception):
-    """Why a grammar cannot be used, as the end of a sentence."""
 
 
 class Item(Struct):

@@ -60,11 +60,6 @@ class Interpreter:
         """Whether a tool call came out complete: the finish reason is then TOOL_CALLS."""
         return self._calls.completed > 0
 
-    @property
-    def cut_calls(self) -> int:
-        """Calls that went nowhere because only one was asked for; worth a line in the log."""
-        return self._calls.cut
-
     def feed(self, event: TokenEvent) -> list[Delta]:
         within = self._splitter.inside
         parts = self._splitter.feed(event.text)

@@ -10,6 +10,8 @@ import json
 import math
 import re
 
+from service.text.markers import partial
+
 # One state for each thing that may come next.
 _VALUE, _KEY, _COLON, _AFTER, _STRING, _WORD, _END = range(7)
 
@@ -129,7 +131,7 @@ class Literal:
         escapes = "\\" if self._quote in PYTHON else ""
         stops = [at for mark in (self._quote, escapes) if mark and (at := text.find(mark)) >= 0]
         if not stops:
-            safe = len(text) - _begun(text, self._quote)
+            safe = partial(text, self._quote)
             out.append(_quoted(text[:safe]))
             self._held = text[safe:]
             return ""
@@ -176,11 +178,6 @@ class Literal:
     def _fail(self, text: str) -> str:
         self.failed = True
         return text
-
-
-def _begun(text: str, mark: str) -> int:
-    """How much of the end of `text` may be the beginning of `mark`."""
-    return next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
 
 
 def _quoted(text: str, ascii_only: bool = False) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from service.text.gbnf_walk import Refused
+from service.text.refused import Refused
 from service.text.regex_tree import (
     Anchor,
     Chars,

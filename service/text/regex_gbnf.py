@@ -7,7 +7,7 @@ from collections.abc import Callable
 from service.errors import InvalidRequest
 from service.text.gbnf import check_gbnf, literal
 from service.text.gbnf_rules import GbnfRules
-from service.text.gbnf_walk import Refused
+from service.text.refused import Refused
 from service.text.regex import parse_regex
 from service.text.regex_tree import (
     Chars,

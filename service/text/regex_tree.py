@@ -7,7 +7,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from service.text.gbnf_walk import Refused
+from service.text.refused import Refused
 
 Ranges = tuple[tuple[int, int], ...]
 

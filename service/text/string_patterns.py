@@ -6,7 +6,7 @@ A pattern without `^` or `$` may match anywhere inside. What a pattern may say: 
 from __future__ import annotations
 
 from service.text.gbnf_rules import GbnfRules
-from service.text.gbnf_walk import Refused
+from service.text.refused import Refused
 from service.text.regex import parse_regex
 from service.text.regex_gbnf import expression, in_json
 from service.text.regex_tree import Branch, Chars, Node, Repeat, Sequence, branches, of_length

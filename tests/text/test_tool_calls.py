@@ -105,11 +105,12 @@ def test_several_calls_leave_no_content_between_them(form: ToolFormat, text: str
         assert run(form, *pieces, parallel=False) == ("", [("f", "{}")])
 
 
-def test_calls_beyond_the_only_one_asked_for_are_counted() -> None:
+def test_calls_beyond_the_only_one_asked_for_go_nowhere() -> None:
     calls = Calls(parallel=False)
-    HERMES.parser(calls).feed('<tool_call>{"name": "f", "arguments": {}}</tool_call>' * 3)
+    parts = HERMES.parser(calls).feed('<tool_call>{"name": "f", "arguments": {}}</tool_call>' * 3)
 
-    assert (calls.completed, calls.cut) == (1, 2)
+    assert calls.completed == 1
+    assert {part.call for part in parts if isinstance(part, ToolCallDelta)} == {0}
 
 
 @pytest.mark.parametrize(
