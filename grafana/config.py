@@ -17,6 +17,7 @@ from grafana.thresholds import (
     FIRST_TOKEN_SECONDS,
     GOOD,
     GPU_CELSIUS,
+    MEMORY_RATIO,
     NONE_WANTED,
     ONE_WANTED,
     WARNING,
@@ -63,6 +64,7 @@ def page(actions: Actions) -> Page:
             Row("Now", now(actions)),
             Row("Settings", settings()),
             Row("Split over GPUs", split()),
+            Row("Validation", validation()),
             Row("Effect", effect()),
             Row("History", history()),
             Row("How to change it", [text("How to change it", HOW_TO, w=24, h=8)], collapsed=True),
@@ -158,6 +160,26 @@ def split() -> list[sdk.Panel]:
             "What a card could still take.",
             Query(highest(MACHINE("llm_gpu_memory_free_bytes"), "gpu"), "GPU {{gpu}}"),
             unit="bytes", low=0, no_value=NOT_REPORTED, links=[links.of_series("gpu", "gpu")],
+        ),
+    ]  # fmt: skip
+
+
+def validation() -> list[sdk.Panel]:
+    predicted = SERVICE("llm_config_predicted_vram_bytes")
+    taken = SERVICE("llm_model_memory_bytes", 'device=~"gpu.+"')
+    return [
+        series(
+            "GPU memory: predicted and taken",
+            "What the models that are loaded should take by the estimate that loads are placed by, and what they do. Good: near each other.",
+            Query(total(predicted, "gpu"), "GPU {{gpu}} predicted"),
+            Query(total(taken, "device"), "{{device}} taken"),
+            unit="bytes", no_value=NO_MODEL_ON_GPU, w=12,
+        ),
+        bars(
+            "Predicted, of the card",
+            "All memory of each card is the whole. Good is below 90 %: other programs and CUDA itself need some.",
+            Query(share(total(predicted, "gpu"), total(MACHINE("llm_gpu_memory_total_bytes"), "gpu")), "GPU {{gpu}}"),
+            unit="percentunit", low=0, high=1, steps=MEMORY_RATIO, no_value=NO_MODEL_ON_GPU, w=12,
         ),
     ]  # fmt: skip
 

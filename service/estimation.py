@@ -22,6 +22,7 @@ from service.control.gathering import Status
 from service.control.hardware import Hardware
 from service.control.intervals import Intervals, buckets_of
 from service.control.workload import Workload
+from service.facts import ModelFacts
 from service.fleet.calibration import Learnt
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
@@ -29,7 +30,7 @@ from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placement import Gpu, Placement, place
-from service.fleet.placing import calibrated, constraints_of
+from service.fleet.placing import ROWS_FOR_PROMPTS, calibrated, constraints_of, shares_of
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -92,9 +93,10 @@ class Estimation:
     def __call__(
         self, settings: Settings, hardware: Hardware, models: Sequence[Status]
     ) -> Estimates:
+        predicted = self._predicted(hardware, models)
         used = next((s for s in models if s.state == "ready" and s.facts is not None), None)
         if used is None or used.facts is None or (memory := self._header(used.card)) is None:
-            return Estimates()
+            return Estimates(predicted=predicted)
         room, card = self._room(hardware, used), used.card
 
         def estimator(settings: Settings) -> Estimate | None:
@@ -115,7 +117,34 @@ class Estimation:
         automatic = None
         if room.gpus:
             automatic = self._estimate(card, memory, room.gpus, room.host, alone)
-        return Estimates(estimator, automatic, self._candidates(settings, room, card, models))
+        candidates = self._candidates(settings, room, card, models)
+        return Estimates(estimator, automatic, candidates, predicted)
+
+    def _predicted(self, hardware: Hardware, models: Sequence[Status]) -> dict[int, int]:
+        """Bytes of each GPU, by its index, that all loaded models together should take as they are
+        loaded. Empty where that is not known of one: of a sum each part counts."""
+        sums: dict[int, int] = {}
+        gpus = hardware.gpus
+        for status in models if gpus else ():
+            facts = status.facts
+            if status.state != "ready" or facts is None or not facts.gpu_layers:
+                continue
+            constraints = as_loaded(facts)
+            ratio = self._learnt.ratio(calibrated(status.card, constraints))
+            split = len(gpus) > 1 and constraints.split_mode != "none"
+            if split and not facts.tensor_split:
+                # How the engine has done that by itself is not told.
+                return {}
+            if (memory := self._header(status.card)) is None:
+                return {}
+            try:
+                taken = shares_of(memory, constraints, len(gpus), ratio)
+            except PlacementError as error:
+                logger.debug("%s is not loaded as a placement would: %s", status.card.name, error)
+                return {}
+            for gpu, size in zip(gpus, taken, strict=True):
+                sums[gpu.index] = sums.get(gpu.index, 0) + size
+        return sums
 
     def _estimate(
         self,
@@ -166,6 +195,25 @@ class Estimation:
                     logger.debug("%s cannot be estimated: %s", card.name, error)
                     self._headers[key] = None
             return self._headers[key]
+
+
+def as_loaded(facts: ModelFacts) -> Constraints:
+    """What leaves a placement no choice."""
+    whole = facts.split_mode == "none"
+    return Constraints(
+        context=facts.n_ctx,
+        slots=facts.n_seq,
+        kv_layout=facts.kv_layout,
+        gpu_layers=facts.gpu_layers,
+        tensor_split=() if whole else facts.tensor_split,
+        main_gpu=facts.main_gpu,
+        split_mode=facts.split_mode,
+        type_k=facts.cache_type_k,
+        type_v=facts.cache_type_v,
+        flash_attention=facts.flash_attention is not False,
+        n_ubatch=facts.n_ubatch,
+        n_outputs=facts.n_seq + ROWS_FOR_PROMPTS,
+    )
 
 
 def owned(gpu: GpuReading, place: int, used: Status) -> int:

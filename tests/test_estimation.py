@@ -140,3 +140,42 @@ def test_nothing_is_estimated_where_nothing_is_loaded_or_readable(folder: Path) 
 
     for models in ([], [unloaded], [missing]):
         assert estimation(Settings(), machine(24), models).estimator is None
+
+
+def test_what_loaded_models_should_take_is_what_their_placements_need(folder: Path) -> None:
+    estimation, room = Estimation(Learnt(), gpu_engine=True), machine(24, 24)
+    large = {"n_layer": 80, "gpu_layers": 81, "n_ctx": 8192, "n_ubatch": 512}
+    asked = Settings(default_context_size=8192, kv_cache="split")
+    found = estimation(asked, room, [status(folder, "70B", 40, **large)])
+    assert found.estimator is not None
+    placed = found.estimator(asked)
+    assert placed is not None
+    assert placed.gpu_layers == 81
+
+    loaded = status(folder, "70B", 40, **large, tensor_split=placed.shares)
+    assert estimation(asked, room, [loaded]).predicted == dict(enumerate(placed.needed))
+    # On the second card alone, and by the driver's numbers.
+    small = status(
+        folder, "7B", 4, n_layer=32, gpu_layers=33, n_ctx=8192, n_ubatch=512,
+        split_mode="none", main_gpu=1, tensor_split=(0.0, 1.0),
+    )  # fmt: skip
+    third = with_fields(room.gpus[0], index=3), with_fields(room.gpus[1], index=2)
+    both = estimation(asked, with_fields(room, gpus=third), [loaded, small]).predicted
+    assert both[3] == placed.needed[0]
+    assert both[2] > placed.needed[1]
+
+
+def test_of_a_sum_every_part_has_to_be_known(folder: Path) -> None:
+    estimation, room = Estimation(Learnt(), gpu_engine=True), machine(24, 24)
+    known = status(
+        folder, "7B", 4, n_layer=32, gpu_layers=33, n_ctx=8192, n_ubatch=512, tensor_split=(1, 1)
+    )
+    assert estimation(Settings(), room, [known]).predicted.keys() == {0, 1}
+    on_cpu = status(folder, "70B", 40, n_layer=80, n_ctx=8192)
+    assert estimation(Settings(), room, [known, on_cpu]).predicted.keys() == {0, 1}
+
+    unreadable = replace(status(folder, "nowhere", 4, gpu_layers=33, tensor_split=(1, 1)))
+    left_to_it = status(folder, "7B", 4, n_layer=32, gpu_layers=33, n_ctx=8192, n_ubatch=512)
+    for unknown in (unreadable, left_to_it):
+        assert estimation(Settings(), room, [known, unknown]).predicted == {}
+    assert estimation(Settings(), machine(), [known]).predicted == {}

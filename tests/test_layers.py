@@ -29,7 +29,8 @@ ORDER = """
     entrance
     model_status naming prompts progress adaptation
     capabilities preparation shortening followed_file
-    fleet store control telemetry
+    telemetry
+    fleet store control
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \
     settings setting_values settings_file settings_errors settings_sources settings_needs \

@@ -33,7 +33,8 @@ class Group(Struct, frozen=True):
 
 
 class Analysis(Struct, frozen=True):
-    """made_at, and measured_at (the end of the last traffic that is in it): Unix seconds."""
+    """made_at, and measured_at (the end of the last traffic that is in it): Unix seconds. predicted:
+    bytes of each GPU, by its index, that the models that are loaded should take."""
 
     made_at: float
     measured_at: float | None
@@ -43,3 +44,4 @@ class Analysis(Struct, frozen=True):
     groups: Mapping[GroupName, Group]
     components: tuple[Component, ...]
     recommendations: tuple[Recommendation, ...]
+    predicted: Mapping[int, int] = {}

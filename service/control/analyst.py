@@ -180,6 +180,7 @@ class Analyst:
             groups=found.groups,
             components=found.components,
             recommendations=advice,
+            predicted=estimates.predicted,
         )
         return evidence, estimates.estimator, analysis
 

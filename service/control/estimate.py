@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -47,11 +47,13 @@ Estimator = Callable[[Settings], Estimate | None]
 
 @dataclass(frozen=True)
 class Estimates:
-    """estimator: for other settings. automatic: with nothing chosen but the context."""
+    """estimator: for other settings. automatic: with nothing chosen but the context. predicted: bytes
+    of each GPU, by its index, that the models that are loaded should take."""
 
     estimator: Estimator | None = None
     automatic: Estimate | None = None
     candidates: Sequence[Candidate] = ()
+    predicted: Mapping[int, int] = field(default_factory=dict)
 
 
 # Of the loaded models the first is the one in use; the others are what else is installed. Reads

@@ -153,11 +153,16 @@ def calibrated(card: ModelCard, constraints: Constraints) -> str:
 
 def taken_by(model: ModelMemory, params: EngineParams) -> int:
     """What a load with these is estimated to take of all GPUs together, in bytes."""
-    split, main = params.tensor_split, params.main_gpu or 0
-    gpus = [
-        Gpu(index, str(index), "", ENOUGH, ENOUGH) for index in range(max(len(split), main + 1))
-    ]
-    return sum(share.total for share in place(model, gpus, None, constraints_of(params)).shares)
+    gpus = max(len(params.tensor_split), (params.main_gpu or 0) + 1)
+    return sum(shares_of(model, constraints_of(params), gpus))
+
+
+def shares_of(
+    model: ModelMemory, constraints: Constraints, gpus: int, ratio: float = 1.0
+) -> tuple[int, ...]:
+    """Of each GPU, where there is room for all of it. Raises PlacementError."""
+    roomy = [Gpu(index, str(index), "", ENOUGH, ENOUGH) for index in range(gpus)]
+    return tuple(share.total for share in place(model, roomy, None, constraints, ratio).shares)
 
 
 def _attempted(

@@ -3,61 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-
-class Component(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def health(self) -> float | None: ...
-    @property
-    def max_loss(self) -> float: ...
-
-
-class Group(Protocol):
-    @property
-    def score(self) -> float | None: ...
-
-
-class Recommendation(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def category(self) -> str: ...
-    @property
-    def priority(self) -> str: ...
-    @property
-    def difficulty(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def gain_points(self) -> float | None: ...
-    @property
-    def patch(self) -> Mapping[str, object] | None: ...
-
-
-class Analysis(Protocol):
-    """Of `control.analysis.Analysis`, what is shown here."""
-
-    @property
-    def made_at(self) -> float: ...
-    @property
-    def score(self) -> float | None: ...
-    @property
-    def coverage(self) -> float: ...
-    @property
-    def groups(self) -> Mapping[Any, Group]: ...
-    @property
-    def components(self) -> Sequence[Component]: ...
-    @property
-    def recommendations(self) -> Sequence[Recommendation]: ...
+from service.control.advice import Recommendation
+from service.control.analysis import Analysis, Component, Group, GroupName
 
 
 class Advice(Collector):
@@ -71,6 +23,7 @@ class Advice(Collector):
         yield from whole(analysis)
         yield from components(() if analysis is None else analysis.components)
         yield groups({} if analysis is None else analysis.groups)
+        yield predicted({} if analysis is None else analysis.predicted)
         yield from recommendations(() if analysis is None else analysis.recommendations)
 
 
@@ -112,13 +65,25 @@ def components(parts: Sequence[Component]) -> Iterator[Metric]:
     yield from (health, loss)
 
 
-def groups(found: Mapping[str, Group]) -> Metric:
+def groups(found: Mapping[GroupName, Group]) -> Metric:
     family = GaugeMetricFamily(
         "llm_optimization_group_score", "The same score, of one group alone.", labels=("group",)
     )
     for name, group in found.items():
         if group.score is not None:
             family.add_metric((name,), group.score)
+    return family
+
+
+def predicted(sizes: Mapping[int, int]) -> Metric:
+    family = GaugeMetricFamily(
+        "llm_config_predicted_vram_bytes",
+        "Memory of each GPU that the models that are loaded should take, by the estimate that loads "
+        "are placed by.",
+        labels=("gpu",),
+    )
+    for index, size in sizes.items():
+        family.add_metric((str(index),), size)
     return family
 
 

@@ -5,22 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-VERDICTS: Final = ("improved", "neutral", "regressed", "insufficient_data")
+from service.control.effects import Effect, Verdict
 
-
-class Interval(Protocol):
-    @property
-    def ratio(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
+VERDICTS: Final[Sequence[Verdict]] = get_args(Verdict)
 
 
 @dataclass(frozen=True)
@@ -32,10 +25,10 @@ class Outcome:
     metric: str
     at: float
     verdict: str | None = None
-    effect: Interval | None = None
+    effect: Effect | None = None
     verdicts: Mapping[str, int] = field(default_factory=dict)
 
-    def judged(self, verdict: str, effect: Interval | None) -> Outcome:
+    def judged(self, verdict: str, effect: Effect | None) -> Outcome:
         return replace(self, verdict=verdict, effect=effect)
 
     def counted(self, verdict: str) -> Outcome:

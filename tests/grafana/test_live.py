@@ -41,6 +41,7 @@ MAY_BE_EMPTY: Final = {
     "llm_host_swap_out_bytes_total": "not every container is told",
     "llm_host_network_bytes_total": "not every container has a network",
     "llm_config_threads": "left to the engine",
+    "llm_config_predicted_vram_bytes": "the engine of the tests has no layers on GPUs",
     "llm_api_keys": "there is no key file",
     "llm_api_keys_last_reload_success_timestamp_seconds": "there is no key file",
     "llm_optimization_effect_ratio": "a change is compared for longer than this takes",
