@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from service.control.advice import Learned
-from service.control.records import AnyRecord, Change, Dismissed, Judged
+from service.control.records import AnyRecord, Dismissed, Judged
 from service.errors import StateNotWritten
 
 logger = logging.getLogger(__name__)
@@ -74,11 +74,6 @@ class History:
         """Oldest first."""
         with self._lock:
             return list(self._records)
-
-    def change(self, id: str) -> Change | None:
-        return next(
-            (r for r in reversed(self.records()) if isinstance(r, Change) and r.id == id), None
-        )
 
     def verdict(self, id: str) -> Judged | None:
         """The last one of a change."""

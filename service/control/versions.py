@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from pydantic import ValidationError
@@ -190,7 +190,3 @@ def source_of(why: str) -> str:
 def preset_of(version: Version) -> str:
     kind, _, name = version.why.partition(":")
     return name if kind == "preset" else "custom"
-
-
-def shown(version: Version) -> dict[str, Any]:
-    return msgspec.structs.asdict(version)

@@ -11,7 +11,6 @@ class Limits:
 
     queue: int = 16
     queue_timeout: float = 60.0
-    request_timeout: float = 1800.0
     step_timeout: float = 30.0
     load_timeout: float = 600.0
     reader_timeout: float = 30.0
