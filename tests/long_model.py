@@ -14,8 +14,9 @@ CONTEXT: Final = 131_072
 WIDTH, FEED_FORWARD = 32, 64
 
 
-def long_model(path: Path) -> Path:
-    """A llama whose tokens are bytes, and one that ends."""
+def long_model(path: Path, **more: Any) -> Path:
+    """A llama whose tokens are bytes, and one that ends. `more` goes into its header, with two
+    underscores for each dot."""
     tokens = [*byte_letters(), "<|end|>"]
     weights: dict[str, Any] = {}
     add = random_weights(weights, seed=3)
@@ -45,6 +46,6 @@ def long_model(path: Path) -> Path:
         "tokenizer.ggml.merges": ["a b"],
         "tokenizer.ggml.eos_token_id": len(tokens) - 1,
         "tokenizer.ggml.add_bos_token": False,
-    }
+    } | {key.replace("__", "."): value for key, value in more.items()}
     path.write_bytes(with_weights(metadata, weights))
     return path

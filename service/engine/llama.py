@@ -225,7 +225,6 @@ class LlamaModel:
                     facts.pooling,
                     facts.n_embed_input,
                     facts.threads,
-                    encoder=not facts.can_generate,
                 )
             except MemoryError as error:
                 raise RuntimeError(f"there is no memory for embeddings: {error}") from error

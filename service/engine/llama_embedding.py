@@ -39,10 +39,7 @@ class EmbeddingContext:
     all the others.
     """
 
-    def __init__(
-        self, model: Any, pooling: Pooling, longest: int, threads: int, *, encoder: bool
-    ) -> None:
-        self._encoder = encoder
+    def __init__(self, model: Any, pooling: Pooling, longest: int, threads: int) -> None:
         self._ranks = pooling == "rank"
         settings = llama.llama_context_default_params()
         # The cells are shared, and forgotten after each batch.
@@ -89,8 +86,9 @@ class EmbeddingContext:
                 batch.logits[row] = 1
                 row += 1
         batch.n_tokens = row
-        compute = llama.llama_encode if self._encoder else llama.llama_decode
-        if status := compute(self.context, batch):
+        # It encodes where the architecture has no cells. One that has them, and looks both ways,
+        # dies of llama_encode.
+        if status := llama.llama_decode(self.context, batch):
             raise RuntimeError(f"the inputs could not be computed ({status})")
         return [self._vector(sequence) for sequence in range(len(inputs))]
 

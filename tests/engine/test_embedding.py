@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 
 from service.engine.embedding import EmbeddingJob, EmbeddingQueue, normalized
 from service.engine.pacing import MIN_CHUNK, STEP_SECONDS
+from service.engine.scheduler import MOST_OVERTAKING
 from service.engine.wire import Admitted, Cancel, Computing, Embed, EngineParams, Refused
 from service.events import Embedding, Finished, FinishReason
 from service.generation import SamplingParams, Text, Tokens, Truncation
 from tests.engine import child as children
 from tests.engine.child import Child
 from tests.engine.fake_model import Bench, FakeModel, answer
+from tests.long_model import long_model
 
 
 def vectors(bench: Bench, id: int) -> dict[int, list[float]]:
@@ -288,3 +291,43 @@ def test_an_input_beside_a_text_does_not_change_the_answer(child: Child) -> None
     assert after.text == before.text
     assert len(embedded.embeddings) == 40
     assert isinstance(embedded.end, Finished)
+
+
+def test_a_decoder_that_looks_both_ways_embeds_like_an_encoder(tmp_path: Path) -> None:
+    header = {"llama__attention__causal": False, "llama__pooling_type": 1}
+    path = long_model(tmp_path / "both.gguf", **header)
+    with children.child(EngineParams(str(path), n_ctx=256, n_seq=1)) as child:
+        assert (child.facts.can_generate, child.facts.pooling) == (False, "mean")
+        one, same, other = child.embed("one two three", "one two three", "four")
+
+    assert float(one @ same) == pytest.approx(1, abs=1e-4)
+    assert float(one @ other) < 0.999
+
+
+def order(queue: EmbeddingQueue) -> list[int]:
+    parts = []
+    while queue:
+        parts += [part.job.request for part in queue.next_batch(1)]
+    return parts
+
+
+def job(request: int, priority: int = 0, inputs: int = 1) -> EmbeddingJob:
+    texts = [np.ones(1, np.int32)] * inputs
+    return EmbeddingJob(request, texts, True, None, 0.0, priority=priority)
+
+
+def test_the_urgent_come_before_what_waits_and_behind_what_has_begun() -> None:
+    queue = EmbeddingQueue(most_inputs=1, split=False)
+    queue.add(job(1, inputs=2))
+    queue.next_batch(1)
+    for request, priority in ((2, 0), (3, -1), (4, 5), (5, -1)):
+        queue.add(job(request, priority))
+    assert order(queue) == [1, 3, 5, 2, 4]
+
+
+def test_nobody_is_overtaken_for_ever() -> None:
+    queue = EmbeddingQueue(most_inputs=1, split=False)
+    queue.add(job(0))
+    for request in range(1, MOST_OVERTAKING + 3):
+        queue.add(job(request, priority=-1))
+    assert order(queue).index(0) == MOST_OVERTAKING

@@ -19,7 +19,7 @@ SHORT: Ids = LONG[:7]
 @pytest.fixture(scope="module")
 def context() -> Iterator[EmbeddingContext]:
     model = llama.llama_model_load_from_file(str(DEMO).encode(), llama.llama_model_default_params())
-    context = EmbeddingContext(model, "last", 512, 1, encoder=False)
+    context = EmbeddingContext(model, "last", 512, 1)
     yield context
     llama.llama_free(context.context)
     llama.llama_model_free(model)
