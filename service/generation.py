@@ -287,5 +287,6 @@ class EmbeddingRequest(Struct, frozen=True):
     truncation: Truncation | None = None
     keep_alive: float | None = None
     load: LoadWishes = LoadWishes()
+    priority: int = 0
     owner: str = "local"
     traceparent: str | None = None

@@ -76,6 +76,7 @@ def parse_embeddings(
         dimensions=fields.integer("dimensions", low=1, high=2**31 - 1),
         timeout=timeout,
         truncation=parse_truncation(fields, "right"),
+        priority=fields.integer("priority") or 0,
     )
     return request, encoding == "base64"
 

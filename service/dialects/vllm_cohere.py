@@ -32,13 +32,12 @@ SIDES: Final[dict[str, Truncation | None]] = {
     "START": Truncation(side="left"),
     "END": Truncation(side="right"),
 }
-HARMLESS: Final = frozenset({"priority"})
 
 
 async def embed(request: Request[State]) -> Response:
     fields = await read_fields(request, "vllm")
     wanted, types = parse_embed(fields, **identity(request))
-    tell_ignored(request, fields, HARMLESS)
+    tell_ignored(request, fields, ())
     made = await embedded(request, wanted)
     texts = [each.prompt for each in wanted.inputs if isinstance(each, Text)]
     return tell_cut(json(encode_embed(made, wanted.id, texts, types)), made.cut_tokens)
@@ -70,6 +69,7 @@ def parse_embed(
         dimensions=dimensions,
         timeout=timeout,
         truncation=truncation,
+        priority=fields.integer("priority") or 0,
     )
     return request, types
 

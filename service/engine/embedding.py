@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.model import Ids
+from service.engine.scheduler import MOST_OVERTAKING
 from service.events import Embedding, Finished, FinishReason, Timings, Usage
 from service.facts import ModelFacts
 from service.generation import Selection
@@ -24,7 +26,8 @@ Vector = NDArray[np.float32]
 
 @dataclass(slots=True)
 class EmbeddingJob:
-    """One request. `queued`, `scheduled` and `first` are monotonic seconds."""
+    """One request. `queued`, `scheduled` and `first` are monotonic seconds; of those that wait, the
+    lowest `priority` is next."""
 
     request: int
     inputs: Sequence[Ids]
@@ -32,6 +35,8 @@ class EmbeddingJob:
     dimensions: int | None
     queued: float
     adapters: Selection = ()
+    priority: int = 0
+    overtaken: int = 0
     scheduled: float | None = None
     first: float | None = None
     last: float | None = None
@@ -85,7 +90,7 @@ class Part(NamedTuple):
 
 
 class EmbeddingQueue:
-    """First come, first served. A batch has at most so many inputs."""
+    """Of those that are as urgent, first come, first served. A batch has at most so many inputs."""
 
     def __init__(self, most_inputs: int, *, split: bool) -> None:
         self._most_inputs = most_inputs
@@ -100,7 +105,13 @@ class EmbeddingQueue:
         return sum(job.begun > 0 or job.computed > 0 for job in self._jobs)
 
     def add(self, job: EmbeddingJob) -> None:
-        self._jobs.append(job)
+        """Behind all that are as urgent, that have begun, or that were overtaken often enough."""
+        at = len(self._jobs)
+        while at and _may_overtake(job, self._jobs[at - 1]):
+            at -= 1
+        for later in islice(self._jobs, at, None):
+            later.overtaken += 1
+        self._jobs.insert(at, job)
 
     def remove(self, request: int) -> EmbeddingJob | None:
         found = next((job for job in self._jobs if job.request == request), None)
@@ -132,3 +143,9 @@ class EmbeddingQueue:
                 # The parts before it are where another input would begin.
                 break
         return batch
+
+
+def _may_overtake(job: EmbeddingJob, other: EmbeddingJob) -> bool:
+    if other.begun or other.computed or other.overtaken >= MOST_OVERTAKING:
+        return False
+    return job.priority < other.priority

@@ -106,7 +106,9 @@ def prepare_embedding(model: Model, embed: Embed, now: float) -> Prepared | Refu
     except _TooLong as error:
         return Refused(embed.id, "an input is too long", overflow=(error.tokens, longest))
     inputs = [ids for ids, _ in fitted]
-    job = EmbeddingJob(embed.id, inputs, embed.normalize, embed.dimensions, now, adapters)
+    job = EmbeddingJob(
+        embed.id, inputs, embed.normalize, embed.dimensions, now, adapters, embed.priority
+    )
     return Admitted(embed.id, job.tokens, sum(cut for _, cut in fitted)), job
 
 

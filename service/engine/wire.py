@@ -102,6 +102,7 @@ class Embed(Struct, frozen=True, array_like=True, tag="embed"):
     normalize: bool = True
     dimensions: int | None = None
     adapters: Selection = ()
+    priority: int = 0
 
 
 class Tokenize(Struct, frozen=True, array_like=True, tag="tokenize"):

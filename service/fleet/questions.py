@@ -64,6 +64,7 @@ async def embed(
         request.normalize,
         request.dimensions,
         adapters,
+        request.priority,
     )
     admitted = await host.ask(stream, command)
     assert isinstance(admitted, wire.Admitted)

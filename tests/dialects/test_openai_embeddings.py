@@ -72,9 +72,11 @@ def test_the_parameters_arrive() -> None:
         encoding_format="base64",
         truncate_prompt_tokens=8,
         truncation_side="left",
+        priority=-3,
     )
 
     assert as_base64
+    assert (request.priority, parse()[0].priority) == (-3, 0)
     assert (request.model, request.dimensions, request.normalize) == ("demo", 2, True)
     assert request.truncation == Truncation(8, side="left")
     assert parse(truncate_prompt_tokens=-1)[0].truncation == Truncation(None, side="right")
