@@ -109,3 +109,10 @@ def test_of_the_first_version_the_groups_below_count_too(tmp_path: Path) -> None
 
     found = memory(tmp_path, "4:memory:/pod\n3:cpu,cpuacct:/pod", files)
     assert found == HostMemory(8 * GIB, 4 * GIB)
+
+
+def test_nothing_else_of_the_service_asks_the_machine_for_its_memory() -> None:
+    files = (Path(__file__).parents[1] / "service").rglob("*.py")
+    asking = [file.name for file in files if "virtual_memory" in file.read_text()]
+
+    assert asking == ["host_memory.py"]
