@@ -25,6 +25,7 @@ from typing import NoReturn
 from service.engine.engine import Engine
 from service.engine.intake import detokenized, tokenized
 from service.engine.wire import (
+    ENVIRONMENT,
     Cancel,
     Command,
     Detokenize,
@@ -49,15 +50,6 @@ _PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE_BYTES = 1 << 18
 # Vocabularies of 262 144 tokens take some 200 MB.
 _PROBE_BYTES = 4 << 30
-_ENVIRONMENT = {
-    # OpenMP's threads spin between two parallel regions, for very long by default. Two engines on
-    # the same cores then take them from each other: 1.7 and 0.4 tokens/s were measured where 39
-    # each are possible. A short spin costs a lone engine nothing.
-    "GOMP_SPINCOUNT": "1000",
-    # abort() starts a debugger to print its stack, which takes seconds and tells the service
-    # nothing: a dead engine should be dead at once.
-    "GGML_NO_BACKTRACE": "1",
-}
 
 
 def confine(parent: int) -> None:
@@ -173,7 +165,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, default=os.getppid())
     arguments = parser.parse_args()
     confine(arguments.parent)
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Not before: the libraries read their environment when they are loaded.
     from service.engine.llama import LlamaModel, LoadError

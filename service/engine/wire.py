@@ -32,6 +32,16 @@ from service.facts import Adapter, KVLayout, ModelFacts, SplitMode
 from service.generation import Grammar, SamplingParams, Selection, Text, Tokens, Truncation
 from service.stats import StepStats
 
+# What an engine needs before its libraries are loaded, whoever starts it.
+ENVIRONMENT: Final = {
+    # OpenMP's threads spin between two parallel regions, for very long by default. Two engines on
+    # the same cores then take them from each other: of 39 tokens a second, each kept two at most. With
+    # this count they did not, and a lone engine lost nothing measurable.
+    "GOMP_SPINCOUNT": "1000",
+    # abort() starts a debugger to print its stack, which takes seconds and tells the service
+    # nothing: a dead engine should be dead at once.
+    "GGML_NO_BACKTRACE": "1",
+}
 # A prompt of a million tokens as ids is 5 MB; more than this is a broken peer.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 

@@ -37,11 +37,7 @@ _PASSED: Final = frozenset(
 )
 _PASSED_PREFIXES: Final = ("CUDA_", "NVIDIA_", "GGML_", "LLAMA_", "OMP_", "GOMP_", "KMP_", "HIP_")
 _SET: Final = {
-    # Idle OpenMP threads spin. Two engines on the same cores each fell from 39 to 1 token a
-    # second by it; with this count they did not, and a lone engine lost nothing measurable.
-    "GOMP_SPINCOUNT": "1000",
-    # Else an abort starts gdb on the dying process.
-    "GGML_NO_BACKTRACE": "1",
+    **wire.ENVIRONMENT,
     # The Python stack of a SIGSEGV or SIGABRT, on stderr.
     "PYTHONFAULTHANDLER": "1",
     "PYTHONUNBUFFERED": "1",
