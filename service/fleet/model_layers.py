@@ -7,6 +7,7 @@ ways that are not modelled here is said in `unknown`.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,9 +15,12 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from service.catalog.gguf import Header, Keeping, Omitted, read_header
+from service.catalog.card import ModelCard
+from service.catalog.gguf import GgufError, Header, Keeping, Omitted, read_header
 from service.catalog.gguf_types import TENSOR_TYPES
 from service.fleet.memory import Layer, ModelMemory, Widths
+
+logger = logging.getLogger(__name__)
 
 _BLOCKS: Final = {name: (block, size) for name, block, size in TENSOR_TYPES.values()}
 _BLOCK: Final = re.compile(r"blk\.(\d+)\.")
@@ -96,6 +100,15 @@ _UNMODELLED: Final = {
 
 class Unmeasurable(Exception):
     """The header lacks what no figure can be given without; the message says what."""
+
+
+def memory_of(card: ModelCard) -> ModelMemory | None:
+    """None where its header cannot be read, or says too little to tell. Blocks."""
+    try:
+        return read_memory(card.shards or (card.path,))
+    except (GgufError, Unmeasurable, OSError) as error:
+        logger.debug("what %s would take is not known: %s", card.name, error)
+        return None
 
 
 def read_memory(paths: Sequence[str | Path]) -> ModelMemory:

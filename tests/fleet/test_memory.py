@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.catalog.demo import PATH as DEMO
 from service.catalog.gguf import Keeping, read_header
@@ -19,8 +20,9 @@ from service.fleet.memory import (
     layer_compute,
     output_compute,
 )
-from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.model_layers import Unmeasurable, memory_of, read_memory
 from tests.catalog import gguf_files
+from tests.fleet.fakes import card
 from tests.fleet.llama_buffers import MIB, simulate
 from tests.fleet.model_headers import SHAPES, write
 
@@ -221,3 +223,13 @@ def test_the_ratio_goes_where_the_loads_are(start: float, loads: list[float]) ->
 @pytest.mark.parametrize(("predicted", "taken"), [(0, 100), (100, 0), (100, 1000), (100, -5)])
 def test_a_disturbed_load_teaches_nothing(predicted: int, taken: int) -> None:
     assert Calibration().observe("a", predicted, taken) == Calibration()
+
+
+def test_of_a_file_that_says_too_little_nothing_is_known(tmp_path: Path) -> None:
+    known = card(DEMO)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF")
+
+    assert memory_of(known) == read_memory([DEMO])
+    assert memory_of(card(broken)) is None
+    assert memory_of(replace(known, path=str(tmp_path / "gone.gguf"))) is None
