@@ -1,6 +1,6 @@
 """What happens to a request, in order: frozen events that everything above the engine speaks.
 
-An engine emits `TokenEvent`s and one `Finished` for each answer; `runtime.interpret` turns the
+An engine emits `TokenEvent`s and one `Finished` for each answer; `text.interpreter` turns the
 text of the former into deltas. An answer is `index` of a request that asked for `n` of them.
 """
 

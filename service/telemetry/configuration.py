@@ -6,7 +6,6 @@ What is left to the engine has no series; what it chose then is among the famili
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Final, Protocol
@@ -15,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from service.control.config import fingerprint
 from service.settings import Settings
 
 GAUGES: Final = {
@@ -144,7 +144,9 @@ def gauges(settings: Settings) -> dict[str, float | None]:
 
 def info(in_force: InForce) -> Metric:
     settings = in_force.settings
-    family = InfoMetricFamily("llm_config", "Settings that are no numbers; a hash of all of them.")
+    family = InfoMetricFamily(
+        "llm_config", "Settings that are no numbers; a hash of all that are in force."
+    )
     words = {
         "preset": in_force.preset,
         "split_mode": settings.split_mode or "auto",
@@ -152,7 +154,8 @@ def info(in_force: InForce) -> Metric:
         "cache_type_v": settings.cache_type_v,
         "flash_attention": settings.flash_attention,
         "kv_cache": settings.kv_cache,
-        "hash": hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+        # That of a version is of what is wanted, which can wait for a restart.
+        "hash_in_force": fingerprint(settings),
     }
     family.add_metric((), words)
     return family

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from exporters.readings import GpuReading
+from service.control.config import fingerprint
 from service.settings import Settings
 from service.telemetry.configuration import Configuration
 from service.telemetry.exposition import Exposition, render
@@ -99,6 +100,15 @@ def test_a_model_that_stays_for_ever_is_kept_for_an_infinite_time(
 def test_the_hash_tells_two_configurations_apart_and_nothing_else() -> None:
     assert samples()["llm_config_info"] == samples()["llm_config_info"]
     assert samples()["llm_config_info"] != samples(port=9)["llm_config_info"]
+
+
+def test_the_hash_in_force_is_a_versions_where_nothing_waits() -> None:
+    settings = Settings(port=9)
+    registry = CollectorRegistry()
+    registry.register(Configuration(in_force(settings)))
+    text = render(Exposition((), registry), "", "")[0].decode()
+
+    assert f'hash_in_force="{fingerprint(settings)}"' in text
 
 
 def test_changes_are_counted_by_who_made_them_and_what_came_of_them() -> None:

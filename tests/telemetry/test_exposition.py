@@ -353,12 +353,15 @@ def test_a_runtime_that_fails_does_not_break_the_scrape() -> None:
 
 def test_names_that_clients_make_up_add_no_series() -> None:
     runtime = FakeRuntime()
-    app = create_app(Settings(), runtime.make)
+    # What is read and analysed meanwhile would have series of its own.
+    app = create_app(Settings(exporters=False), runtime.make)
 
     def series(http: TestClient) -> int:
         return sum(not line.startswith("#") for line in http.get("/metrics").text.splitlines())
 
     with TestClient(app, base_url="http://localhost") as http:
+        assert http.portal is not None
+        http.portal.call(http.app_state["analyst"].refresh)
         for _ in range(2):
             http.post("/v1/chat/completions", json={**CHAT, "model": "x"})
             http.get("/nowhere")
