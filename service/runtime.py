@@ -252,6 +252,7 @@ class Runtime:
             prepared.interpreters,
             self._observer.on_finish,
             entry.end,
+            prompt_text=prepared.prompt.prompt if isinstance(prepared.prompt, Text) else None,
         )
         return entry.generation
 

@@ -58,6 +58,8 @@ async def test_a_prompt_is_tokenized_as_it_would_be_generated_from(tmp_path: Pat
         assert b" ".join(found.pieces).decode().split() == found.prompt.split()
         assert await runtime.detokenize("", [3, 4]) == "3 4"
         assert runtime.journal() == [], "a question is no request"
+        async with aclosing(await runtime.admit(replace(chat(), input=asked))) as generation:
+            assert generation.prompt_text == found.prompt
 
 
 async def test_a_load_that_is_asked_for_says_what_was_loaded(tmp_path: Path) -> None:

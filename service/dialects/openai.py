@@ -26,7 +26,7 @@ from service.dialects.fields import Fields
 from service.dialects.manner import OPENAI, Manner, identified
 from service.dialects.model_defaults import defaults_for
 from service.dialects.ollama_listing import capabilities
-from service.dialects.openai_chat_encode import encode_chat, shown
+from service.dialects.openai_chat_encode import encode_chat, encode_prompt, shown
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import encode_completions
 from service.dialects.openai_completions_request import parse_completions
@@ -76,7 +76,7 @@ async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI)
         prefills=manner.prefills,
         defaults=defaults_for(request, fields),
     )
-    progress = fields.flag("return_progress")
+    progress, with_prompt = fields.flag("return_progress"), fields.flag("return_prompt_text")
     tell_ignored(request, fields, HARMLESS)
     if fields.flag("echo") and not options.echo:
         exchange_of(request.scope).ignored.append("echo")
@@ -85,10 +85,10 @@ async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI)
     generation = await admitted(request, wanted)
     tell_extras(request, fields, generation, wanted)
     envelope = envelope_of("chatcmpl", wanted, generation)
+    text = generation.prompt_text if with_prompt else None
+    told = encode_prompt(options, generation.prompt_ids, text)
     if wanted.stream:
-        chunks = manner.chat_chunks(
-            envelope, options, generation.prompt_tokens, wanted.n, generation.prompt_ids
-        )
+        chunks = manner.chat_chunks(envelope, options, generation.prompt_tokens, wanted.n, told)
         answers: Answers = generation
         if progress:
             look = partial(request.state["runtime"].progress, wanted.id)
@@ -96,7 +96,7 @@ async def chat(request: Request[State], fields: Fields, manner: Manner = OPENAI)
         return tell_cut(Stream(answers, chunks, request), generation.cut_tokens)
     events = await gathered(request, generation)
     found = collect(shown(events, options))
-    body = encode_chat(envelope, found, options, generation.prompt_ids)
+    body = encode_chat(envelope, found, options, told)
     return tell_cut(json(manner.finished(body, found), events), generation.cut_tokens)
 
 

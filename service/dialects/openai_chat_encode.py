@@ -7,8 +7,9 @@ a call's first part has id, type and name, its later parts have none of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from service.dialects.answers import Answer, total_usage
 from service.dialects.failures import Failure, of_finished
@@ -41,6 +42,8 @@ from service.generation import ToolCall
 if TYPE_CHECKING:
     from service.runtime import Progress
 
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
 
 def shown(events: Sequence[Event], options: Options) -> Sequence[Event]:
     """What is written of an answer: with its thoughts inline, where they were asked for so."""
@@ -51,7 +54,7 @@ def encode_chat(
     envelope: Envelope,
     answers: Sequence[Answer],
     options: Options,
-    prompt_ids: Sequence[int] = (),
+    of_prompt: Mapping[str, Any] = NOTHING,
 ) -> dict[str, Any]:
     ends = [answer.finished for answer in answers if answer.finished is not None]
     body = envelope.fields("chat.completion")
@@ -60,11 +63,20 @@ def encode_chat(
     prompt = next((a.prompt_logprobs for a in answers if a.prompt_logprobs is not None), None)
     if prompt is not None:
         body["prompt_logprobs"] = encode_prompt_logprobs(prompt)
-    if options.token_ids:
-        body["prompt_token_ids"] = prompt_ids
+    body |= of_prompt
     if options.timings and ends and (timings := encode_timings(ends[0])) is not None:
         body["timings"] = timings
     return body
+
+
+def encode_prompt(options: Options, ids: Sequence[int], text: str | None) -> dict[str, Any]:
+    """What vLLM tells of a prompt, with the answer or its first chunk. `text`: where it is wanted."""
+    told: dict[str, Any] = {}
+    if options.token_ids:
+        told["prompt_token_ids"] = ids
+    if text is not None:
+        told["prompt_text"] = text
+    return told
 
 
 def encode_choice(answer: Answer, options: Options) -> dict[str, Any]:
@@ -113,11 +125,11 @@ class ChatChunks:
         options: Options,
         prompt_tokens: int,
         n: int,
-        prompt_ids: Sequence[int] = (),
+        of_prompt: Mapping[str, Any] = NOTHING,
     ) -> None:
         self.options = options
-        # Told with the first chunk, where they were asked for.
-        self._prompt_ids = prompt_ids if options.token_ids else None
+        # Told with the first chunk.
+        self._of_prompt = of_prompt
         self.n = n
         head = encode_json(envelope.fields("chat.completion.chunk"))[:-1]
         self._head = b"data: " + head
@@ -230,9 +242,9 @@ class ChatChunks:
             tail = b',"usage":%b}\n\n' % encode_json(self._so_far.encode())
         if self.options.token_ids:
             choice["token_ids"] = ids
-        if self._prompt_ids is not None:
-            tail = b',"prompt_token_ids":%b%b' % (encode_json(self._prompt_ids), tail)
-            self._prompt_ids = None
+        if self._of_prompt:
+            tail = b",%b%b" % (encode_json(self._of_prompt)[1:-1], tail)
+            self._of_prompt = NOTHING
         if timings is not None:
             tail = b',"timings":%b%b' % (encode_json(timings), tail)
         return b'%b,"choices":[%b]%b' % (self._head, encode_json(choice), tail)

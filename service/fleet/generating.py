@@ -40,12 +40,16 @@ class Generation:
         interpreters: list[Interpreter],
         on_finish: Callable[[RequestStats], None],
         on_end: Callable[[], None],
+        *,
+        prompt_text: str | None = None,
     ) -> None:
         self.id = request.id
         self.model = card.name
         self.prompt_tokens = admitted.prompt_tokens
         # Where they were asked for.
         self.prompt_ids = admitted.prompt
+        # Before anything was cut off it; None where the client tokenized it.
+        self.prompt_text = prompt_text
         # How much of the prompt was cut to make it fit.
         self.cut_tokens = admitted.cut_tokens
         # How long it waited for its model to be loaded.

@@ -25,6 +25,7 @@ from service.generation import (
     Infill,
     LoadWishes,
     Text,
+    Tokens,
 )
 from service.runtime import Embeddings, ModelStatus, Progress, Runtime, Tokenized
 from service.settings import Settings
@@ -221,7 +222,7 @@ class FakeRuntime:
     async def tokenize(self, model: str, input: Chat | Text | Infill) -> Tokenized:
         """A token is a byte."""
         self._refuse(model)
-        text = self._text(input)
+        text = text_of(input)
         data = text.encode()
         pieces = [bytes([byte]) for byte in data]
         return Tokenized(text, list(data), pieces, CARD, self.facts or FACTS)
@@ -234,7 +235,7 @@ class FakeRuntime:
 
     async def render(self, model: str, chat: Chat) -> str:
         self._refuse(model)
-        return self._text(chat)
+        return text_of(chat)
 
     async def load(
         self, model: str, keep_alive: float | None = None, wishes: LoadWishes = AS_IT_IS
@@ -273,14 +274,15 @@ class FakeRuntime:
         if self.refuses is not None:
             raise self.refuses
 
-    def _text(self, input: Chat | Text | Infill) -> str:
-        match input:
-            case Text():
-                return input.prompt
-            case Infill():
-                return f"<PRE>{input.prefix}<SUF>{input.suffix}<MID>"
-            case _:
-                return "".join(f"<{m.role}>{m.content or ''}" for m in input.messages)
+
+def text_of(input: Chat | Text | Infill) -> str:
+    match input:
+        case Text():
+            return input.prompt
+        case Infill():
+            return f"<PRE>{input.prefix}<SUF>{input.suffix}<MID>"
+        case _:
+            return "".join(f"<{m.role}>{m.content or ''}" for m in input.messages)
 
 
 class FakeGeneration:
@@ -291,6 +293,7 @@ class FakeGeneration:
         self.facts = FACTS
         self.prompt_tokens = 7
         self.prompt_ids = tuple(range(7)) if request.sampling.token_ids else ()
+        self.prompt_text = None if isinstance(request.input, Tokens) else text_of(request.input)
         self.cut_tokens = 0
         self.load_seconds = 0.0
         self._runtime = runtime

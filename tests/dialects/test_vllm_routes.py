@@ -385,3 +385,19 @@ def test_a_response_without_input_is_refused_in_vllms_words() -> None:
 
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == 400
+
+
+@pytest.mark.parametrize("prefix", ["", "/vllm"])
+def test_the_prompts_text_comes_where_it_is_asked_for(prefix: str) -> None:
+    path, asked = f"{prefix}/v1/chat/completions", {**CHAT, "return_prompt_text": True}
+    with client() as http:
+        whole = http.post(path, json=asked).json()
+        plain = http.post(path, json=CHAT).json()
+        stream = http.post(path, json={**asked, "stream": True}).text
+        batch = http.post(f"{path}/batch", json={**asked, "messages": [CHAT["messages"]]})
+
+    first, *rest = [line.removeprefix("data: ") for line in stream.split("\n\n")[:-2]]
+    assert whole["prompt_text"] == json.loads(first)["prompt_text"] == "<user>hi"
+    assert not any("prompt_text" in chunk for chunk in rest)
+    assert plain.get("prompt_text") is None
+    assert batch.headers["x-ignored-params"] == "return_prompt_text"
