@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Literal
 
 from service.engine.batch import Batch
-from service.engine.embedder import NOTHING, Embedded, Embedder
+from service.engine.embedder import Embedder
 from service.engine.embedding import EmbeddingJob
 from service.engine.intake import Prepared, prepare, prepare_embedding
 from service.engine.model import Model
 from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache
+from service.engine.reporting import Reporter, Tally, phase_of
 from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
 from service.engine.sequence import Sequence
 from service.engine.stopwatch import Stopwatch
@@ -29,33 +28,19 @@ from service.engine.wire import (
     Cancel,
     Embed,
     EngineParams,
-    Output,
     Refused,
     Report,
     SetThreads,
-    Step,
     Submit,
     ThreadsSet,
 )
 from service.events import FinishReason, PromptLogprobs, TokenLogprobs
-from service.stats import StepStats
 
 # Requests that arrive together on an idle engine share their first step.
 GATHER_SECONDS = 0.0005
 
 Send = Callable[[Report], None]
 Work = list[Sequence] | EmbeddingJob | Cancel | SetThreads
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one step brought, gathered while it is worked off."""
-
-    outputs: list[Output] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
-    finished: list[tuple[Sequence, FinishReason]] = field(default_factory=list)
-    preemptions: int = 0
-    embedded: Embedded = NOTHING
 
 
 class Engine:
@@ -89,13 +74,10 @@ class Engine:
         )
         self._batch = Batch(facts.n_batch)
         self._inbox: SimpleQueue[Work | None] = SimpleQueue()
-        self._steps = 0
         self._closed = False
-        self._told_idle = True
-        # When the step at hand began.
-        self._began = 0.0
         self._python = Stopwatch(cpu_clock)
         self._embedder = Embedder(model, send, clock, self._python)
+        self._reporter = Reporter(self._scheduler, self._embedder, send, clock, self._python)
 
     def admit(self, submit: Submit) -> None:
         """Answer a Submit, and queue it if it can be run."""
@@ -130,16 +112,15 @@ class Engine:
     def run(self) -> None:
         while not self._closed:
             if self.idle:
-                self._report_idle()
-                self._take(self._inbox.get(), _Tally())
+                self._reporter.idle()
+                self._take(self._inbox.get(), Tally())
                 time.sleep(GATHER_SECONDS)
             self.step()
 
     def step(self) -> None:
         """Work off the inbox, then one batch, if there is anything to compute."""
-        self._began = started = self._clock()
+        tally = Tally(self._clock())
         self._python.start()
-        tally = _Tally()
         self._take_commands(tally)
         if self._embedder:
             tally.embedded = self._embedder.step(self._pacer if self._scheduler.running else None)
@@ -147,14 +128,13 @@ class Engine:
         plan = self._scheduler.schedule()
         if not plan.rows:
             if tally.embedded.tokens:
-                self._report(plan, tally, "prefill", 0.0)
+                self._reporter.report(plan, tally, "prefill", 0.0)
             elif tally.outputs:
-                self._report(plan, tally, "idle", 0.0)
+                self._reporter.report(plan, tally, "idle", 0.0)
             return
-        self._told_idle = False
         for sequence in plan.admitted:
             if sequence.scheduled is None:
-                sequence.scheduled = started
+                sequence.scheduled = tally.began
         if plan.moves:
             self._carry_out(plan.moves)
         first_rows = self._fill(plan)
@@ -171,9 +151,9 @@ class Engine:
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
         self._pacer.observe(plan.prefill_tokens, plan.decode_rows, decoding)
-        self._report(plan, tally, _phase(plan, tally), decoding)
+        self._reporter.report(plan, tally, phase_of(plan, tally), decoding)
 
-    def _take_commands(self, tally: _Tally) -> None:
+    def _take_commands(self, tally: Tally) -> None:
         while True:
             try:
                 command = self._inbox.get_nowait()
@@ -181,7 +161,7 @@ class Engine:
                 return
             self._take(command, tally)
 
-    def _take(self, command: Work | None, tally: _Tally) -> None:
+    def _take(self, command: Work | None, tally: Tally) -> None:
         if command is None:
             self._closed = True
         elif isinstance(command, Cancel):
@@ -223,7 +203,7 @@ class Engine:
             first_rows.append(row)
         return first_rows
 
-    def _sample(self, plan: Plan, first_rows: list[int], tally: _Tally) -> None:
+    def _sample(self, plan: Plan, first_rows: list[int], tally: Tally) -> None:
         """Sample every row that asks for it."""
         sampling: list[tuple[Sequence, int]] = []
         for row, first in zip(plan.rows, first_rows, strict=True):
@@ -247,7 +227,7 @@ class Engine:
                 tally.gaps.append(sequence.gap)
             self._accept(sequence, token, at, tally)
 
-    def _accept(self, sequence: Sequence, token: int, row: int, tally: _Tally) -> None:
+    def _accept(self, sequence: Sequence, token: int, row: int, tally: Tally) -> None:
         model, sampling = self.model, sequence.sampling
         logprobs = None
         if sampling.logprobs is not None:
@@ -272,7 +252,7 @@ class Engine:
         elif sequence.n_generated == sampling.min_tokens:
             sequence.sampler.allow_end()
 
-    def _score_prompt(self, row: Row, first: int, tally: _Tally) -> None:
+    def _score_prompt(self, row: Row, first: int, tally: Tally) -> None:
         """Row i of the prompt gives the distribution of its token i + 1."""
         sequence = row.sequence
         scores = sequence.prompt_logprobs
@@ -287,7 +267,7 @@ class Engine:
             sequence.prompt_logprobs = None
 
     def _end(
-        self, sequence: Sequence, reason: FinishReason, tally: _Tally, error: str | None = None
+        self, sequence: Sequence, reason: FinishReason, tally: Tally, error: str | None = None
     ) -> None:
         if (forget := self._scheduler.remove(sequence)) is not None:
             self._carry_out([forget])
@@ -295,7 +275,7 @@ class Engine:
         tally.outputs.append((sequence.request, event))
         sequence.sampler.free()
 
-    def _make_room(self, plan: Plan, tally: _Tally) -> None:
+    def _make_room(self, plan: Plan, tally: Tally) -> None:
         """The cache is full. Nothing was computed; the next step plans anew with more room."""
         reclaimed = self._scheduler.reclaim()
         if reclaimed is None:
@@ -310,55 +290,4 @@ class Engine:
                 plan.evictions += 1
             else:
                 tally.preemptions += 1
-        self._report(plan, tally, "idle", 0.0)
-
-    def _report_idle(self) -> None:
-        if not self._told_idle:
-            self._report(Plan(), _Tally(), "idle", 0.0)
-
-    def _report(
-        self,
-        plan: Plan,
-        tally: _Tally,
-        phase: Literal["prefill", "decode", "mixed", "idle"],
-        decode_seconds: float,
-    ) -> None:
-        scheduler, embeddings = self._scheduler, len(self._embedder)
-        embedding = self._embedder.running if embeddings else 0
-        computed = phase != "idle"
-        self._steps += computed
-        self._told_idle = not computed and scheduler.idle and not embeddings
-        prefill_tokens = plan.prefill_tokens + tally.embedded.tokens
-        progress = tally.embedded.progress
-        if computed and plan.prefill_tokens:
-            prompts = (row.sequence for row in plan.rows if row.length > 1)
-            progress += tuple((sequence.request, sequence.n_past) for sequence in prompts)
-        stats = StepStats(
-            self._steps,
-            phase,
-            decode_seconds + tally.embedded.seconds,
-            self._python.lap(),
-            prefill_tokens if computed else 0,
-            plan.decode_rows if computed else 0,
-            len(scheduler.running) + embedding,
-            len(scheduler.waiting) + embeddings - embedding,
-            scheduler.kv_tokens,
-            tuple(tally.gaps),
-            plan.prefix_queried_tokens,
-            plan.prefix_hit_tokens,
-            plan.evictions,
-            tally.preemptions,
-            progress,
-            self._clock() - self._began if computed else 0.0,
-            plan.prefix_reusable_tokens,
-            plan.waiting_for_prefix,
-        )
-        self._send(Step(stats, tally.outputs))
-        # Sending counts with the next step, which can still report it.
-        self._python.pause()
-
-
-def _phase(plan: Plan, tally: _Tally) -> Literal["prefill", "decode", "mixed"]:
-    if not plan.prefill_tokens and not tally.embedded.tokens:
-        return "decode"
-    return "mixed" if plan.decode_rows else "prefill"
+        self._reporter.report(plan, tally, "idle", 0.0)
