@@ -14,7 +14,6 @@ from service.fleet.limits import Limits
 from service.fleet.load_queue import LoadQueue
 from service.fleet.placing import Attempt, PlaceModel
 from service.fleet.residents import Residents
-from service.fleet.supervisor import Place
 from service.fleet.vetting import Unloadable, Vet, unfit
 from service.stats import Observer
 
@@ -47,9 +46,15 @@ class EngineFactory:
         card: ModelCard,
         params: EngineParams,
         fallback: EngineParams | None = None,
-        place: Place | None = None,
+        placed: EngineParams | None = None,
     ) -> EngineHost:
-        """It is nobody's until it is put among the residents, and loads when it is asked for."""
+        """It is nobody's until it is put among the residents, and loads when it is asked for.
+        `placed`: where it goes at first."""
+        first = [placed] if placed is not None else []
+
+        async def place(wanted: EngineParams) -> EngineParams | Unloadable:
+            return first.pop() if first else await self._place(key, host, card, wanted)
+
         host = EngineHost(
             card.name,
             params,
@@ -58,7 +63,7 @@ class EngineFactory:
             command=self._command,
             vet=partial(self._vetted, card, params.adapters),
             fallback=fallback,
-            place=place or (lambda wanted: self._place(key, host, card, wanted)),
+            place=place,
             learn=partial(self._learn, card),
             on_change=partial(self._load_queue.on_change, key),
             want=partial(self._load_queue.want_host, key),

@@ -107,11 +107,7 @@ class Residency:
         self, card: ModelCard, params: EngineParams, placed: EngineParams, settings: Settings
     ) -> EngineHost:
         """An engine for the time after: nobody is sent to it yet."""
-
-        async def there(_: EngineParams) -> EngineParams:
-            return placed
-
-        return self._engines.make(self.key(card, settings), card, params, place=there)
+        return self._engines.make(self.key(card, settings), card, params, placed=placed)
 
     def swap(
         self, key: str, card: ModelCard, params: EngineParams, fallback: EngineParams | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,9 +11,12 @@ from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.facts import ModelFacts
 from service.fleet.placing import Attempt
+from service.fleet.residency import Residency
 from service.fleet.succession import beside, stunted
 from service.fleet.vetting import Unloadable
+from service.settings import Settings
 from tests.dialects.fakes import FACTS
+from tests.fleet.fakes import FAKE, QUICK, Seen, card, until, write_script
 
 GIB = 1 << 30
 CARD = ModelCard("m:latest", "/m.gguf", 10 * GIB, 0.0, "directory")
@@ -58,3 +63,42 @@ def test_a_context_that_is_shorter_for_want_of_memory_alone_is_seen(
     wanted: int | None, before: ModelFacts | None, after: ModelFacts, less: bool
 ) -> None:
     assert stunted(EngineParams("/m.gguf", n_ctx=wanted), before, after) is less
+
+
+class Placer:
+    """Says one place, always the same."""
+
+    def __init__(self, answer: EngineParams) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def __call__(self, card: ModelCard, params: EngineParams) -> Attempt:
+        self.asked += 1
+        return Attempt(self.answer)
+
+    def learn(self, card: ModelCard, params: EngineParams, facts: ModelFacts) -> None:
+        pass
+
+
+async def test_one_that_was_loaded_beside_another_is_placed_anew_when_its_engine_dies(
+    tmp_path: Path,
+) -> None:
+    found = card(write_script(tmp_path))
+    params = EngineParams(found.path)
+    placer = Placer(replace(params, n_ctx=4 * 1024))
+    models = Residency(Settings(), Seen(), command=FAKE, limits=QUICK, placer=placer)
+    heir = models.heir(found, params, replace(params, n_ctx=4 * 2048), Settings())
+    lengths = []
+    try:
+        for deaths in (0, 1):
+            heir.start()
+            await until(lambda: heir.supervisor.state == "ready")
+            assert heir.supervisor.facts is not None
+            lengths.append(heir.supervisor.facts.n_ctx)
+            assert heir.supervisor.deaths == placer.asked == deaths
+            heir.supervisor.kill("the test wants it")
+            await until(lambda: heir.supervisor.state != "ready")
+    finally:
+        await heir.close()
+
+    assert lengths == [4 * 2048, 4 * 1024]
