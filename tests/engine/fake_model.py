@@ -24,6 +24,9 @@ from service.generation import Grammar, SamplingParams, Selection, Tokens
 
 EOG = 0
 N_VOCAB = 256
+LAYOUTS = ["split", "unified"]
+# A prompt that others begin with, too.
+SHARED = list(range(1, 101))
 
 
 def next_token(tokens: list[int], adapters: Selection = ()) -> int:
