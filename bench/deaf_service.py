@@ -1,4 +1,4 @@
-"""The service with a recorder that hears nothing: what telemetry costs is held against it."""
+"""The service with observers that hear nothing: what telemetry costs is held against it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from service.cli import main
+from service.control.samples import Sampled
 from service.telemetry.recorder import Recorder
 
 
@@ -13,7 +14,12 @@ def nothing(*anything: Any, **named: Any) -> None:
     pass
 
 
-for heard in ("on_step", "on_finish", "on_http", "on_answer", "on_rejection"):
-    setattr(Recorder, heard, nothing)
+# `Sampled` is the first of the observers that an engine's reports reach.
+for observer, heard in (
+    (Sampled, ("on_step", "on_model", "on_finish")),
+    (Recorder, ("on_http", "on_answer", "on_rejection")),
+):
+    for name in heard:
+        setattr(observer, name, nothing)
 
 sys.exit(main())

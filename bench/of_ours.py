@@ -44,10 +44,14 @@ async def two_engines(setup: Setup, name: str, model: Path) -> AsyncIterator[lis
                 f"{name}, two engines, {streams} streams in all",
                 {
                     "one engine": partial(spread_over, server, one, streams),
+                    "one with half of them": partial(spread_over, server, one, streams // 2),
                     "two engines": partial(spread_over, server, both, streams),
                 },
                 ("two engines",),
-                (Bar("decode tokens/s", at_least=0.9, against="one engine"),),
+                (
+                    Bar("decode tokens/s", at_least=0.9, against="one engine"),
+                    Bar("decode tokens/s", at_least=0.9, against="one with half of them"),
+                ),
                 "one engine",
             )
             for streams in (2, 8)

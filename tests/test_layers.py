@@ -17,6 +17,7 @@ ORDER = """
     server probe processor
     plan model_commands key_commands audit_commands config_commands
     app
+    observing lifetime
     dialects admin gate host_guard http_protocol origins
     in_force
     trial
@@ -61,7 +62,7 @@ IMPORTERS = {
 }
 
 
-# Of the exporters, which know nothing of the service, `app` starts the collectors. What was read is
+# Of the exporters, which know nothing of the service, `observing` has the collectors. What was read is
 # frozen values without any code that reads, so the layers that show it or judge it may know those.
 SHOW_READINGS = {"admin", "estimation", "control", "dialects", "distribution", "telemetry"}
 
@@ -85,7 +86,7 @@ def allowed(importer: str, imported: str) -> bool:
     if target == "exporters":
         if (importer, inner[:1]) == READS_GROUPS:
             return True
-        return top == "exporters" or within[:1] == ["app"] or knows_readings(within, inner)
+        return top == "exporters" or within[:1] == ["observing"] or knows_readings(within, inner)
     if target != "service":
         return True
     if top != "service" or not inner:
@@ -176,7 +177,7 @@ def test_an_import_against_the_order_is_found(module: str, source: str) -> None:
         ("service.engine.llama", "import llama_cpp\nfrom service.text.stops import StopMatcher"),
         ("service.engine.wire", "from service.stats import StepStats"),
         ("service.control.hardware", "from exporters.readings import GpuReading"),
-        ("service.app", "from exporters.monitors import Monitors"),
+        ("service.observing", "from exporters.monitors import Monitors"),
         ("service.host_memory", "from exporters.cgroup import Cgroup"),
         ("service.engine.llama", "from service.host_memory import host_memory"),
         ("exporters.memory", "from exporters.nvml import Nvml\nimport psutil"),

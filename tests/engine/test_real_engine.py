@@ -26,6 +26,7 @@ from service.events import Finished, FinishReason, TokenEvent
 from service.facts import KVLayout
 from service.generation import Grammar, SamplingParams, Thoughts
 from tests.engine.child import DEMO, GREEDY, Child, chat, child
+from tests.full_size import FULL_SIZE
 
 LONG = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
 QUESTIONS = [f"What is {a} + {b}?" for a, b in zip(range(10, 34, 3), range(50, 74, 3), strict=True)]
@@ -229,7 +230,7 @@ def test_streams_hold_no_broken_code_point(engine: Child) -> None:
 def test_cancelling_a_neighbour_changes_nothing(engine: Child) -> None:
     """Greedily: a batch of another size sums in another order, which may tip a close draw."""
     draw = random.Random(3)
-    for _ in range(20):
+    for _ in range(200 if FULL_SIZE else 20):
         sampling = SamplingParams(temperature=0, max_tokens=60)
         prompt = chat(f"Count from {draw.randint(1, 9)} to 20")
         alone = engine.ask(prompt, sampling).text

@@ -1,7 +1,4 @@
-"""What the service promises while engines die and clients misbehave, at the size it promises it.
-
-`FULL_SIZE=1` runs the long ones at the size of an acceptance test, else they run at a tenth.
-"""
+"""What the service promises while engines die and clients misbehave."""
 
 from __future__ import annotations
 
@@ -35,8 +32,7 @@ from tests.fleet.fakes import (
     until,
     write_script,
 )
-
-FULL_SIZE = os.environ.get("FULL_SIZE") == "1"
+from tests.full_size import FULL_SIZE
 
 
 def engine(runtime: Runtime, model: int = 0) -> psutil.Process:

@@ -1,0 +1,45 @@
+"""Steps told some at a time: who counts them one by one finds nothing of its own in the caches."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from service.stats import ModelEvent, Observer, RequestStats, StepStats
+
+# So much computing an observer may not know of yet.
+UNTOLD_SECONDS: Final = 0.1
+
+
+class Batched:
+    """An observer that is told in order and misses nothing, though steps of a model that goes on
+    reach it up to UNTOLD_SECONDS late: they wait for one another. A request's end, a model's event
+    and a step after which nothing runs wait for nothing.
+
+    A small model's step takes three milliseconds. Counting it takes thirty microseconds after such
+    a time, and ten when another was counted just before.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._untold: deque[tuple[str, StepStats]] = deque()
+        self._seconds = 0.0
+
+    def on_step(self, model: str, stats: StepStats) -> None:
+        self._untold.append((model, stats))
+        self._seconds += stats.step_seconds
+        if not stats.running or self._seconds >= UNTOLD_SECONDS:
+            self._tell()
+
+    def on_model(self, event: ModelEvent) -> None:
+        self._tell()
+        self._observer.on_model(event)
+
+    def on_finish(self, stats: RequestStats) -> None:
+        self._tell()
+        self._observer.on_finish(stats)
+
+    def _tell(self) -> None:
+        self._seconds = 0.0
+        while self._untold:
+            self._observer.on_step(*self._untold.popleft())
