@@ -56,7 +56,7 @@ class Adaptation:
             card = self._resolve(model)
             self._check_name(name, card, anew=anew)
             file = self._inside(path)
-            files = card.shards or (card.path,)
+            files = card.weights
             if why := await asyncio.to_thread(misfit, file, files):
                 text = f"`{name}` cannot be applied to `{card.name}`: {why}."
                 raise InvalidRequest(text, param="lora_path")

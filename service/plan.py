@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             {key: value for key in ("config", "model_dir") if (value := getattr(given, key))}
         )
         card = find(given.model, settings)
-        model = read_memory(card.shards or (card.path,))
+        model = read_memory(card.weights)
         params = with_flags(engine_params(card, settings), given)
         cards = gpus() if given.gpus is None else given.gpus
         host = host_memory().available if given.host_memory is None else given.host_memory

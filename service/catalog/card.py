@@ -130,10 +130,15 @@ class ModelCard(Struct, frozen=True):
         return self.can_generate and not self.chat_template
 
     @property
+    def weights(self) -> tuple[str, ...]:
+        """The model itself: its shards in order, or the one file that it is."""
+        return self.shards or (self.path,)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """All that a load would read."""
         extra = (self.projector, *self.adapters, self.draft)
-        return (*(self.shards or (self.path,)), *(path for path in extra if path))
+        return (*self.weights, *(path for path in extra if path))
 
 
 def human(count: int) -> str:

@@ -40,7 +40,7 @@ class Contents:
 def read_contents(card: ModelCard, verbose: bool) -> Contents:
     """Blocks. Raises GgufError and OSError."""
     keeping = TO_SHOW_ALL if verbose else TO_SHOW
-    paths = (card.shards or (card.path,)) if verbose else (card.path,)
+    paths = card.weights if verbose else (card.path,)
     if card.reason in NO_GGUF:
         paths = ()
     return Contents(

@@ -105,7 +105,7 @@ class Unmeasurable(Exception):
 def memory_of(card: ModelCard) -> ModelMemory | None:
     """None where its header cannot be read, or says too little to tell. Blocks."""
     try:
-        return read_memory(card.shards or (card.path,))
+        return read_memory(card.weights)
     except (GgufError, Unmeasurable, OSError) as error:
         logger.debug("what %s would take is not known: %s", card.name, error)
         return None

@@ -92,7 +92,7 @@ class Vetting:
 
 async def unfit(card: ModelCard, adapters: Sequence[Adapter]) -> Unloadable | None:
     """(3) What keeps the model from being loaded with these, or None."""
-    files = card.shards or (card.path,)
+    files = card.weights
     for number, adapter in enumerate(adapters):
         if why := await asyncio.to_thread(misfit, Path(adapter.path), files):
             return Unloadable("bad_file", f"its adapter {adapter.name or number}: {why}")
