@@ -18,7 +18,7 @@ from service.facts import ModelFacts
 from service.fleet.devices import RESERVE
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placement import Gpu
+from service.fleet.placed import Gpu
 from service.fleet.placing import constraints_of
 from service.fleet.split_needs import needs_of
 from service.fleet.sums import counts_of

@@ -29,7 +29,8 @@ from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placement import Gpu, Placement, place
+from service.fleet.placed import Gpu, Placement
+from service.fleet.placement import place
 from service.fleet.placing import ROWS_FOR_PROMPTS, calibrated, constraints_of, shares_of
 from service.settings import Settings
 

@@ -26,7 +26,8 @@ from service.fleet.devices import RESERVE, gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placement import Gpu, Placement, place, readable
+from service.fleet.placed import Gpu, Placement, readable
+from service.fleet.placement import place
 from service.fleet.placing import calibrated, constraints_of
 from service.fleet.sums import Need
 from service.host_memory import host_memory

@@ -66,3 +66,11 @@ def check_cache(constraints: Constraints, model: ModelMemory) -> None:
             raise PlacementError(
                 field, f"{kind} has blocks of {block}, and a head is {length} long"
             )
+
+
+def chosen_layers(model: ModelMemory, constraints: Constraints) -> int | None:
+    """None where it is left to the placement. Of a split, all of them at most."""
+    chosen, everything = constraints.gpu_layers, len(model.layers) + 1
+    if chosen is None or chosen <= everything:
+        return chosen
+    return everything if constraints.tensor_split or constraints.split_mode == "row" else None

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from service.catalog.architectures import installed
-from service.fleet.placement import Gpu
+from service.fleet.placed import Gpu
 from service.visible_gpus import visible
 
 logger = logging.getLogger(__name__)

@@ -17,73 +17,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 from service.context import choose_context, choose_layout, padded
 from service.facts import SplitMode
-from service.fleet.constraints import Constraints, PlacementError, check, check_cache
+from service.fleet.constraints import (
+    Constraints,
+    PlacementError,
+    check,
+    check_cache,
+    chosen_layers,
+)
 from service.fleet.memory import ContextShape, ModelMemory, cell_bytes
+from service.fleet.placed import Gpu, Placement, readable
+from service.fleet.placement_reasons import limit_of, reasons_of
 from service.fleet.sums import Need, counts_of, dealt, needs
 
 LEAST_CONTEXT: Final = 8192
-_GIB: Final = 1 << 30
-
-Limit = Literal["nothing", "gpu_memory", "host_memory", "wishes"]
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """`index` is the driver's number; sizes in bytes. `reserve` of what is free is left alone:
-    for the driver's own context, and whatever the estimate does not know."""
-
-    index: int
-    uuid: str
-    name: str
-    total: int
-    free: int
-    reserve: int = 0
-
-    @property
-    def usable(self) -> int:
-        return max(0, self.free - self.reserve)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """`gpus` are as they were given, `shares` what each of them gets, `host` what stays.
-
-    gpu_layers and tensor_split as llama.cpp takes them. free_after: of each GPU, its reserve
-    included; host_free_after: None where the host's memory is not known.
-    """
-
-    gpu_layers: int
-    tensor_split: tuple[float, ...]
-    main_gpu: int
-    split_mode: SplitMode
-    shape: ContextShape
-    gpus: tuple[Gpu, ...]
-    shares: tuple[Need, ...]
-    host: Need
-    host_free_after: int | None
-    limited_by: Limit
-    reasons: tuple[str, ...]
-
-    @property
-    def context(self) -> int:
-        return self.shape.cells * self.shape.streams
-
-    @property
-    def free_after(self) -> tuple[int, ...]:
-        pairs = zip(self.gpus, self.shares, strict=True)
-        return tuple(gpu.free - share.total for gpu, share in pairs)
-
-
-def chosen_layers(model: ModelMemory, constraints: Constraints) -> int | None:
-    """None where it is left to the placement. Of a split, all of them at most."""
-    chosen, everything = constraints.gpu_layers, len(model.layers) + 1
-    if chosen is None or chosen <= everything:
-        return chosen
-    return everything if constraints.tensor_split or constraints.split_mode == "row" else None
+# Of a margin that is searched for.
+_STEP: Final = 1 << 24
 
 
 def place(
@@ -217,7 +169,7 @@ class _Placing:
         room = [g.usable if c else 0 for g, c in zip(self.gpus, chosen, strict=True)]
         best = dealt(self.model, shape, room, layers, self.ratio)
         low, high = 0, max(room, default=0)
-        while best is not None and high - low > _GIB // 64:
+        while best is not None and high - low > _STEP:
             margin = (low + high) // 2
             counts = dealt(self.model, shape, [r - margin for r in room], layers, self.ratio)
             if counts:
@@ -329,8 +281,12 @@ class _Placing:
             shares=tuple(shares),
             host=host,
             host_free_after=left,
-            limited_by=self._limit(shape, layers),
-            reasons=tuple(self._reasons(shape, counts, host)),
+            limited_by=limit_of(self.model, self.constraints, self.gpus, shape, layers),
+            reasons=tuple(
+                reasons_of(
+                    self.model, self.constraints, self.gpus, shape, counts, self.host_memory, host
+                )
+            ),
         )
 
     def _check_host(self, shape: ContextShape, host: Need) -> None:
@@ -342,43 +298,3 @@ class _Placing:
                 f"{shape.n_ctx} tokens take {readable(needed)} beside the weights, and "
                 f"{readable(self.host_memory)} of the host's memory are free",
             )
-
-    def _limit(self, shape: ContextShape, layers: int) -> Limit:
-        constraints = self.constraints
-        if self.gpus and layers < self.everything:
-            return "gpu_memory" if self.chosen is None else "wishes"
-        if constraints.context is not None:
-            return "nothing" if shape.n_ctx >= self.model.n_ctx_train else "wishes"
-        if shape.n_ctx >= padded(self.model.n_ctx_train):
-            return "nothing"
-        return "gpu_memory" if layers else "host_memory"
-
-    def _reasons(self, shape: ContextShape, counts: Sequence[int], host: Need) -> list[str]:
-        model, layers = self.model, sum(counts)
-        found = list(model.unknown)
-        if not self.gpus and (self.constraints.tensor_split or self.constraints.gpu_layers):
-            found.append("there is no GPU to place layers on")
-        used = [gpu.index for gpu, count in zip(self.gpus, counts, strict=True) if count]
-        if layers and len(used) == 1 and layers == self.everything:
-            found.append(f"the whole model fits on GPU {used[0]}")
-        elif layers == self.everything:
-            found.append(
-                "no GPU holds it alone: " + ", ".join(f"GPU {i}" for i in used) + " share it"
-            )
-        elif self.gpus and self.chosen is None:
-            found.append(f"{layers} of {self.everything} layers fit on GPUs, the rest on the host")
-        if self.constraints.context is None and shape.n_ctx < padded(model.n_ctx_train):
-            found.append(
-                f"{shape.n_ctx} tokens of context of the {model.n_ctx_train} that it was trained "
-                "for: the rest does not fit into the memory set aside for it"
-            )
-        if self.host_memory is not None and host.total > self.host_memory:
-            found.append(
-                f"the host would need {readable(host.total)} and has {readable(self.host_memory)}: weights "
-                "are read from the disk again and again"
-            )
-        return found
-
-
-def readable(size: int) -> str:
-    return f"{size / _GIB:.2f} GiB" if abs(size) >= _GIB else f"{size / (1 << 20):.1f} MiB"

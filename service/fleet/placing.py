@@ -19,7 +19,8 @@ from service.fleet.calibration import Learnt, key_of
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory, cell_bytes
 from service.fleet.model_layers import Unmeasurable, read_memory
-from service.fleet.placement import Gpu, Placement, place, readable
+from service.fleet.placed import AMPLE, Gpu, Placement, readable
+from service.fleet.placement import place
 from service.fleet.vetting import Unloadable
 from service.host_memory import HostMemory, host_memory
 
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 ROWS_FOR_PROMPTS: Final = 32
 # A driver may hang. The thread that asks it is lost then, the model is not.
 DRIVER_SECONDS: Final = 30.0
-# For any model, in bytes.
-ENOUGH: Final = 1 << 60
 
 Devices = Callable[[], Sequence[Gpu]]
 
@@ -161,7 +160,7 @@ def shares_of(
     model: ModelMemory, constraints: Constraints, gpus: int, ratio: float = 1.0
 ) -> tuple[int, ...]:
     """Of each GPU, where there is room for all of it. Raises PlacementError."""
-    roomy = [Gpu(index, str(index), "", ENOUGH, ENOUGH) for index in range(gpus)]
+    roomy = [Gpu(index, str(index), "", AMPLE, AMPLE) for index in range(gpus)]
     return tuple(share.total for share in place(model, roomy, None, constraints, ratio).shares)
 
 

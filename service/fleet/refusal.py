@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from service.fleet.constraints import Constraints, PlacementError
+from service.fleet.constraints import Constraints, PlacementError, chosen_layers
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Gpu, chosen_layers, place
+from service.fleet.placed import Gpu
+from service.fleet.placement import LEAST_CONTEXT, place
 
 
 def refusal(

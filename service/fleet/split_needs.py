@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Final
 
 from service.context import padded
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory
-from service.fleet.placement import LEAST_CONTEXT, Gpu, place
-
-AMPLE: Final = 1 << 60
+from service.fleet.placed import AMPLE, Gpu
+from service.fleet.placement import LEAST_CONTEXT, place
 
 
 def needs_of(model: ModelMemory, gpus: Sequence[Gpu], constraints: Constraints) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ContextShape, Layer, ModelMemory, Widths
-from service.fleet.placement import LEAST_CONTEXT, Gpu, Placement, place
+from service.fleet.placed import Gpu, Placement
+from service.fleet.placement import LEAST_CONTEXT, place
 from service.fleet.sums import counts_of, needs
 
 MIB = 1 << 20

@@ -19,7 +19,7 @@ from service.fleet.calibration import Learnt
 from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Gpu
+from service.fleet.placed import Gpu
 from service.fleet.placing import Attempt, Placer, constraints_of, taken_by
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable

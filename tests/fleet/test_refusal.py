@@ -7,7 +7,7 @@ import pytest
 from service.fleet.constraints import Constraints
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Gpu
+from service.fleet.placed import Gpu
 from service.fleet.refusal import refusal
 from tests.fleet.model_headers import SHAPES, write
 

@@ -7,7 +7,8 @@ import pytest
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import read_memory
-from service.fleet.placement import Gpu, place
+from service.fleet.placed import Gpu
+from service.fleet.placement import place
 from service.fleet.split_needs import needs_of
 from tests.fleet.model_headers import SHAPES, write
 
