@@ -6,7 +6,6 @@ in Anthropic's shape.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.datastructures import MutableHeaders
@@ -20,6 +19,7 @@ from service.dialects.answers import collect
 from service.dialects.anthropic_encode import Envelope, MessageEvents, encode_message, worded
 from service.dialects.anthropic_request import HARMLESS, counted, parse_request, unheeded
 from service.dialects.dialect import Dialect
+from service.dialects.framing import iso
 from service.dialects.model_defaults import defaults_for
 from service.dialects.opening import Opening
 from service.dialects.respond import (
@@ -88,7 +88,7 @@ def encode_model(status: ModelStatus) -> dict[str, Any]:
         "type": "model",
         "id": card.name,
         "display_name": card.name,
-        "created_at": datetime.fromtimestamp(card.modified, UTC).isoformat(),
+        "created_at": iso(card.modified),
     }
 
 

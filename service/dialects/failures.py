@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.errors import ContextOverflow, ServiceError
 from service.events import Finished, FinishReason
 from service.telemetry.http import CLIENT_GONE, exchange_of
@@ -117,12 +117,7 @@ class ErrorPages:
         exchange = exchange_of(scope)
         exchange.error = failure.code or str(failure.status)
         status, body = self.wording(f"/{exchange.api}/", scope["path"])(failure)
-        return Response(
-            encode_json(body),
-            status,
-            headers_of(failure),
-            media_type="application/json",
-        )
+        return json_response(body, status, headers_of(failure))
 
     def wording(self, own: str, path: str) -> Wording:
         for prefix, words in self.wordings:

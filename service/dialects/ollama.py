@@ -18,13 +18,12 @@ from starlette.routing import Route
 from service.catalog.gguf import GgufError
 from service.dialects import ollama_management, openai
 from service.dialects.dialect import Dialect
-from service.dialects.framing import encode_json
 from service.dialects.ollama_embed import embed, embeddings
 from service.dialects.ollama_generation import chat, generate
 from service.dialects.ollama_listing import LISTED, encode_ps, encode_tags
 from service.dialects.ollama_names import known
 from service.dialects.ollama_request import parse_model
-from service.dialects.ollama_shapes import API, JSON, worded
+from service.dialects.ollama_shapes import API, json, worded
 from service.dialects.ollama_show import COPILOT, encode_show, read_contents
 from service.dialects.respond import State, read_fields, tell_ignored
 from service.errors import ModelLoadFailed, ModelUnusable
@@ -93,10 +92,6 @@ async def status(request: Request[State]) -> Response:
 
 async def unauthorized(request: Request[State]) -> Response:
     raise HTTPException(401, "unauthorized")
-
-
-def json(body: object) -> Response:
-    return Response(encode_json(body), media_type=JSON)
 
 
 ACCOUNT: Final = [

@@ -5,22 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from array import array
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.dialects.fields import Fields, kind
-from service.dialects.framing import encode_json
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_names import NOT_PULLED, known
 from service.dialects.ollama_options import Options, parse_options, unmet, wishes_of
 from service.dialects.ollama_request import parse_model
-from service.dialects.ollama_shapes import API, JSON, encode_cut, nanoseconds
+from service.dialects.ollama_shapes import API, encode_cut, json, nanoseconds
 from service.dialects.respond import (
     State,
     identity,
     read_fields,
+    tell_cut,
     tell_ignored,
     traced,
     unless_gone,
@@ -44,7 +44,7 @@ async def embed(request: Request[State]) -> Response:
     known(request, model, required=False, unknown=NOT_PULLED)
     if not inputs:
         await unless_gone(request.receive, request.state["runtime"].load(model, keep_alive))
-        return json({"model": model, "embeddings": []}, 0)
+        return json({"model": model, "embeddings": []})
     wanted = EmbeddingRequest(
         model=model,
         inputs=tuple(Text(each) for each in inputs),
@@ -56,17 +56,15 @@ async def embed(request: Request[State]) -> Response:
         **identity(request),
     )
     found = await embedded(request, wanted, options)
-    return json(
-        {
-            "model": model,
-            "embeddings": [floats(vector) for vector in found.vectors],
-            "total_duration": nanoseconds(wanted.arrived, time.monotonic()),
-            "load_duration": nanoseconds(0.0, found.load_seconds),
-            "prompt_eval_count": found.prompt_tokens,
-            **encode_cut(found.prompt_tokens, found.cut_tokens),
-        },
-        found.cut_tokens,
-    )
+    body = {
+        "model": model,
+        "embeddings": [floats(vector) for vector in found.vectors],
+        "total_duration": nanoseconds(wanted.arrived, time.monotonic()),
+        "load_duration": nanoseconds(0.0, found.load_seconds),
+        "prompt_eval_count": found.prompt_tokens,
+        **encode_cut(found.prompt_tokens, found.cut_tokens),
+    }
+    return tell_cut(json(body), found.cut_tokens)
 
 
 async def embeddings(request: Request[State]) -> Response:
@@ -77,7 +75,7 @@ async def embeddings(request: Request[State]) -> Response:
     known(request, model, unknown=NOT_PULLED)
     if not prompt:
         await unless_gone(request.receive, request.state["runtime"].load(model, keep_alive))
-        return json({"embedding": []}, 0)
+        return json({"embedding": []})
     wanted = EmbeddingRequest(
         model=model,
         inputs=(Text(prompt),),
@@ -89,7 +87,7 @@ async def embeddings(request: Request[State]) -> Response:
         **identity(request),
     )
     found = await embedded(request, wanted, options)
-    return json({"embedding": floats(found.vectors[0])}, found.cut_tokens)
+    return tell_cut(json({"embedding": floats(found.vectors[0])}), found.cut_tokens)
 
 
 def parse_rest(request: Request[State], fields: Fields) -> tuple[str, float | None, Options]:
@@ -137,8 +135,3 @@ def floats(vector: bytes) -> list[float]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers.tolist()
-
-
-def json(body: dict[str, Any], cut_tokens: int) -> Response:
-    headers = {"X-Prompt-Truncated": str(cut_tokens)} if cut_tokens else {}
-    return Response(encode_json(body), headers=headers, media_type=JSON)

@@ -18,7 +18,6 @@ from service.catalog.card import ModelCard
 from service.dialects.begun import begun
 from service.dialects.deeds import Deed
 from service.dialects.fields import Fields
-from service.dialects.framing import encode_json
 from service.dialects.model_defaults import defaults_for
 from service.dialects.ollama_context import Interpreted
 from service.dialects.ollama_encode import CHAT, GENERATE, Lines, Part, Shape, Voice, encode_whole
@@ -28,7 +27,7 @@ from service.dialects.ollama_names import known
 from service.dialects.ollama_options import unmet, wishes_of
 from service.dialects.ollama_prompt import Prompt, parse_prompt
 from service.dialects.ollama_request import Asked, parse_asked
-from service.dialects.ollama_shapes import API, JSON, Journey, now
+from service.dialects.ollama_shapes import API, Journey, json, now
 from service.dialects.ollama_thinking import Thinking, decide
 from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
@@ -263,7 +262,3 @@ def rendered(asked: Asked, shape: Shape, prompt: str) -> Response:
 
 def empty(asked: Asked, shape: Shape, **rest: Any) -> Response:
     return json({"model": asked.model, "created_at": now(), **shape.encode(Part()), **rest})
-
-
-def json(body: dict[str, Any]) -> Response:
-    return Response(encode_json(body), media_type=JSON)

@@ -26,7 +26,7 @@ from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
 from service.dialects.ollama_names import NOT_FOUND, NOT_PULLED, ModelUnknown, known
 from service.dialects.ollama_recipe import parse_create, parse_name, word_of
-from service.dialects.ollama_shapes import API, JSON, NDJSON, worded
+from service.dialects.ollama_shapes import API, NDJSON, json, worded
 from service.dialects.respond import State, Stream, read_fields, tell_ignored, unless_gone
 from service.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable
 from service.store.transfers import Step
@@ -207,7 +207,7 @@ async def told(request: Request[State], steps: Steps, stream: bool) -> Response:
     if stream:
         return Stream(follow, Lines(), request)
     await unless_gone(request.receive, exhausted(follow))
-    return Response(encode_json(Step("success")), media_type=JSON)
+    return json(Step("success"))
 
 
 async def exhausted(follow: Follow) -> None:

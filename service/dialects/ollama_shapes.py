@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from starlette.responses import Response
+
 from service.dialects.body import EMPTY
 from service.dialects.failures import Failure
+from service.dialects.framing import json_response
 from service.dialects.openai_shapes import encode_logprob
 from service.events import Finished, FinishReason, TokenLogprobs
 
@@ -39,6 +42,10 @@ def worded(failure: Failure) -> tuple[int, dict[str, Any]]:
     if failure.message == EMPTY:
         sentence = "missing request body"
     return status, {"error": sentence or failure.message}
+
+
+def json(body: object) -> Response:
+    return json_response(body, media_type=JSON)
 
 
 def rfc3339(nanoseconds: int) -> str:

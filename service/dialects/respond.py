@@ -25,7 +25,7 @@ from service.control.presets import Preset
 from service.dialects.body import ClientGone, read_array, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.dialects.responses_store import ResponseStore
 from service.dialects.sampling import timeout_of
 from service.dialects.turnstile import Turnstile
@@ -281,7 +281,7 @@ def json(value: Any, events: Sequence[Event] = ()) -> Response:
     ends = (event for event in events if isinstance(event, Finished))
     timing = next((server_timing(end.timings) for end in ends), "")
     headers = {"Server-Timing": timing} if timing else {}
-    return Response(encode_json(value), headers=headers, media_type="application/json")
+    return json_response(value, headers=headers)
 
 
 def server_timing(timings: Timings) -> str:

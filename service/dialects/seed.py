@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from service.access.caller import Scope, caller
 from service.dialects.deeds import toward
-from service.dialects.framing import EVENT_STREAM, PING, encode_json, sse
+from service.dialects.framing import EVENT_STREAM, PING, encode_json, json_response, sse
 from service.dialects.respond import PING_SECONDS, State
 from service.dialects.seed_encode import ENDED, encode_model, encode_progress
 from service.errors import ServiceError
@@ -47,12 +47,12 @@ async def models(request: Request[State]) -> Response:
     found = [status for status in runtime.models() if status.card.problem is None]
     found.sort(key=lambda status: status.card.modified, reverse=True)
     entries = [encode_model(status, runtime.capabilities(status.card)) for status in found]
-    return json({"models": entries})
+    return json_response({"models": entries})
 
 
 async def requests(request: Request[State]) -> Response:
     newest = reversed(request.state["runtime"].journal())
-    return json({"requests": [encode_progress(progress) for progress in newest]})
+    return json_response({"requests": [encode_progress(progress) for progress in newest]})
 
 
 async def progress(request: Request[State]) -> Response:
@@ -61,7 +61,7 @@ async def progress(request: Request[State]) -> Response:
     if found is None:
         raise RequestNotFound
     if request.query_params.get("stream", "").lower() not in WORDS_FOR_YES:
-        return json(encode_progress(found))
+        return json_response(encode_progress(found))
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(changes(runtime, id), headers=headers, media_type=EVENT_STREAM)
 
@@ -89,7 +89,7 @@ async def cancel(request: Request[State]) -> Response:
     with toward(request, "cancel", id):
         if not request.state["runtime"].cancel(id):
             raise RequestNotFound
-    return json({"message": "Request cancelled"})
+    return json_response({"message": "Request cancelled"})
 
 
 async def dismiss(request: Request[State]) -> Response:
@@ -97,7 +97,7 @@ async def dismiss(request: Request[State]) -> Response:
     id = request.path_params["id"]
     with toward(request, "dismiss", id):
         request.state["runtime"].dismiss(id)
-    return json({"message": "Request dismissed"})
+    return json_response({"message": "Request dismissed"})
 
 
 async def dismiss_completed(request: Request[State]) -> Response:
@@ -108,11 +108,7 @@ async def dismiss_completed(request: Request[State]) -> Response:
     count = runtime.dismiss_completed()
     if others and Scope.ADMIN in who.scopes:
         request.state["audit"].write(who, "dismiss", {"requests": (others, 0)}, "done")
-    return json({"message": f"Dismissed {count} completed requests"})
-
-
-def json(body: dict[str, Any]) -> Response:
-    return Response(encode_json(body), media_type="application/json")
+    return json_response({"message": f"Dismissed {count} completed requests"})
 
 
 at_root: Final = [

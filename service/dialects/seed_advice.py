@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from service.control.advice import Recommendation
@@ -11,6 +10,7 @@ from service.control.analysis import Analysis, Component
 from service.control.analyst import Hypothesis
 from service.control.estimate import Estimate
 from service.control.recommending import estimated_improvement
+from service.dialects.framing import iso
 
 SCHEMA_VERSION: Final = 2
 
@@ -20,12 +20,13 @@ def encode_analysis(
 ) -> dict[str, Any]:
     """`latest` tells when what it is made of was measured."""
     components = judged.components if judged else ()
+    measured = latest.measured_at if latest else None
     return {
         "recommendations": [encode_advice(r) for r in judged.recommendations] if judged else [],
         "overall_score": rounded(judged.score) if judged else None,
         "coverage": rounded(judged.coverage, 4) if judged else 0.0,
         "made_at": iso(latest.made_at) if latest else None,
-        "measured_at": iso(latest.measured_at) if latest else None,
+        "measured_at": None if measured is None else iso(measured),
         "window_seconds": rounded(latest.window_seconds) if latest else 0.0,
         "components": [encode_component(component) for component in components],
         "groups": {
@@ -102,7 +103,3 @@ def placement(estimate: Estimate) -> dict[str, Any]:
 
 def rounded(value: float | None, digits: int = 2) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

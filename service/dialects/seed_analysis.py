@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -27,7 +26,7 @@ from service.control.analysis import Analysis
 from service.control.analyst import Analyst, Hypothesis
 from service.control.rule import for_model, names_of
 from service.control.simulation import with_patch
-from service.dialects.framing import encode_json
+from service.dialects.framing import iso, json_response
 from service.dialects.respond import State
 from service.dialects.seed_advice import encode_analysis, encode_hypothesis
 from service.dialects.seed_machine import encode_cpu, encode_gpus, encode_memory, encode_models
@@ -64,7 +63,7 @@ async def optimization(request: Request[State]) -> Response:
     quality = {id: None if h is None else 100 * h for id, h in health.items()}
     score = judged.score if judged else None
     body: dict[str, Any] = {
-        "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat(),
+        "timestamp": iso(time.time()),
         "cpu_analysis": encode_cpu(machine),
         "memory_analysis": encode_memory(machine),
         "gpu_analysis": encode_gpus(monitors, split, quality),
@@ -73,7 +72,7 @@ async def optimization(request: Request[State]) -> Response:
     }
     if asked:
         body["what_if"] = encode_hypothesis(asked, imagined)
-    return Response(encode_json(body), media_type="application/json")
+    return json_response(body)
 
 
 async def imagine(analyst: Analyst, asked: Mapping[str, Any]) -> Hypothesis | None:

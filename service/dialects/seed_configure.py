@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -27,7 +26,7 @@ from starlette.routing import Route
 from service.control.config import Applied, Version, made, misplaced, written
 from service.dialects.body import read_object, received
 from service.dialects.fields import Fields
-from service.dialects.framing import encode_json
+from service.dialects.framing import iso, json_response
 from service.dialects.respond import State
 from service.dialects.seed_changes import expected, recorded
 from service.dialects.seed_presets import resolved
@@ -78,7 +77,7 @@ async def show(request: Request[State]) -> Response:
         "engines": [encode_engine(status) for status in request.state["runtime"].models()
                     if status.facts is not None]
     }  # fmt: skip
-    return json(body, found.version)
+    return versioned(body, found.version)
 
 
 def described(found: Reconfiguration, *, file_differs: bool) -> dict[str, Any]:
@@ -132,7 +131,7 @@ async def change(request: Request[State]) -> Response:
         return invalid(error)
     now = written(found.wanted) | {key: new for key, (_, new) in applied.changed.items()}
     answer = encode_applied(applied) | {"applied_config": {key: now[key] for key in sorted(patch)}}
-    return json(answer | ({"lowered": lowered} if lowered else {}), found.version)
+    return versioned(answer | ({"lowered": lowered} if lowered else {}), found.version)
 
 
 def check(given: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
@@ -160,7 +159,7 @@ async def versions(request: Request[State]) -> Response:
         encode_version(version) | {"in_force": version.number == now}
         for version in found.versions()
     ]
-    return json({"versions": listed}, found.version)
+    return versioned({"versions": listed}, found.version)
 
 
 async def rollback(request: Request[State]) -> Response:
@@ -179,7 +178,7 @@ async def rollback(request: Request[State]) -> Response:
             line.of(applied)
     except InvalidSettings as error:
         return invalid(error)
-    return json(encode_applied(applied), found.version)
+    return versioned(encode_applied(applied), found.version)
 
 
 async def export(request: Request[State]) -> Response:
@@ -225,7 +224,7 @@ async def take_in(request: Request[State]) -> Response:
     except InvalidSettings as error:
         return invalid(error)
     body = encode_applied(applied)
-    return json(body | {"remarks": file.remarks} if file.remarks else body, found.version)
+    return versioned(body | {"remarks": file.remarks} if file.remarks else body, found.version)
 
 
 def version_of(request: Request[State], fields: Fields) -> str | None:
@@ -240,7 +239,7 @@ def encode_version(version: Version) -> dict[str, Any]:
     return {
         "version": version.number,
         "hash": version.hash,
-        "made_at": datetime.fromtimestamp(version.made_at, UTC).isoformat(),
+        "made_at": iso(version.made_at),
         "by": version.by,
         "why": version.why,
         "overrides": version.overrides,
@@ -262,17 +261,11 @@ def encode_applied(applied: Applied) -> dict[str, Any]:
 
 
 def invalid(error: InvalidSettings) -> Response:
-    return Response(
-        encode_json({"error": error.message, "reasons": error.reasons}),
-        error.status,
-        media_type="application/json",
-    )
+    return json_response({"error": error.message, "reasons": error.reasons}, error.status)
 
 
-def json(body: dict[str, Any], version: Version) -> Response:
-    return Response(
-        encode_json(body), media_type="application/json", headers={"ETag": f'"{version.hash}"'}
-    )
+def versioned(body: dict[str, Any], version: Version) -> Response:
+    return json_response(body, headers={"ETag": f'"{version.hash}"'})
 
 
 PATH: Final = "/api/dashboard/configure"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from exporters.readings import CRITICAL_CELSIUS, WARNING_CELSIUS, GpuReading, Latest
-from service.dialects.framing import encode_json
+from service.dialects.framing import iso, json_response
 from service.dialects.respond import State
 
 UNKNOWN: Final = "unknown"
@@ -27,7 +26,7 @@ MIB: Final = 1024 * 1024
 
 async def gpu(request: Request[State]) -> Response:
     body = encode_gpus(request.state["monitors"], time.time())
-    return Response(encode_json(body), media_type="application/json")
+    return json_response(body)
 
 
 def encode_gpus(latest: Latest, now: float) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def encode_gpus(latest: Latest, now: float) -> dict[str, Any]:
     loads = [gpu.utilization["gpu"] for gpu in up if "gpu" in gpu.utilization]
     memories = [gpu.memory for gpu in up if gpu.memory is not None]
     body: dict[str, Any] = {
-        "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
+        "timestamp": iso(now),
         "gpus": [encode_gpu(gpu) for gpu in gpus],
         "gpu_count": len(gpus),
         "total_memory_used": mebibytes([memory.used for memory in memories]),

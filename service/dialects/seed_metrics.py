@@ -9,14 +9,13 @@ Names are those of the service that these routes come from, in both of its spell
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects.framing import encode_json
+from service.dialects.framing import iso, json_response
 from service.dialects.respond import State
 from service.dialects.seed_encode import ENDED, encode_model, encode_progress
 from service.dialects.seed_gpu import encode_gpus
@@ -43,7 +42,7 @@ async def apis(request: Request[State]) -> Response:
     rows = [encode_api(api, account, now) for api, account in accounts.items()]
     # What nobody has used is not unwell.
     well = all(row["status"] in ("healthy", "unknown") for row in rows)
-    return answer(
+    return json_response(
         {
             "endpoints": rows,
             "timestamp": iso(now),
@@ -55,7 +54,7 @@ async def apis(request: Request[State]) -> Response:
 async def dashboard(request: Request[State]) -> Response:
     runtime, monitors, now = request.state["runtime"], request.state["monitors"], time.time()
     models = [status for status in runtime.models() if status.card.problem is None]
-    return answer(
+    return json_response(
         {
             "status": health_body(runtime.draining, runtime.models()),
             "requests": [encode_request(progress) for progress in listed(runtime)],
@@ -130,14 +129,6 @@ def architecture(status: ModelStatus) -> dict[str, Any]:
         f"{card.architecture}.embedding_length": card.embedding_length,
     }
     return {"model_info": {key: value for key, value in keys.items() if value is not None}}
-
-
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def answer(value: dict[str, Any]) -> Response:
-    return Response(encode_json(value), media_type="application/json")
 
 
 at_root: Final = [

@@ -27,7 +27,7 @@ from service.control.history import measured_here
 from service.control.records import KINDS, AnyRecord, Change, Judged
 from service.dialects.body import read_object
 from service.dialects.fields import Fields
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.dialects.respond import State
 from service.dialects.seed_changes import expected, recorded
 from service.errors import InvalidRequest
@@ -49,7 +49,7 @@ async def apply(request: Request[State]) -> Response:
         optimization = request.state["optimization"]
         change, applied = await optimization.apply(id, expected=version, by=line.by)
         line.of(applied)
-    return json(encode(change, applied))
+    return json_response(encode(change, applied))
 
 
 async def rollback(request: Request[State]) -> Response:
@@ -62,7 +62,7 @@ async def rollback(request: Request[State]) -> Response:
             id, expected=version, by=line.by, later=later
         )
         line.of(applied)
-    return json(encode(change, applied))
+    return json_response(encode(change, applied))
 
 
 async def dismiss(request: Request[State]) -> Response:
@@ -72,7 +72,7 @@ async def dismiss(request: Request[State]) -> Response:
     with recorded(request, "dismiss") as line:
         dismissed = await request.state["optimization"].dismiss(id, until=until, by=line.by)
         line.changes = {id: (None, "dismissed")}
-    return json({"status": "success", "id": id, "until": dismissed.until})
+    return json_response({"status": "success", "id": id, "until": dismissed.until})
 
 
 async def history(request: Request[State]) -> Response:
@@ -98,7 +98,7 @@ async def history(request: Request[State]) -> Response:
         and (change is None or change_of(record) == change)
     ]
     rules = sorted({r.rule for r in known if isinstance(r, Judged) and r.rule is not None})
-    return json(
+    return json_response(
         {
             "records": msgspec.to_builtins(found[:limit]),
             "total": len(found),
@@ -122,12 +122,12 @@ async def start_trial(request: Request[State]) -> Response:
             seconds=DEFAULT_SECONDS if seconds is None else seconds,
         )
         line.result = "started"
-    return json({"status": "started"} | msgspec.to_builtins(running), 202)
+    return json_response({"status": "started"} | msgspec.to_builtins(running), 202)
 
 
 async def show_trial(request: Request[State]) -> Response:
     trial = request.state["trial"]
-    return json(
+    return json_response(
         {"running": msgspec.to_builtins(trial.running), "last": msgspec.to_builtins(trial.last)}
     )
 
@@ -208,10 +208,6 @@ def figure(text: str | None, name: str, default: float, low: float, high: float)
     if not low <= value <= high:
         raise InvalidRequest(f"{name} must be between {low:g} and {high:g}", param=name)
     return value
-
-
-def json(body: dict[str, Any], status: int = 200) -> Response:
-    return Response(encode_json(body), status, media_type="application/json")
 
 
 PATH: Final = "/api/optimization"

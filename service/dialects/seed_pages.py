@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.dialects.respond import State
 
 # path → the dashboard's uid in Grafana, its title, and the same figures as JSON
@@ -87,11 +87,10 @@ def text(title: str) -> str:
 
 def moved(to: str) -> Endpoint:
     async def gone(request: Request[State]) -> Response:
-        return Response(
-            encode_json({"error": f"moved to {to}"}),
+        return json_response(
+            {"error": f"moved to {to}"},
             404,
             headers={"Link": f'<{to}>; rel="successor-version"'},
-            media_type="application/json",
         )
 
     return gone

@@ -21,7 +21,7 @@ from service.control import presets, weights
 from service.control.config import made, patched
 from service.control.hardware import Hardware, hardware
 from service.control.presets import Preset, Resolved
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.dialects.respond import State
 from service.distribution import concerned, gpus_of, pids
 from service.errors import InvalidSettings
@@ -45,7 +45,7 @@ async def listed(request: Request[State]) -> Response:
         "in_force": request.state["reconfiguration"].preset,
         "hardware": encode_hardware(machine),
     }
-    return Response(encode_json(body), media_type="application/json")
+    return json_response(body)
 
 
 async def resolved(request: Request[State], name: str) -> Resolved:

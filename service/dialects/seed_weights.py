@@ -32,7 +32,7 @@ from service.control.rule import own_key, with_own
 from service.control.weights import Card, written
 from service.dialects.body import read_object
 from service.dialects.fields import Fields
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.dialects.respond import State
 from service.dialects.seed_changes import recorded
 from service.dialects.seed_configure import version_of
@@ -92,11 +92,11 @@ class Scene:
 
 async def shown(request: Request[State]) -> Response:
     scene = scene_of(request, request.query_params.get("model_name"))
-    return json(encode_summary(await summary(scene, scene.settings, None)))
+    return json_response(encode_summary(await summary(scene, scene.settings, None)))
 
 
 async def presets(request: Request[State]) -> Response:
-    return json(encode_presets())
+    return json_response(encode_presets())
 
 
 async def validate(request: Request[State]) -> Response:
@@ -108,7 +108,7 @@ async def validate(request: Request[State]) -> Response:
     except InvalidSettings as error:
         settings, wrong = scene.settings, [error.message]
     found = await summary(scene, settings, wanted)
-    return json(
+    return json_response(
         {
             "is_valid": found.valid and not wrong,
             "validation_errors": [*wrong, *found.errors],
@@ -139,7 +139,7 @@ async def change(request: Request[State]) -> Response:
         line.of(applied)
     config = encode_summary(found) | {"config_version": applied.version.number}
     words = "would be applied" if dry_run else "applied"
-    return json(
+    return json_response(
         {
             "status": "success",
             "message": f"Weight distribution {words}: {found.basis}",
@@ -292,10 +292,6 @@ async def summary(scene: Scene, settings: Settings, wanted: Wanted | None) -> Su
         held=held(scene.statuses, scene.gpus),
         made_at=time.time(),
     )
-
-
-def json(value: dict[str, Any]) -> Response:
-    return Response(encode_json(value), media_type="application/json")
 
 
 PATH: Final = "/api/dashboard/weight-distribution"

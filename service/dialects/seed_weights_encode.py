@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from service.control.weights import MIB, WAYS, Card, in_parts, written
+from service.dialects.framing import iso
 from service.dialects.seed_gpu import percent
 from service.distribution import Estimate, Held, Source
 
@@ -63,7 +63,7 @@ def encode_summary(summary: Summary) -> dict[str, Any]:
         "batch_size": summary.batch,
         "is_valid": summary.valid,
         "validation_errors": summary.errors,
-        "created_at": datetime.fromtimestamp(summary.made_at, UTC).isoformat(),
+        "created_at": iso(summary.made_at),
         "gpus": [encode_gpu(summary, place) for place in range(len(summary.cards))],
         "source": summary.source,
         "basis": summary.basis,

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from service.dialects.dialect import Dialect
+from service.dialects.framing import json_response
 from service.dialects.respond import State, read_fields
 from service.dialects.tgi_chat import chat, chat_completions, complete, completions
 from service.dialects.tgi_generate import (
@@ -21,7 +22,6 @@ from service.dialects.tgi_generate import (
     compat_generate,
     generate,
     generate_stream,
-    json,
     vertex,
 )
 from service.dialects.tgi_request import MAX_BEST_OF, MAX_PROMPTS, MAX_STOPS
@@ -47,12 +47,8 @@ async def info(request: Request[State]) -> Response:
     named = request.query_params.get("model")
     usable = [status for status in runtime.models() if status.card.problem is None]
     if not usable and named is None:
-        return Response(
-            b'{"error":"No models available","error_type":"not_found"}',
-            404,
-            media_type="application/json",
-        )
-    return json(encode_info(runtime.status(named)), {})
+        return json_response({"error": "No models available", "error_type": "not_found"}, 404)
+    return json_response(encode_info(runtime.status(named)))
 
 
 def encode_info(status: ModelStatus) -> dict[str, Any]:
@@ -95,15 +91,13 @@ async def list_models(request: Request[State]) -> Response:
         for status in request.state["runtime"].models()
         if status.card.problem is None
     ]
-    return json({"object": "list", "data": models}, {})
+    return json_response({"object": "list", "data": models})
 
 
 async def health(request: Request[State]) -> Response:
     if request.state["runtime"].ready:
         return Response()
-    return Response(
-        b'{"error":"unhealthy","error_type":"healthcheck"}', 503, media_type="application/json"
-    )
+    return json_response({"error": "unhealthy", "error_type": "healthcheck"}, 503)
 
 
 async def metrics(request: Request[State]) -> Response:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.dialects.answers import collect
 from service.dialects.fields import Fields
+from service.dialects.framing import json_response
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_request import parse_completions
 from service.dialects.openai_shapes import Envelope
@@ -31,7 +32,7 @@ from service.dialects.tgi_chat_encode import (
     encode_chat,
     encode_completions,
 )
-from service.dialects.tgi_generate import json, timings
+from service.dialects.tgi_generate import timings
 from service.dialects.tgi_request import MAX_PROMPTS
 from service.dialects.tgi_shapes import FINGERPRINT
 from service.generation import GenerationRequest, SamplingParams
@@ -55,7 +56,9 @@ async def chat(request: Request[State], fields: Fields) -> Response:
     if wanted.stream:
         return Stream(generation, ChatEvents(envelope, options, wanted.n), request)
     answers = collect(await gathered(request, generation))
-    return json(encode_chat(envelope, answers, options), timings(request, answers, generation, ""))
+    return json_response(
+        encode_chat(envelope, answers, options), headers=timings(request, answers, generation, "")
+    )
 
 
 def parse_tgi_chat(request: Request[State], fields: Fields) -> GenerationRequest:
@@ -90,7 +93,9 @@ async def complete(request: Request[State], fields: Fields) -> Response:
     if wanted[0].stream:
         return Stream(answers, CompletionEvents(envelope), request)
     found = collect(await gathered(request, answers))
-    return json(encode_completions(envelope, found, options), timings(request, found, first, ""))
+    return json_response(
+        encode_completions(envelope, found, options), headers=timings(request, found, first, "")
+    )
 
 
 def with_stops(wanted: GenerationRequest) -> GenerationRequest:

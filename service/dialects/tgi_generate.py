@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.dialects.answers import Answer, collect
 from service.dialects.fields import Fields
-from service.dialects.framing import encode_json
+from service.dialects.framing import json_response
 from service.dialects.openai_chat_request import HARMLESS as CHAT_HARMLESS
 from service.dialects.openai_chat_request import parse_chat
 from service.dialects.respond import (
@@ -73,7 +73,9 @@ async def generated(
     prefill = await scored(request, options, generation, answers) if options.prefill else []
     body = encode_generation(answers, options, facts, prefill)
     headers = timings(request, answers, generation, options.inputs)
-    return tell_cut(json([body] if listed else body, headers), generation.cut_tokens)
+    return tell_cut(
+        json_response([body] if listed else body, headers=headers), generation.cut_tokens
+    )
 
 
 async def fitting(
@@ -130,7 +132,7 @@ async def vertex(request: Request[State]) -> Response:
     several = Several(wanted, lambda each: admitted(request, each), window)
     await several.start()
     answers = collect(await gathered(request, several))
-    return json({"predictions": [answer.text for answer in answers]}, {})
+    return json_response({"predictions": [answer.text for answer in answers]})
 
 
 def instance_of(request: Request[State], fields: Fields, number: int) -> GenerationRequest:
@@ -149,7 +151,3 @@ def instance_of(request: Request[State], fields: Fields, number: int) -> Generat
             )
     tell_ignored(request, fields, {*HARMLESS, *CHAT_HARMLESS})
     return wanted
-
-
-def json(value: Any, headers: dict[str, str]) -> Response:
-    return Response(encode_json(value), headers=headers, media_type="application/json")

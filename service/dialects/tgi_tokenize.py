@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.dialects.fields import Fields
+from service.dialects.framing import json_response
 from service.dialects.openai_chat_request import HARMLESS
 from service.dialects.respond import State, read_fields, tell_ignored, tokenized
 from service.dialects.tgi_chat import parse_tgi_chat
-from service.dialects.tgi_generate import json
 from service.dialects.tgi_request import parse_inputs
 from service.generation import Chat, Text
 
@@ -29,7 +29,7 @@ async def tokenize_inputs(request: Request[State], fields: Fields) -> Response:
     model = fields.model()
     tell_ignored(request, fields, ())
     found = await tokenized(request, model, Text(inputs))
-    return json(encode_tokens(inputs, found.tokens, found.pieces), {})
+    return json_response(encode_tokens(inputs, found.tokens, found.pieces))
 
 
 async def chat_tokenize(request: Request[State]) -> Response:
@@ -39,7 +39,7 @@ async def chat_tokenize(request: Request[State]) -> Response:
     assert isinstance(wanted.input, Chat)
     found = await tokenized(request, wanted.model, wanted.input)
     tokens = encode_tokens(found.prompt, found.tokens, found.pieces)
-    return json({"tokenize_response": tokens, "templated_text": found.prompt}, {})
+    return json_response({"tokenize_response": tokens, "templated_text": found.prompt})
 
 
 def encode_tokens(
