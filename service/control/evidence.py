@@ -83,13 +83,13 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """Seconds, bytes, ratios. measured_at: Unix seconds when the traffic in it ended; None: none.
 
     stalled: part of the time that some task waited for a processor. out_of_memory: processes killed
-    and loads failed for want of memory, within an hour; failed_loads: those of each model; evictions
-    and reloads too. queue_share: of
-    the time that requests took. idle_slots: part of the slots that stood empty while requests
-    waited. reusable: part of the prompt tokens that a prompt of before began with; missed: part of
-    those that were computed all the same. offloadable: part of the layers that the CPU computes and
-    a GPU has room for. models: the loaded ones, the one with most to do first; installed: how many
-    could be.
+    and loads failed for want of memory, within an hour; failed_loads: those of each model;
+    evictions and reloads too. queue_share: of the time that requests took; prefix_waits: part of
+    the waiting that was for a prefix which another request was computing. idle_slots: part of the
+    slots that stood empty while requests waited. reusable: part of the prompt tokens that a prompt
+    of before began with; missed: part of those that were computed all the same. offloadable: part
+    of the layers that the CPU computes and a GPU has room for. models: the loaded ones, the one
+    with most to do first; installed: how many could be.
     """
 
     settings: Settings
@@ -120,6 +120,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     requests: int = 0
     queue_share: float | None = None
+    prefix_waits: float | None = None
     starved: int = 0
     idle_slots: float | None = None
     reusable: float | None = None

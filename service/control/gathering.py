@@ -103,6 +103,7 @@ def gathered(sources: Sources) -> Evidence:
         offloadable=offloadable(main, sources, has_gpus=bool(gpus)),
         requests=int(total.requests),
         queue_share=share(total.queue_seconds, total.total_seconds) if used else None,
+        prefix_waits=share(total.prefix_waits, total.request_waits) if used else None,
         starved=int(total.starved),
         idle_slots=idle(work, models) if used else None,
         reusable=share(total.prefix_reusable, total.prefix_queried) if used else None,

@@ -30,7 +30,9 @@ def roomy(evidence: Evidence) -> bool:
 
 def more_slots(evidence: Evidence) -> Finding | None:
     main, settings = evidence.main, evidence.settings
-    if main is None or evidence.requests < ENOUGH or not above(evidence.queue_share, 0.1):
+    # Who waits for a prefix that another request is computing would wait for it in a slot as well.
+    queued = (evidence.queue_share or 0.0) * (1 - (evidence.prefix_waits or 0.0))
+    if main is None or evidence.requests < ENOUGH or queued <= 0.1:
         return None
     if evidence.idle_slots is None or evidence.idle_slots > 0.1 or not roomy(evidence):
         return None
@@ -38,11 +40,12 @@ def more_slots(evidence: Evidence) -> Finding | None:
     if slots <= main.slots:
         return None
     return Finding(
-        f"Of the time that requests took, {percent(evidence.queue_share or 0)} was waiting, while "
+        f"Of the time that requests took, {percent(queued)} was waiting for a slot, while "
         f"{percent(1 - evidence.idle_slots)} of the {main.slots} slots were in use.",
         f"Set parallel_slots to {slots}.",
         {
             "queue_share": evidence.queue_share,
+            "prefix_waits": evidence.prefix_waits,
             "slots": main.slots,
             "idle_slots": evidence.idle_slots,
         },

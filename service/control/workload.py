@@ -21,7 +21,8 @@ class Tally(Struct):
 
     starved: requests whose time was over before they were scheduled. The waiting_… are of steps
     after which somebody waited for a slot; who waits for a prefix that another request is computing
-    leaves slots empty on purpose, and waits for none.
+    leaves slots empty on purpose, and waits for none. request_waits, prefix_waits: seconds times
+    requests that waited, and those of them that waited for a prefix.
     """
 
     requests: float = 0.0
@@ -34,6 +35,8 @@ class Tally(Struct):
     busy_slot_seconds: float = 0.0
     waiting_seconds: float = 0.0
     waiting_busy_slot_seconds: float = 0.0
+    request_waits: float = 0.0
+    prefix_waits: float = 0.0
     prefix_queried: float = 0.0
     prefix_hit: float = 0.0
     prefix_reusable: float = 0.0
@@ -83,6 +86,8 @@ class Workload:
         tally.peak = max(tally.peak, stats.running)
         if stats.prefill_tokens:
             tally.prefill_seconds += seconds
+        tally.request_waits += stats.waiting * seconds
+        tally.prefix_waits += stats.waiting_for_prefix * seconds
         if stats.waiting > stats.waiting_for_prefix:
             tally.waiting_seconds += seconds
             tally.waiting_busy_slot_seconds += busy

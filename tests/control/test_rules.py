@@ -346,6 +346,13 @@ def test_a_context_is_not_shortened_for_a_card_that_the_model_is_not_on() -> Non
     assert BY_ID["ctx-right-size"].find(full(1)) is not None
 
 
+def test_more_slots_are_not_advised_to_those_who_wait_for_a_prefix() -> None:
+    wrong = CASES["slots-up"][0]
+
+    assert BY_ID["slots-up"].find(replace(wrong, prefix_waits=0.5)) is not None
+    assert BY_ID["slots-up"].find(replace(wrong, prefix_waits=0.9)) is None
+
+
 def test_a_driver_that_fails_is_told_apart_from_cards_that_do() -> None:
     gone = evidence(*(gpu(index, up=False) for index in range(4)))
     unread = replace(gone, gpu_failure="the driver does not answer")

@@ -146,11 +146,14 @@ def test_who_waits_for_a_prefix_waits_for_no_slot(scene: Scene) -> None:
     scene.request(1.0, 2.0)
     scene.workload.on_step(MODEL, replace(STEP, waiting=3, waiting_for_prefix=3, running=1))
     scene.minute()
-    assert gathered(scene.sources()).idle_slots == 0
+    found = gathered(scene.sources())
+    assert (found.idle_slots, found.prefix_waits) == (0, 1)
 
     scene.workload.on_step(MODEL, replace(STEP, waiting=3, waiting_for_prefix=2, running=1))
     scene.minute()
-    assert gathered(scene.sources()).idle_slots == 0.75
+    found = gathered(scene.sources())
+    assert found.idle_slots == 0.75
+    assert found.prefix_waits == pytest.approx(5 / 6)
 
 
 def test_requests_that_had_to_give_up_their_cells_are_counted(scene: Scene) -> None:
