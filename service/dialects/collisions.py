@@ -13,14 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects import llama_server_tokens, vllm_tokens
-from service.dialects.fields import Fields
-from service.dialects.openai import chat, complete
-from service.dialects.openai_embeddings import embed
+from service.dialects import llama_server_tokens, vllm, vllm_tokens
+from service.dialects.manner import OPENAI
 from service.dialects.respond import State, json, read_fields
 from service.dialects.tgi_generate import compat
 from service.dialects.tgi_tokenize import tokenize_inputs
-from service.dialects.vllm_rank import SIDES, reranked, scored
 from service.errors import InvalidRequest
 from service.telemetry.http import exchange_of
 
@@ -51,25 +48,10 @@ async def detokenize(request: Request[State]) -> Response:
 
 async def invocations(request: Request[State]) -> Response:
     fields = await read_fields(request, "openai")
-    return await invoked(request, fields)
-
-
-async def invoked(request: Request[State], fields: Fields) -> Response:
-    if "inputs" in fields:
-        exchange_of(request.scope).api = "tgi"
-        return await compat(request, fields)
-    if "messages" in fields:
-        return await chat(request, fields)
-    if "prompt" in fields:
-        return await complete(request, fields)
-    if "input" in fields:
-        return await embed(request, fields, "openai")
-    exchange_of(request.scope).api = "vllm"
-    if "query" in fields:
-        return await reranked(request, fields)
-    if any(all(name in fields for name in sides) for sides in SIDES):
-        return await scored(request, fields)
-    raise InvalidRequest("/invocations takes one of inputs, messages, prompt, input, query")
+    if "inputs" not in fields:
+        return await vllm.invoked(request, fields, OPENAI)
+    exchange_of(request.scope).api = "tgi"
+    return await compat(request, fields)
 
 
 at_root: Final = [

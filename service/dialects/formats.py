@@ -106,11 +106,15 @@ def named_schema(fields: Fields) -> ResponseFormat:
 def ollama_format(fields: Fields, key: str) -> ResponseFormat:
     """The word `json`, or a schema."""
     value = fields.get(key)
-    if value == "":
+    if value is None or value == "":
         return TEXT
     if value == "json":
         return ResponseFormat("json", param=fields.name(key))
-    return schema(fields, key)
+    if isinstance(value, dict):
+        return schema(fields, key)
+    shown = encode_json(value)[:80].decode("utf-8", "ignore")
+    message = f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
+    raise InvalidRequest(message, param=fields.name(key))
 
 
 def structured(fields: Fields, prefix: str) -> ResponseFormat:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service.dialects.fields import Fields, kind
-from service.dialects.formats import TEXT, schema
-from service.dialects.framing import encode_json
+from service.dialects.formats import TEXT, ollama_format
 from service.dialects.ollama_durations import parse_keep_alive
 from service.dialects.ollama_options import Options, parse_options
 from service.dialects.sampling import NONE
@@ -56,7 +55,7 @@ def parse_asked(fields: Fields, defaults: Mapping[str, Any] = NONE) -> Asked:
         model=parse_model(fields),
         stream=stream,
         options=options,
-        format=parse_format(fields),
+        format=ollama_format(fields, "format"),
         keep_alive=parse_keep_alive(fields),
         think=parse_think(fields),
         truncate=fields.claim("truncate"),
@@ -92,19 +91,6 @@ def parse_logprobs(fields: Fields) -> tuple[int | None, Sequence[str]]:
     if wanted:
         return top, ()
     return None, ("top_logprobs",) if top else ()
-
-
-def parse_format(fields: Fields) -> ResponseFormat:
-    value = fields.get("format")
-    if value is None or value == "":
-        return TEXT
-    if value == "json":
-        return ResponseFormat("json", param="format")
-    if isinstance(value, dict):
-        return schema(fields, "format")
-    shown = encode_json(value)[:80].decode("utf-8", "ignore")
-    message = f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
-    raise InvalidRequest(message, param="format")
 
 
 def parse_think(fields: Fields) -> Think:

@@ -23,11 +23,11 @@ from service.dialects.ollama_options import (
     unmet,
     wishes_of,
 )
+from service.dialects.ollama_request import parse_think
 from service.dialects.sampling import BUDGETS
 from service.facts import ModelFacts
 from service.generation import Chat, LoadWishes
 
-LEVELS: Final = ("low", "medium", "high", "max")
 # How to load, beside `options`: what older clients say → what Ollama says.
 NAMES: Final[Mapping[str, str]] = {
     "threads": "num_thread",
@@ -57,7 +57,7 @@ class Extras:
 
 
 def parse_extras(fields: Fields) -> Extras:
-    thinking, effort = parse_think(fields)
+    thinking, effort = think_of(fields)
     sampling: dict[str, Any] = {}
     loading: dict[str, Any] = {}
     if (options := fields.object("options")) is not None:
@@ -100,13 +100,10 @@ def parse_loading(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:
     return loading, said
 
 
-def parse_think(fields: Fields) -> tuple[bool | None, str | None]:
-    value = fields.get("think")
-    if value is None or isinstance(value, bool):
-        return value, None
-    if value not in LEVELS:
-        raise fields.bad("think", f"must be true, false, or one of {', '.join(LEVELS)}")
-    return True, value
+def think_of(fields: Fields) -> tuple[bool | None, str | None]:
+    """Ollama's `think`: whether, and how hard."""
+    think = parse_think(fields)
+    return (True, think) if isinstance(think, str) else (think, None)
 
 
 def beyond(input: object, able: frozenset[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from service.dialects.fields import Fields
 from service.dialects.formats import parse_format, response_format
 from service.dialects.openai_chat_request import EFFORTS, parse_thinking, refuse_templates
-from service.dialects.openai_extras import parse_extras, parse_think
+from service.dialects.openai_extras import parse_extras, think_of
 from service.dialects.openai_tools import MAX_TOOLS, choose, parse_function
 from service.dialects.responses_items import parse_input
 from service.dialects.sampling import (
@@ -135,7 +135,7 @@ def parse_response_chat(fields: Fields, history: History) -> tuple[Chat, tuple[M
     system = (Message("system", instructions),) if instructions else ()
     thinking, effort, variables = parse_thinking(fields)
     if thinking is None and effort is None:
-        thinking, effort = parse_think(fields)
+        thinking, effort = think_of(fields)
     reasoning = fields.object("reasoning")
     told = reasoning.choice("effort", EFFORTS) if reasoning is not None else None
     if told is not None:

@@ -139,16 +139,17 @@ async def batch(request: Request[State]) -> Response:
 
 async def invocations(request: Request[State]) -> Response:
     """SageMaker's one path for everything: what is meant is seen by what is in it."""
-    return await invoked(request, await read(request))
+    return await invoked(request, await read(request), VLLM)
 
 
-async def invoked(request: Request[State], fields: Fields) -> Response:
+async def invoked(request: Request[State], fields: Fields, manner: Manner) -> Response:
     if "messages" in fields:
-        return await chat(request, fields, VLLM)
+        return await chat(request, fields, manner)
     if "prompt" in fields:
-        return await complete(request, fields, VLLM)
+        return await complete(request, fields, manner)
     if "input" in fields:
-        return await embed(request, fields, "vllm")
+        return await embed(request, fields, manner.name)
+    exchange_of(request.scope).api = "vllm"
     if "query" in fields:
         return await vllm_rank.reranked(request, fields)
     if any(all(name in fields for name in sides) for sides in vllm_rank.SIDES):
