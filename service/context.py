@@ -43,3 +43,9 @@ def choose_layout(
 
 def padded(tokens: int) -> int:
     return -(-tokens // PAD) * PAD
+
+
+def output_rows(n_seq: int) -> int:
+    """Rows of a step that may ask for logits: one for each sequence, and room for prompts whose
+    log-probabilities are wanted. The logits buffer is this times the vocabulary, in floats."""
+    return n_seq + 32

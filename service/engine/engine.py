@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from service.context import output_rows
 from service.engine.batch import Batch
 from service.engine.embedder import Embedder
 from service.engine.embedding import EmbeddingJob
@@ -21,7 +22,7 @@ from service.engine.model import Model
 from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache
 from service.engine.reporting import Reporter, Tally, phase_of
-from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler, output_rows
+from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler
 from service.engine.sequence import Sequence
 from service.engine.stopwatch import Stopwatch
 from service.engine.wire import (

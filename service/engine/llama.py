@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 from msgspec.structs import replace
 
-from service.context import choose_context, choose_layout, padded
+from service.context import choose_context, choose_layout, output_rows, padded
 from service.engine import buffers
 from service.engine.batch import Batch
 from service.engine.llama_adapters import Adapters, BadAdapter
@@ -37,7 +37,6 @@ from service.engine.llama_grammar import PrefixTable
 from service.engine.llama_sampler import LlamaSampler
 from service.engine.model import Ids, InvalidPrompt, Sampler
 from service.engine.sampling import seed_of, takes_whole_distribution
-from service.engine.scheduler import output_rows
 from service.engine.whole_distribution import WholeDistribution
 from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs

@@ -334,9 +334,3 @@ def _priority(sequence: Sequence) -> int:
 
 def _slot(row: Row) -> int:
     return row.sequence.slot
-
-
-def output_rows(n_seq: int) -> int:
-    """Rows of a step that may ask for logits: one for each sequence, and room for prompts whose
-    log-probabilities are wanted. The logits buffer is this times the vocabulary, in floats."""
-    return n_seq + 32

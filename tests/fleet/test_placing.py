@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from service.catalog import demo
-from service.engine.scheduler import output_rows
+from service.context import output_rows
 from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed
 from service.facts import Buffer, ModelFacts
