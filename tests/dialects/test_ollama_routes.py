@@ -3,43 +3,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx2
 import pytest
 from msgspec.structs import replace
-from starlette.testclient import TestClient
 
-from service.app import VERSION, create_app
+from service.app import VERSION
 from service.catalog.demo import PATH
-from service.errors import ContextOverflow, EngineFailed, ModelLoadFailed, Overloaded, ServiceError
+from service.errors import EngineFailed, ModelLoadFailed, Overloaded, ServiceError
 from service.events import FinishReason, ReasoningDelta, TextDelta
 from service.fleet.residency import AS_IT_IS
-from service.generation import Chat, GenerationRequest, Infill, LoadWishes, Text, Tokens
+from service.generation import Chat, Infill, LoadWishes, Text, Tokens
 from service.settings import Settings
 from tests.dialects.fakes import CARD, FACTS, FakeRuntime, Script, end, says
+from tests.dialects.ollama_http import CHAT, GENERATE, client, lines, post, whole
 
-CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
-GENERATE: dict[str, Any] = {"model": "demo", "prompt": "hi"}
 THOUGHTS: Script = [[ReasoningDelta(0, "hm"), TextDelta(0, "ok"), end()]]
-
-
-def client(runtime: FakeRuntime | None = None, **settings: Any) -> TestClient:
-    app = create_app(Settings(**settings), (runtime or FakeRuntime()).make)
-    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
-
-
-def post(
-    path: str, body: dict[str, Any], runtime: FakeRuntime | None = None, **settings: Any
-) -> httpx2.Response:
-    with client(runtime, **settings) as http:
-        return http.post(path, json=body)
-
-
-def whole(path: str, body: dict[str, Any], *given: Any, **settings: Any) -> Any:
-    return post(path, {**body, "stream": False}, *given, **settings).json()
-
-
-def lines(response: httpx2.Response) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in response.text.removesuffix("\n").split("\n")]
 
 
 # ---- answers
@@ -373,58 +350,6 @@ def test_a_prompt_can_be_seen_without_an_answer(
     assert runtime.requests == []
 
 
-# ---- prompts that are too long
-
-
-def too_long(request: GenerationRequest) -> Script | ServiceError:
-    if request.truncation is None:
-        return ContextOverflow(3000, 2048, None)
-    return says("ok")
-
-
-def test_a_prompt_that_is_too_long_is_cut_and_the_answer_says_so() -> None:
-    runtime = FakeRuntime(script=too_long)
-    response = post("/api/generate", {**GENERATE, "options": {"num_keep": 10}}, runtime)
-
-    assert response.headers["x-prompt-truncated"] == "2993"
-    last = lines(response)[-1]
-    assert (last["prompt_truncated"], last["prompt_original_count"]) == (True, 3000)
-    cut = runtime.requests[1].truncation
-    assert cut is not None
-    assert (cut.limit, cut.keep, cut.side) == (1536, 10, "left")
-
-
-@pytest.mark.parametrize(
-    ("body", "settings", "limit"),
-    [({"truncate": True}, {}, 1026), ({}, {"ollama_truncate": "ollama"}, 1026), ({}, {}, 1536)],
-)
-def test_half_of_it_goes_where_that_is_wanted(
-    body: dict[str, Any], settings: dict[str, Any], limit: int
-) -> None:
-    runtime = FakeRuntime(script=too_long)
-    whole("/api/chat", {**CHAT, **body}, runtime, **settings)
-    cut = runtime.requests[1].truncation
-
-    assert cut is not None
-    assert cut.limit == limit
-
-
-def test_a_prompt_that_must_not_be_cut_is_refused() -> None:
-    runtime = FakeRuntime(script=too_long)
-    response = post("/api/chat", {**CHAT, "truncate": False}, runtime)
-
-    assert response.status_code == 400
-    assert response.json() == {"error": "the input length exceeds the context length"}
-    assert not runtime.requests[0].drop_messages
-
-
-def test_a_prompt_that_fits_is_not_touched() -> None:
-    response = post("/api/chat", {**CHAT, "truncate": True})
-
-    assert "x-prompt-truncated" not in response.headers
-    assert "prompt_truncated" not in lines(response)[-1]
-
-
 # ---- failures
 
 
@@ -515,51 +440,3 @@ def test_an_empty_body_is_missed() -> None:
         response = http.post("/api/generate")
 
     assert (response.status_code, response.json()) == (400, {"error": "missing request body"})
-
-
-# ---- embeddings
-
-
-def test_vectors_come_in_the_order_of_their_texts() -> None:
-    runtime = FakeRuntime()
-    body = whole("/api/embed", {"model": "demo", "input": ["a b", "abc"], "dimensions": 2}, runtime)
-
-    assert body.pop("total_duration") >= 1
-    assert body.pop("load_duration") >= 1
-    assert body == {
-        "model": "demo", "embeddings": [[3.0, 2.0], [3.0, 1.0]], "prompt_eval_count": 3,
-    }  # fmt: skip
-    (request,) = runtime.embedded
-    assert (request.normalize, request.dimensions, request.endpoint) == (True, 2, "/api/embed")
-    assert request.truncation is not None
-
-
-def test_one_text_has_one_row() -> None:
-    assert whole("/api/embed", {"model": "demo", "input": "abc"})["embeddings"] == [[3.0, 1.0]]
-
-
-@pytest.mark.parametrize("body", [{}, {"input": ""}, {"input": []}, {"input": None}])
-def test_nothing_to_embed_loads_the_model(body: dict[str, Any]) -> None:
-    runtime = FakeRuntime()
-
-    assert post("/api/embed", {"model": "demo", **body}, runtime).json() == {
-        "model": "demo", "embeddings": [],
-    }  # fmt: skip
-    assert runtime.loads == [("demo", None)]
-
-
-def test_the_older_endpoint_gives_the_vector_as_it_is() -> None:
-    runtime = FakeRuntime()
-    body = {"model": "demo", "prompt": "abc", "keep_alive": 9}
-
-    assert post("/api/embeddings", body, runtime).json() == {"embedding": [3.0, 1.0]}
-    assert not runtime.embedded[0].normalize
-    assert runtime.embedded[0].keep_alive == 9.0
-    assert post("/api/embeddings", {"model": "demo"}).json() == {"embedding": []}
-
-
-def test_a_text_that_must_not_be_cut_is_not() -> None:
-    runtime = FakeRuntime()
-    post("/api/embed", {"model": "demo", "input": "x", "truncate": False}, runtime)
-
-    assert runtime.embedded[0].truncation is None
