@@ -15,11 +15,12 @@ from service.control import weights
 from service.control.weights import Card
 from service.errors import ServiceError
 from service.facts import ModelFacts
+from service.fleet.calibration import Learnt
 from service.fleet.devices import RESERVE
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placed import Gpu
-from service.fleet.placing import constraints_of
+from service.fleet.placing import calibrated, constraints_of
 from service.fleet.split_needs import needs_of
 from service.fleet.sums import counts_of
 from service.model_status import ModelStatus
@@ -146,13 +147,15 @@ def _sizes(
 
 
 async def estimate(
-    settings: Settings, statuses: Sequence[ModelStatus], cards: Sequence[Card]
+    settings: Settings, statuses: Sequence[ModelStatus], cards: Sequence[Card], learnt: Learnt
 ) -> Estimate:
-    """Raises PlacementError for what no memory could make right."""
-    return await asyncio.to_thread(_estimate, settings, [s.card for s in statuses], cards)
+    """`learnt`: what loads go by. Raises PlacementError for what no memory could make right."""
+    return await asyncio.to_thread(_estimate, settings, [s.card for s in statuses], cards, learnt)
 
 
-def _estimate(settings: Settings, found: Sequence[ModelCard], cards: Sequence[Card]) -> Estimate:
+def _estimate(
+    settings: Settings, found: Sequence[ModelCard], cards: Sequence[Card], learnt: Learnt
+) -> Estimate:
     gpus = gpus_of(cards)
     sums, names = [0] * len(cards), list[str]()
     for card in found:
@@ -160,7 +163,9 @@ def _estimate(settings: Settings, found: Sequence[ModelCard], cards: Sequence[Ca
             model = read_memory(card.shards or (card.path,))
         except (GgufError, Unmeasurable, OSError):
             continue
-        needs = needs_of(model, gpus, constraints_of(engine_params(card, settings)))
+        constraints = constraints_of(engine_params(card, settings))
+        ratio = learnt.ratio(calibrated(card, constraints))
+        needs = needs_of(model, gpus, constraints, ratio)
         sums = [total + need for total, need in zip(sums, needs, strict=True)]
         names.append(card.name)
     return Estimate(tuple(sums), tuple(names)) if names else Estimate()

@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from service.distribution import layers_of
+from service.control.weights import Card
+from service.distribution import estimate, layers_of
+from service.fleet.calibration import Learnt
+from service.fleet.parameters import engine_params
+from service.fleet.placing import calibrated, constraints_of
+from service.settings import Settings
 from tests.dialects.fakes import FACTS
 from tests.fleet.fakes import lives, until, write_script
+from tests.fleet.model_headers import SHAPES, write
+from tests.test_estimation import GIB, status
 from tests.test_reconfiguration import ready, running
 
 
@@ -71,3 +78,15 @@ def test_no_layer_is_lost_between_the_cards(split: list[int], layers: int) -> No
     assert found is not None
     assert sum(found) == layers
     assert all(count == 0 for count, share in zip(found, split, strict=True) if share == 0)
+
+
+async def test_what_loads_took_is_in_what_a_distribution_would_take(tmp_path: Path) -> None:
+    write(tmp_path / "7B.gguf", SHAPES["7B"])
+    used = status(tmp_path, "7B", 4)
+    asked, learnt = Settings(default_context_size=4096, tensor_split=(1.0, 1.0)), Learnt()
+    cards = [Card(n, f"GPU-{n}", None, 24 * GIB, 24 * GIB, 24 * GIB) for n in range(2)]
+    before = await estimate(asked, [used], cards, learnt)
+    learnt.observe(calibrated(used.card, constraints_of(engine_params(used.card, asked))), 100, 120)
+
+    after = await estimate(asked, [used], cards, learnt)
+    assert after.needs == pytest.approx([1.2 * need for need in before.needs])

@@ -29,7 +29,7 @@ from service.fleet.devices import built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
-from service.fleet.placing import constraints_of
+from service.fleet.placing import calibrated, constraints_of
 from service.fleet.refusal import refusal
 from service.model_status import ModelStatus
 
@@ -70,6 +70,7 @@ def trial(
     wrong with the patch itself is told by whoever applies it."""
     reconfiguration = request.state["reconfiguration"]
     given, overrides = reconfiguration.given, dict(reconfiguration.version.overrides)
+    learnt = request.state["runtime"].learnt
     cards = weights.cards(machine.gpus, pids(statuses)) or ()
     gpus = gpus_of(cards) if built_for_gpus() else ()
     headers: dict[str, ModelMemory | None] = {}
@@ -86,7 +87,8 @@ def trial(
             if model is None:
                 continue
             constraints = constraints_of(engine_params(card, settings))
-            if refused := refusal(model, gpus, machine.memory_available, constraints):
+            ratio = learnt.ratio(calibrated(card, constraints))
+            if refused := refusal(model, gpus, machine.memory_available, constraints, ratio):
                 return f"{card.name}: {refused}"
         return None
 

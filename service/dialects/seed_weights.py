@@ -39,6 +39,7 @@ from service.dialects.seed_configure import version_of
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
 from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
 from service.errors import ChangeRefused, InvalidRequest, InvalidSettings, ServiceError
+from service.fleet.calibration import Learnt
 from service.fleet.constraints import PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
 from service.model_status import ModelStatus
@@ -83,6 +84,7 @@ class Scene:
     gpus: tuple[GpuReading, ...]
     cards: tuple[Card, ...]
     statuses: tuple[ModelStatus, ...]
+    learnt: Learnt
     model: ModelCard | None
 
     @property
@@ -174,7 +176,7 @@ def scene_of(request: Request[State], name: str | None) -> Scene:
         raise NoGpuMetrics
     model = None if name is None else runtime.resolve(name)
     settings = request.state["reconfiguration"].settings
-    return Scene(settings, gpus, cards, tuple(statuses), model)
+    return Scene(settings, gpus, cards, tuple(statuses), runtime.learnt, model)
 
 
 def asked(request: Request[State], fields: Fields, *, rescale: bool) -> tuple[Scene, Wanted]:
@@ -268,7 +270,7 @@ async def summary(scene: Scene, settings: Settings, wanted: Wanted | None) -> Su
     estimated, cramped = Estimate(), list[str]()
     if not problems:
         try:
-            estimated = await estimate(settings, scene.statuses, scene.cards)
+            estimated = await estimate(settings, scene.statuses, scene.cards, scene.learnt)
         except PlacementError as error:
             problems = [str(error)]
         if estimated.needs:

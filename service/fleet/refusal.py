@@ -12,16 +12,20 @@ from service.fleet.placement import LEAST_CONTEXT, place
 
 
 def refusal(
-    model: ModelMemory, gpus: Sequence[Gpu], host_memory: int | None, constraints: Constraints
+    model: ModelMemory,
+    gpus: Sequence[Gpu],
+    host_memory: int | None,
+    constraints: Constraints,
+    ratio: float = 1.0,
 ) -> str | None:
-    """Why not, in words. A context for whose sake layers leave the GPUs is too long a one: each
+    """Why not, in words. `ratio`: as `place` has it. A context for whose sake layers leave the GPUs is too long a one: each
     token would be waited for longer, whether or not the context is used."""
     try:
-        placement = place(model, gpus, host_memory, constraints)
+        placement = place(model, gpus, host_memory, constraints, ratio)
         if constraints.context is None or chosen_layers(model, constraints) is not None:
             return None
         short = dataclasses.replace(constraints, context=min(constraints.context, LEAST_CONTEXT))
-        most = place(model, gpus, host_memory, short).gpu_layers
+        most = place(model, gpus, host_memory, short, ratio).gpu_layers
     except PlacementError as error:
         return str(error)
     if placement.gpu_layers >= most:

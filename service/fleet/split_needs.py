@@ -16,12 +16,15 @@ from service.fleet.placed import AMPLE, Gpu
 from service.fleet.placement import LEAST_CONTEXT, place
 
 
-def needs_of(model: ModelMemory, gpus: Sequence[Gpu], constraints: Constraints) -> tuple[int, ...]:
-    """Bytes on each GPU. Raises PlacementError for what no memory could make right."""
+def needs_of(
+    model: ModelMemory, gpus: Sequence[Gpu], constraints: Constraints, ratio: float = 1.0
+) -> tuple[int, ...]:
+    """Bytes on each GPU. `ratio`: as `place` has it. Raises PlacementError for what no memory could make right."""
     try:
-        placement = place(model, gpus, None, constraints)
+        placement = place(model, gpus, None, constraints, ratio)
     except PlacementError:
         least = constraints.context or min(LEAST_CONTEXT, padded(model.n_ctx_train))
         ample = [dataclasses.replace(gpu, free=AMPLE, reserve=0) for gpu in gpus]
-        placement = place(model, ample, None, dataclasses.replace(constraints, context=least))
+        constraints = dataclasses.replace(constraints, context=least)
+        placement = place(model, ample, None, constraints, ratio)
     return tuple(share.total for share in placement.shares)

@@ -51,3 +51,10 @@ def test_all_layers_that_fit_are_no_more_than_that(model: ModelMemory) -> None:
     refused = refusal(model, card(8), 99 * GIB, Constraints(context=131072, gpu_layers=99))
     assert refused is not None
     assert "of 33 that there is room for without it" in refused
+
+
+def test_what_loads_took_counts_on_paper_as_well(model: ModelMemory) -> None:
+    asked = Constraints(context=4096, gpu_layers=33)
+
+    assert refusal(model, card(5), None, asked) is None
+    assert "GPU 0 would need" in str(refusal(model, card(5), None, asked, ratio=1.5))

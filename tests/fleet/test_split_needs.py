@@ -51,3 +51,12 @@ def test_a_context_that_nobody_chose_is_the_least_before_it_is_too_much(model: M
 def test_what_no_memory_makes_right_is_refused(model: ModelMemory) -> None:
     with pytest.raises(PlacementError, match="3 shares for 2 GPUs"):
         needs_of(model, cards(24, 24), Constraints(tensor_split=(1, 1, 1)))
+
+
+@pytest.mark.parametrize("room", [1, 24])
+def test_what_loads_took_is_in_what_it_would_take(model: ModelMemory, room: float) -> None:
+    constraints = Constraints(context=4096, tensor_split=(1.0, 1.0))
+    plain = needs_of(model, cards(room, room), constraints)
+    careful = needs_of(model, cards(room, room), constraints, ratio=1.25)
+
+    assert careful == pytest.approx([1.25 * need for need in plain])
