@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from service.adaptation import Adaptation
+    from service.fleet.calibration import Learnt
     from service.runtime import Embeddings, Generation, ModelStatus, Progress, Runtime, Tokenized
 
 # Whose requests one may see, and end.
@@ -80,6 +81,10 @@ class KeyedRuntime:
 
     def capabilities(self, card: ModelCard) -> frozenset[str]:
         return self._runtime.capabilities(card)
+
+    @property
+    def learnt(self) -> Learnt:
+        return self._runtime.learnt
 
     def roots(self) -> tuple[RootState, ...]:
         return self._runtime.roots()
