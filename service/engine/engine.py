@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from service.context import output_rows
 from service.engine.batch import Batch
@@ -155,12 +155,8 @@ class Engine:
         self._reporter.report(plan, tally, phase_of(plan, tally), decoding)
 
     def _take_commands(self, tally: Tally) -> None:
-        while True:
-            try:
-                command = self._inbox.get_nowait()
-            except Empty:
-                return
-            self._take(command, tally)
+        while not self._inbox.empty():
+            self._take(self._inbox.get(), tally)
 
     def _take(self, command: Work | None, tally: Tally) -> None:
         if command is None:
