@@ -20,32 +20,55 @@ Ids = npt.NDArray[np.int32]
 
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 # So many are asked about as they are.
-_FEW = 1024
+_FEW = 256
 # Within a string nearly every byte is allowed: then there is nothing to be saved.
 _MANY_BYTES = 40
 _FURTHEST = 4
 _NO_BYTE = 256
 
 
-class Branches(NamedTuple):
-    """Tokens by their next byte, and those that are asked about themselves: they end here, or
-    their next byte is no token."""
+class TokenSet:
+    """Tokens that are asked about together, laid out for it. One thread's: asking writes into it."""
 
-    by_byte: dict[int, Ids]
-    others: Ids
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        self._logits: npt.NDArray[np.float32] | None = None
+        self._array: Any = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def allowed(self, grammar: Any) -> npt.NDArray[np.intp]:
+        """Where in `ids` those are that `grammar` allows."""
+        if self._logits is None:
+            # Most are never asked about: a vocabulary has thousands of prefixes.
+            data = np.zeros(len(self.ids), TOKEN_DATA)
+            data["id"] = self.ids
+            self._logits = data["logit"]
+            pointer = data.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
+            self._array = llama.llama_token_data_array(pointer, len(data), -1, False)
+        self._logits[:] = 0
+        llama.llama_sampler_apply(grammar, ctypes.byref(self._array))
+        return np.flatnonzero(self._logits == 0)
+
+
+class Branches(NamedTuple):
+    """Tokens by their next byte: `groups[i]` go on with `codes[i]`, and `bytes[i]` is that byte's own
+    token. `others` are asked about themselves: they end here, or their next byte is no token."""
+
+    codes: list[int]
+    bytes: TokenSet
+    groups: list[TokenSet]
+    others: TokenSet
 
 
 class PrefixTable:
-    """The tokens of a vocabulary by their bytes."""
+    """The tokens of a vocabulary by their bytes. Asked by one thread."""
 
     def __init__(self, vocab: Any) -> None:
         pieces = _pieces(vocab)
-        self._all = np.arange(len(pieces), dtype=np.int32)
-        alone = {piece[0]: token for token, piece in enumerate(pieces) if len(piece) == 1}
-        self._bytes = np.array(list(alone), np.int16)
-        self._byte_tokens = np.array(list(alone.values()), np.int32)
-        self._is_token = np.zeros(_NO_BYTE + 1, bool)
-        self._is_token[self._bytes] = True
+        self._all = TokenSet(np.arange(len(pieces), dtype=np.int32))
+        self._alone = {piece[0]: token for token, piece in enumerate(pieces) if len(piece) == 1}
         self._at = [
             np.array([p[depth] if len(p) > depth else _NO_BYTE for p in pieces], np.int16)
             for depth in range(_FURTHEST)
@@ -55,48 +78,51 @@ class PrefixTable:
 
     def allowed(self, grammar: Any) -> Ids | None:
         """The tokens that `grammar` allows now, None where it is quicker to ask about them all."""
-        return self._allowed(grammar, grammar, self._all, b"")
-
-    def _allowed(self, grammar: Any, ahead: Any, tokens: Ids, prefix: bytes) -> Ids | None:
-        """Those of `tokens` that are allowed. All begin with `prefix`, which leads to `ahead`."""
-        opened = allowed_among(ahead, self._byte_tokens)
-        if len(opened) > _MANY_BYTES:
+        found: list[Ids] = []
+        if not self._find(found, grammar, grammar, self._all, b""):
             return None
+        return np.concatenate([np.empty(0, np.int32), *found])
+
+    def _find(
+        self, found: list[Ids], grammar: Any, ahead: Any, tokens: TokenSet, prefix: bytes
+    ) -> bool:
+        """Puts those of `tokens` that are allowed into `found`, or says that it is not worth it. All
+        begin with `prefix`, which leads to `ahead`."""
         branches = self._branches.get(prefix)
         if branches is None:
-            branches = self._branches[prefix] = self._divided(tokens, len(prefix))
-        some = [branches.others]
-        found: list[Ids] = []
-        bytes_opened = self._bytes[opened].tolist()
-        for byte, byte_token in zip(bytes_opened, self._byte_tokens[opened], strict=True):
-            below = branches.by_byte.get(byte)
-            if below is None:
-                continue
+            branches = self._branches[prefix] = self._divided(tokens.ids, len(prefix))
+        opened = branches.bytes.allowed(ahead).tolist()
+        if len(opened) > _MANY_BYTES:
+            return False
+        some = [branches.others] if len(branches.others) else []
+        for at in opened:
+            below = branches.groups[at]
             if len(below) <= _FEW or len(prefix) + 1 == _FURTHEST:
                 some.append(below)
                 continue
             further = llama.llama_sampler_clone(ahead)
             try:
-                llama.llama_sampler_accept(further, byte_token)
-                deeper = self._allowed(grammar, further, below, prefix + bytes((byte,)))
+                llama.llama_sampler_accept(further, branches.bytes.ids[at])
+                code = bytes((branches.codes[at],))
+                if not self._find(found, grammar, further, below, prefix + code):
+                    return False
             finally:
                 llama.llama_sampler_free(further)
-            if deeper is None:
-                return None
-            found.append(deeper)
-        rest = np.concatenate(some)
-        return np.concatenate([rest[allowed_among(grammar, rest)], *found])
+        found += (group.ids[group.allowed(grammar)] for group in some)
+        return True
 
     def _divided(self, tokens: Ids, depth: int) -> Branches:
         codes = self._at[depth][tokens]
         ordered = np.argsort(codes, kind="stable")
-        bytes_found, starts = np.unique(codes[ordered], return_index=True)
-        groups = np.split(tokens[ordered], starts[1:])
-        pairs = list(zip(bytes_found.tolist(), groups, strict=True))
-        others = [group for byte, group in pairs if not self._is_token[byte]]
+        found, starts = np.unique(codes[ordered], return_index=True)
+        groups = dict(zip(found.tolist(), np.split(tokens[ordered], starts[1:]), strict=True))
+        known = [code for code in groups if code in self._alone]
+        others = [group for code, group in groups.items() if code not in self._alone]
         return Branches(
-            {byte: group for byte, group in pairs if self._is_token[byte]},
-            np.concatenate([np.empty(0, np.int32), *others]),
+            known,
+            TokenSet(np.array([self._alone[code] for code in known], np.int32)),
+            [TokenSet(groups[code]) for code in known],
+            TokenSet(np.concatenate([np.empty(0, np.int32), *others])),
         )
 
 
@@ -109,13 +135,3 @@ def _pieces(vocab: Any) -> list[bytes]:
         ends = llama.llama_vocab_is_eog(vocab, token)
         out.append(b"" if ends else buffer.raw[: max(size, 0)])
     return out
-
-
-def allowed_among(grammar: Any, tokens: Ids) -> npt.NDArray[np.intp]:
-    """Where in `tokens` those are that `grammar` allows."""
-    data = np.ones(len(tokens), TOKEN_DATA)
-    data["id"] = tokens
-    pointer = data.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
-    array = llama.llama_token_data_array(pointer, len(tokens), -1, False)
-    llama.llama_sampler_apply(grammar, ctypes.byref(array))
-    return np.flatnonzero(data["logit"] > -np.inf)
