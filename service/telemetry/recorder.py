@@ -139,15 +139,15 @@ class Recorder:
         return model
 
     def know(self, models: Collection[str]) -> None:
-        """Makes the series of failed loads of all models that may be loaded: `increase()` does not
-        see a series that is born at one. Where there are more of them than the label has room for,
-        the room is for those that are used."""
+        """Makes the series of failed loads of models that may be loaded, as long as there are no more
+        of them than may be used: `increase()` does not see a series that is born at one. It takes no
+        label from those that are used."""
         new = set(models) - self._known
-        if not new or len(self._models.union(models)) > MAX_MODELS:
+        if len(self._known) + len(new) > MAX_MODELS:
             return
         self._known |= new
         for model in sorted(new):
-            load_failures(self.families, self.label(model))
+            load_failures(self.families, model)
 
     def expect(self, model: str) -> None:
         """Makes the series of a model that is about to be used."""

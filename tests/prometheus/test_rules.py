@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.telemetry.recorder import REJECTIONS
 from tests.exporters.catalogue import CATALOGUE
 from tests.programs import program, promtool
 from tests.prometheus.rules import FOLDER, ROOT, names, rules
@@ -94,6 +95,14 @@ def test_every_metric_of_a_rule_exists() -> None:
             family = re.sub(r"(?<=_seconds)_(bucket|count|sum)$", "", name)
             known = family in ours or name in recorded | OF_OTHERS | OF_THE_BALANCER
             assert known, f"{rule.get('alert', rule.get('record'))} has {name}"
+
+
+def test_refusals_that_an_alert_is_about_are_among_those_that_are_counted() -> None:
+    expressions = [rule["expr"] for rule in ALERTS if "llm_requests_rejected_total" in rule["expr"]]
+    asked = [reason for text in expressions for reason in re.findall(r'reason=~"([^"]+)"', text)]
+
+    assert asked
+    assert {word for reasons in asked for word in reasons.split("|")} <= set(REJECTIONS.values())
 
 
 def test_names_of_an_expression_are_its_metrics_alone() -> None:

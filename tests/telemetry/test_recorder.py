@@ -275,11 +275,14 @@ def test_failed_loads_of_what_was_never_loaded_are_counted_from_zero() -> None:
 
 def test_models_that_nobody_uses_take_no_label_from_those_that_are_used() -> None:
     recorder = new()
-    many = [f"m{n}" for n in range(MAX_MODELS + 1)]
+    few, many = ([f"{kind}{n}" for n in range(MAX_MODELS)] for kind in ("few", "many"))
+    recorder.know(few)
     recorder.know(many)
-    recorder.expect(many[-1])
+    for model in many:
+        recorder.expect(model)
 
     failures = "llm_model_load_failures_total"
-    assert value(recorder, failures, model=many[0], reason="timeout") is None
+    assert value(recorder, failures, model=few[0], reason="timeout") == 0
     assert value(recorder, failures, model=many[-1], reason="timeout") == 0
+    assert value(recorder, failures, model="_other", reason="timeout") is None
     assert value(recorder, "llm_metrics_label_overflow_total", label="model") == 0
