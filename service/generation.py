@@ -273,11 +273,12 @@ class EmbeddingRequest(Struct, frozen=True):
 
     normalize: to length 1. dimensions: the first so many of each vector (before normalizing).
     An input too long is refused, unless `truncation` allows to cut it.
+    A conversation is the text that the model's template makes of it.
     """
 
     id: str
     model: str
-    inputs: tuple[Text | Tokens, ...]
+    inputs: tuple[Text | Tokens | Chat, ...]
     arrived: float
     dialect: str
     endpoint: str

@@ -7,7 +7,7 @@ from typing import Final
 
 from service.catalog.card import ModelCard
 from service.facts import ModelFacts
-from service.generation import Chat, GenerationRequest, Infill, Text
+from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text, Tokens
 from service.preparation import (
     Prepared,
     infilling,
@@ -31,6 +31,17 @@ class Prompts:
         if isinstance(input, Chat):
             return rendered(introduced(input, card), await self._template(facts), facts.bos)
         return infilling(input, facts) if isinstance(input, Infill) else input
+
+    async def inputs(
+        self, request: EmbeddingRequest, card: ModelCard, facts: ModelFacts
+    ) -> tuple[Text | Tokens, ...]:
+        """Those of the request, its conversations as text."""
+        return tuple(
+            [
+                await self.text(each, card, facts) if isinstance(each, Chat) else each
+                for each in request.inputs
+            ]
+        )
 
     async def prepare(
         self, request: GenerationRequest, card: ModelCard, facts: ModelFacts

@@ -265,6 +265,7 @@ class Runtime:
                     entered.host,
                     entered.stream,
                     request,
+                    await self._prompts.inputs(request, entered.card, entered.facts),
                     entered.card,
                     entered.facts,
                     self._observer.on_finish,

@@ -50,6 +50,15 @@ async def test_every_input_has_its_vector_and_the_request_is_counted_once(tmp_pa
     assert (stats.reason, stats.usage and stats.usage.prompt_tokens) == (FinishReason.STOP, 6)
 
 
+async def test_a_conversation_is_embedded_as_what_its_template_makes_of_it(tmp_path: Path) -> None:
+    async with running_runtime(write_script(tmp_path)) as runtime:
+        asked = Chat((Message("user", "Hello there"),), add_generation_prompt=False)
+        text = await runtime.render("", asked)
+        found = await runtime.embed(replace(embedding("one"), inputs=(Text("one"), asked)))
+    assert found.tokens == [1, len(text.split())]
+    assert found.tokens[1] > 2
+
+
 async def test_a_prompt_is_tokenized_as_it_would_be_generated_from(tmp_path: Path) -> None:
     async with running_runtime(write_script(tmp_path)) as runtime:
         asked = Chat((Message("user", "Hello there"),))

@@ -6,7 +6,6 @@ import base64
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +26,6 @@ from service.dialects.respond import (
     read_fields,
     tell_cut,
     tell_ignored,
-    tokenized,
 )
 from service.dialects.sampling import parse_truncation
 from service.generation import Chat, EmbeddingRequest, Text, Tokens
@@ -44,11 +42,7 @@ async def embeddings(request: Request[State]) -> Response:
 
 async def embed(request: Request[State], fields: Fields, dialect: str) -> Response:
     wanted, as_base64 = parse_embeddings(fields, **identity(request), dialect=dialect)
-    chat = parse_conversation(fields) if is_conversation(fields) else None
     tell_ignored(request, fields, HARMLESS)
-    if chat is not None:
-        told = await tokenized(request, wanted.model, chat)
-        wanted = replace(wanted, inputs=(Tokens(tuple(told.tokens)),))
     made = await embedded(request, wanted)
     answer = json(encode_embeddings(made, wanted.model or made.card.name, as_base64))
     return tell_cut(answer, made.cut_tokens)
@@ -81,17 +75,12 @@ def parse_embeddings(
     return request, encoding == "base64"
 
 
-def parse_inputs(fields: Fields) -> tuple[Text | Tokens, ...]:
-    """None of a conversation: it takes the model's template to make a text of that."""
-    if is_conversation(fields):
-        return ()
+def parse_inputs(fields: Fields) -> tuple[Text | Tokens | Chat, ...]:
+    if "messages" in fields and "input" not in fields:
+        return (parse_conversation(fields),)
     special = fields.flag("add_special_tokens", True)
     prompts = parse_prompts(fields, "input", MAX_INPUTS)
     return tuple(Text(each, special) if isinstance(each, str) else each for each in prompts)
-
-
-def is_conversation(fields: Fields) -> bool:
-    return "messages" in fields and "input" not in fields
 
 
 def parse_conversation(fields: Fields) -> Chat:

@@ -13,7 +13,7 @@ from service.events import Embedding, Finished, FinishReason, Timings
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineStream
-from service.generation import EmbeddingRequest, Selection, Text
+from service.generation import EmbeddingRequest, Selection, Text, Tokens
 from service.stats import RequestStats
 
 
@@ -50,16 +50,18 @@ async def embed(
     host: EngineHost,
     stream: EngineStream,
     request: EmbeddingRequest,
+    inputs: tuple[Text | Tokens, ...],
     card: ModelCard,
     facts: ModelFacts,
     on_finish: Callable[[RequestStats], None],
     adapters: Selection = (),
 ) -> Embeddings:
-    """Everything at once, for nobody can use half of it. Raises what the engine refuses, why the
+    """The vectors of `inputs`, which are the request's, its conversations as text: everything at
+    once, for nobody can use half of it. Raises what the engine refuses, why the
     service ended it, and EngineFailed where the engine broke."""
     command = wire.Embed(
         stream.id,
-        request.inputs,
+        inputs,
         request.truncation,
         request.normalize,
         request.dimensions,

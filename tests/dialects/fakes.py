@@ -207,7 +207,9 @@ class FakeRuntime:
             (float(len(text.prompt)), float(len(text.prompt.split())))
             if isinstance(text, Text)
             else (float(sum(text.ids)), float(len(text.ids)))
-            for text in request.inputs
+            for text in (
+                Text(text_of(each)) if isinstance(each, Chat) else each for each in request.inputs
+            )
         ]
         return Embeddings(
             [struct.pack("<2f", *vector) for vector in vectors],

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.dialects.fields import Fields
 from service.dialects.openai_embeddings import encode_vector, parse_embeddings
 from service.errors import ContextOverflow, InvalidRequest
-from service.generation import EmbeddingRequest, Text, Tokens, Truncation
+from service.generation import Chat, EmbeddingRequest, Text, Tokens, Truncation
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
 
@@ -142,6 +142,9 @@ def test_a_conversation_is_embedded_as_the_text_that_it_becomes(path: str) -> No
     assert response.status_code == 200
     assert "x-ignored-params" not in response.headers
     request, _ = runtime.embedded
-    assert request.inputs == (Tokens(tuple(b"<user>hi<assistant>ho")),)
+    (chat,) = request.inputs
+    assert isinstance(chat, Chat)
+    assert [message.content for message in chat.messages] == ["hi", "ho"]
+    assert not chat.add_generation_prompt
     assert (both.status_code, both.headers["x-ignored-params"]) == (200, "messages")
     assert (none.status_code, none.json()["error"]["param"]) == (400, "messages")
