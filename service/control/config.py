@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 import msgspec
@@ -102,8 +102,9 @@ def written(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
-def fingerprint(settings: Settings) -> str:
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
+def fingerprint(settings: Settings, without: Set[str] = frozenset()) -> str:
+    said = settings.model_dump_json(exclude=set(without))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:

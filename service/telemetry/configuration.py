@@ -30,6 +30,12 @@ GAUGES: Final = {
     "keep_alive_seconds": "Time that an idle model stays loaded; +Inf: for ever.",
 }
 
+# Where a service is, and where its files are: what services of one pool need not agree about.
+OF_ONE_PLACE: Final = frozenset(
+    {"config", "host", "port", "listeners", "allowed_hosts", "insecure_no_auth", "grafana_url"}
+    | {"api_keys_file", "model_dir", "state_dir", "store_dir", "presets_file"}
+)
+
 SOURCES: Final = ("api", "file", "preset", "recommendation")
 RESULTS: Final = ("applied", "invalid", "refused", "not_written", "failed")
 
@@ -145,7 +151,8 @@ def gauges(settings: Settings) -> dict[str, float | None]:
 def info(in_force: InForce) -> Metric:
     settings = in_force.settings
     family = InfoMetricFamily(
-        "llm_config", "Settings that are no numbers; a hash of all that are in force."
+        "llm_config",
+        "Settings that are no numbers; a hash of all that are in force, and one without what is of one place.",
     )
     words = {
         "preset": in_force.preset,
@@ -156,6 +163,7 @@ def info(in_force: InForce) -> Metric:
         "kv_cache": settings.kv_cache,
         # That of a version is of what is wanted, which can wait for a restart.
         "hash_in_force": fingerprint(settings),
+        "hash_shared": fingerprint(settings, without=OF_ONE_PLACE),
     }
     family.add_metric((), words)
     return family

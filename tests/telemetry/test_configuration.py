@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from exporters.readings import GpuReading
 from service.control.config import fingerprint
 from service.settings import Settings
-from service.telemetry.configuration import Configuration
+from service.telemetry.configuration import OF_ONE_PLACE, Configuration
 from service.telemetry.exposition import Exposition, render
 
 
@@ -109,6 +110,20 @@ def test_the_hash_in_force_is_a_versions_where_nothing_waits() -> None:
     text = render(Exposition((), registry), "", "")[0].decode()
 
     assert f'hash_in_force="{fingerprint(settings)}"' in text
+
+
+def shared(**given: Any) -> str:
+    registry = CollectorRegistry()
+    registry.register(Configuration(in_force(Settings(**given))))
+    text = render(Exposition((), registry), "", "")[0].decode()
+    (found,) = re.findall(r'hash_shared="(\w+)"', text)
+    return str(found)
+
+
+def test_where_a_service_is_is_not_what_its_pool_has_to_agree_about() -> None:
+    assert Settings.model_fields.keys() >= OF_ONE_PLACE
+    assert shared() == shared(port=9, state_dir="/elsewhere", model_dir=["/m"])
+    assert shared() != shared(parallel_slots=5)
 
 
 def test_changes_are_counted_by_who_made_them_and_what_came_of_them() -> None:
