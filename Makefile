@@ -34,7 +34,7 @@ COMPOSE  = $(if $(KEYS),API_KEYS_FILE=$(KEYS)) $(DOCKER) compose -f compose.yaml
 	$(if $(CUDA),-f deploy/compose/cuda.yaml) $(if $(KEYS),-f deploy/compose/keys.yaml)
 
 .PHONY: install-user install-system uninstall image image-cuda image-test up down check-deploy
-.PHONY: help run test test-clients test-llama-server mutate-rules dashboards pictures lint format bench wheel lock clean
+.PHONY: help run test test-clients test-ray test-llama-server mutate-rules dashboards pictures lint format bench wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(VENV)/.ready $(VENV)/.test $(VENV)/.dashboards $(VENV)/.minilm $(CLIENTS
 test-clients: $(VENV)/.ready $(VENV)/.test $(EVERY) $(CLIENTS)/npm/.ready ## Set every client up, run them all, and write docs/clients.md
 	@EVERY_CLIENT=1 $(BIN)/python -m pytest $(or $(ARGS),tests/clients); status=$$?; \
 	$(BIN)/python -m tests.clients.table; exit $$status
+
+test-ray: $(VENV)/.ready $(VENV)/.test $(VENV)/ray/.ready ## Set Ray Serve up (330 MB), and run deploy/ray under it
+	@WITH_RAY=1 $(BIN)/python -m pytest $(or $(ARGS),tests/deploy/test_ray_serve.py)
 
 fuzz: $(VENV)/.ready $(VENV)/.test ## Send each dialect 5000 generated requests (ARGS="--dialect tgi --seed 1")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
@@ -129,6 +132,7 @@ lock: ## Resolve the dependencies again into requirements/*.txt (ARGS=--upgrade 
 	@$(call compile,--no-deps tests/embeddings/model.in,minilm)
 	@$(call compile,tests/embeddings/reference.in,minilm_reference)
 	@$(call compile,tools/pictures/requirements.in,pictures,runtime test)
+	@$(call compile,deploy/ray/requirements.in,ray)
 	@$(foreach from,$(wildcard tests/clients/environments/*.in),$(call compile,$(from),clients/$(basename $(notdir $(from))));)
 	@$(MAKE) $(VENV)/.test
 	@$(NPM) install --prefix tests/clients/npm --package-lock-only
@@ -185,6 +189,13 @@ $(VENV)/.%: requirements/%.txt | $(VENV)/.made
 	@touch $@
 
 $(CLIENTS)/%/.ready: requirements/clients/%.txt | $(VENV)/.made
+	@echo "Setting up $(@D)"
+	@if [ -x $(BIN)/pip ]; then $(BIN)/python -m venv $(@D); \
+	else uv venv --quiet --allow-existing --python $(BIN)/python $(@D); fi
+	@$(call pip,$(@D),install --require-hashes -r $<)
+	@touch $@
+
+$(VENV)/ray/.ready: requirements/ray.txt | $(VENV)/.made
 	@echo "Setting up $(@D)"
 	@if [ -x $(BIN)/pip ]; then $(BIN)/python -m venv $(@D); \
 	else uv venv --quiet --allow-existing --python $(BIN)/python $(@D); fi

@@ -29,6 +29,7 @@ def wanted() -> dict[str, list[str]]:
         "minilm": ROOT / "tests/embeddings/model.in",
         "llama_server_tests": ROOT / "tools/llama_server_tests/requirements.in",
         "pictures": ROOT / "tools/pictures/requirements.in",
+        "ray": ROOT / "deploy/ray/requirements.in",
         "minilm_reference": ROOT / "tests/embeddings/reference.in",
         **{f"clients/{path.stem}": path for path in ROOT.glob("tests/clients/environments/*.in")},
     }

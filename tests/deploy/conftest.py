@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+# Ray has an environment of its own, which `make test-ray` makes.
+collect_ignore = [] if os.environ.get("WITH_RAY") else ["test_ray_serve.py"]
 
 
 def script(name: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
