@@ -18,7 +18,7 @@ from service.generation import GenerationRequest
 from service.runtime import Runtime
 from service.stats import RequestStats
 from service.trial import Trial
-from tests.test_optimization import ADVICE, METRIC, Bench
+from tests.optimization_bench import ADVICE, METRIC, Bench
 
 
 @dataclass

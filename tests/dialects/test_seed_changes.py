@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
-from tests.test_optimization import Advice
+from tests.dialects.serving import wait_until
+from tests.optimization_bench import Advice
 
 CONFIGURE = "/api/dashboard/configure"
 CHANGES: list[tuple[str, dict[str, Any] | str, str]] = [
@@ -35,9 +36,16 @@ def http(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def results(folder: Path) -> list[tuple[str, str]]:
-    lines = (folder / "audit.log").read_text().splitlines()
-    return [(entry["action"], entry["result"]) for entry in map(json.loads, lines)]
+def await_line(folder: Path, *line: str) -> None:
+    """The log is written behind the answer."""
+
+    def written() -> bool:
+        path = folder / "audit.log"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        whole = [json.loads(text) for text in lines if text.endswith("\n")]
+        return bool(whole) and (whole[-1]["action"], whole[-1]["result"]) == line
+
+    wait_until(written, 30)
 
 
 @pytest.mark.parametrize(("path", "body", "action"), CHANGES)
@@ -50,8 +58,8 @@ def test_a_header_that_names_an_old_version_fails_its_precondition(
 
     assert stale.status_code == 412, stale.text
     assert http.get(CONFIGURE).json()["hash"] == before
-    assert results(tmp_path)[-1] == (action, "stale_version")
+    await_line(tmp_path, action, "stale_version")
 
     now = http.post(path, content=content, headers={"If-Match": f'"{before}"'})
     assert now.status_code == 200, now.text
-    assert results(tmp_path)[-1] == (action, "done")
+    await_line(tmp_path, action, "done")

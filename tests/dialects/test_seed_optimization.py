@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
-from tests.test_optimization import Advice
+from tests.optimization_bench import Advice
 
 URL = "/api/optimization"
 ID = "threads-physical"
