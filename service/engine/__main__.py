@@ -148,7 +148,7 @@ def probe(channel: Channel, path: str) -> None:
 
     Weights are mapped, which the bound does not count: it is for what a header makes grow.
     """
-    from service.engine.llama import LoadError, open_files
+    from service.engine.llama_load import LoadError, open_files
 
     resource.setrlimit(resource.RLIMIT_DATA, (_PROBE_BYTES, _PROBE_BYTES))
     try:
@@ -168,7 +168,8 @@ def main() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Not before: the libraries read their environment when they are loaded.
-    from service.engine.llama import LlamaModel, LoadError
+    from service.engine.llama import LlamaModel
+    from service.engine.llama_load import LoadError
 
     channel = Channel(arguments.fd)
     commands = channel.receive()
