@@ -7,7 +7,7 @@ fields that clients of vLLM and llama-server know.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,15 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects import responses
-from service.dialects.adapters import listed
+from service.dialects import openai_models, responses
 from service.dialects.answers import collect
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.manner import OPENAI, Manner, identified
 from service.dialects.model_defaults import defaults_for
-from service.dialects.ollama_listing import capabilities
 from service.dialects.openai_chat_encode import encode_chat, encode_prompt, shown
 from service.dialects.openai_chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai_completions_encode import encode_completions
@@ -35,7 +33,6 @@ from service.dialects.openai_extras import beyond, parse_extras, without_effect
 from service.dialects.openai_shapes import (
     Envelope,
     encode_error,
-    encode_permission,
     fingerprint,
 )
 from service.dialects.prompt_progress import Watched
@@ -59,7 +56,7 @@ from service.generation import Chat, GenerationRequest, Tokens
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
-    from service.runtime import Generation, ModelStatus
+    from service.runtime import Generation
 
 
 async def chat_completions(request: Request[State]) -> Response:
@@ -203,51 +200,6 @@ def envelope_of(kind: str, wanted: GenerationRequest, generation: Generation) ->
     )
 
 
-async def list_models(request: Request[State]) -> Response:
-    runtime = request.state["runtime"]
-    models = [
-        entry
-        for status in runtime.models()
-        if status.card.problem is None
-        for entry in listed(status, encode_model(status, runtime.capabilities(status.card)))
-    ]
-    return json({"object": "list", "data": models})
-
-
-async def one_model(request: Request[State]) -> Response:
-    id = request.path_params["id"]
-    if not id:  # /v1/models/
-        return await list_models(request)
-    runtime = request.state["runtime"]
-    status = runtime.status(id)
-    able = runtime.capabilities(status.card)
-    model, *adapters = listed(status, encode_model(status, able))
-    own = (adapter for adapter in adapters if adapter["id"] == id)
-    return json(next(own, model | {"id": id}))
-
-
-def encode_model(status: ModelStatus, able: Collection[str]) -> dict[str, Any]:
-    card, facts = status.card, status.facts
-    model: dict[str, Any] = {
-        "id": card.name,
-        "object": "model",
-        "created": int(card.modified),
-        "owned_by": "library",
-        "root": card.name,
-        "parent": None,
-        "permission": [encode_permission(status.card)],
-        "capabilities": capabilities(able),
-        "context_length": card.context_length,
-        # One sequence's share, which only a loaded model has.
-        "max_model_len": facts.n_ctx_seq if facts else None,
-        "meta": {"n_ctx_train": card.context_length, "n_params": card.parameter_count},
-    }
-    model["meta"] |= {"size": card.size_bytes}
-    if facts is not None:
-        model["meta"] |= {"n_vocab": facts.n_vocab, "n_embd": facts.n_embd, "n_ctx": facts.n_ctx}
-    return model
-
-
 def worded(failure: Failure) -> tuple[int, dict[str, Any]]:
     return failure.status, encode_error(failure)
 
@@ -274,8 +226,7 @@ _ROUTES: Final = [
     Route("/v1/chat/completions/input_tokens", count_tokens, methods=["POST"]),
     Route("/v1/embeddings", embeddings, methods=["POST"]),
     *responses.routes,
-    Route("/v1/models", list_models),
-    Route("/v1/models/{id:path}", one_model),
+    *openai_models.routes,
     *[Route(path, not_supported, methods=["GET", "POST", "DELETE"]) for path in ABSENT],
 ]
 
