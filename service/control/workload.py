@@ -79,11 +79,13 @@ class Workload:
         if stats.phase == "idle":
             return
         tally = self._tally(model)
-        seconds, busy = stats.step_seconds, stats.running * stats.step_seconds
+        # `running` is after the step: who ended with it had a slot in it.
+        slots = max(stats.running, stats.decode_tokens + len(stats.prefill_progress))
+        seconds, busy = stats.step_seconds, slots * stats.step_seconds
         tally.steps += 1
         tally.step_seconds += seconds
         tally.busy_slot_seconds += busy
-        tally.peak = max(tally.peak, stats.running)
+        tally.peak = max(tally.peak, slots)
         if stats.prefill_tokens:
             tally.prefill_seconds += seconds
         tally.request_waits += stats.waiting * seconds

@@ -132,8 +132,8 @@ def test_slots_that_stood_empty_while_somebody_waited_are_counted(scene: Scene) 
     assert status.facts is not None
     slots = status.facts.n_seq
     scene.request(1.0, 2.0)
-    scene.workload.on_step(MODEL, replace(STEP, waiting=3, running=1))
-    scene.workload.on_step(MODEL, replace(STEP, waiting=0, running=0))
+    scene.workload.on_step(MODEL, replace(STEP, waiting=3, running=1, decode_tokens=1))
+    scene.workload.on_step(MODEL, replace(STEP, waiting=0, running=0, decode_tokens=1))
     scene.minute()
     found = gathered(scene.sources())
 
@@ -142,14 +142,32 @@ def test_slots_that_stood_empty_while_somebody_waited_are_counted(scene: Scene) 
     assert found.main.peak == 1
 
 
+def test_a_slot_is_in_use_in_the_step_that_ends_its_request(scene: Scene) -> None:
+    """Answers of one token: after each step nobody runs, and others wait."""
+    scene.request(1.0, 2.0)
+    ended = replace(STEP, phase="prefill", decode_tokens=0, running=0, waiting=9,
+                    prefill_progress=tuple((n, 40) for n in range(4)))  # fmt: skip
+    scene.workload.on_step(MODEL, ended)
+    scene.minute()
+    found = gathered(scene.sources())
+
+    assert found.idle_slots == 0
+    assert found.main is not None
+    assert found.main.peak == 4
+
+
 def test_who_waits_for_a_prefix_waits_for_no_slot(scene: Scene) -> None:
     scene.request(1.0, 2.0)
-    scene.workload.on_step(MODEL, replace(STEP, waiting=3, waiting_for_prefix=3, running=1))
+    scene.workload.on_step(
+        MODEL, replace(STEP, waiting=3, waiting_for_prefix=3, running=1, decode_tokens=1)
+    )
     scene.minute()
     found = gathered(scene.sources())
     assert (found.idle_slots, found.prefix_waits) == (0, 1)
 
-    scene.workload.on_step(MODEL, replace(STEP, waiting=3, waiting_for_prefix=2, running=1))
+    scene.workload.on_step(
+        MODEL, replace(STEP, waiting=3, waiting_for_prefix=2, running=1, decode_tokens=1)
+    )
     scene.minute()
     found = gathered(scene.sources())
     assert found.idle_slots == 0.75
