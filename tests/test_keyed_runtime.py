@@ -71,6 +71,8 @@ async def test_a_model_that_is_not_for_the_key_can_be_used_in_no_way() -> None:
     ):
         with pytest.raises(ModelNotFound):
             await trying
+    with pytest.raises(ModelNotFound):
+        own.status("demo")
     with pytest.raises(ModelNotFound, match="default"):
         own.resolve(None)
     assert own.models() == []
