@@ -10,14 +10,13 @@ from typing import Literal
 
 from exporters.readings import GpuReading
 from service.catalog.card import ModelCard
-from service.catalog.gguf import GgufError
 from service.control import weights
 from service.control.weights import Card
 from service.errors import ServiceError
 from service.facts import ModelFacts
 from service.fleet.calibration import Learnt
 from service.fleet.devices import RESERVE
-from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
 from service.fleet.placed import Gpu
 from service.fleet.placing import calibrated, constraints_of
@@ -159,9 +158,7 @@ def _estimate(
     gpus = gpus_of(cards)
     sums, names = [0] * len(cards), list[str]()
     for card in found:
-        try:
-            model = read_memory(card.shards or (card.path,))
-        except (GgufError, Unmeasurable, OSError):
+        if (model := memory_of(card)) is None:
             continue
         constraints = constraints_of(engine_params(card, settings))
         ratio = learnt.ratio(calibrated(card, constraints))

@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.catalog.gguf import GgufError
 from service.control import presets, weights
 from service.control.config import made, patched
 from service.control.hardware import Hardware, hardware
@@ -27,7 +26,7 @@ from service.distribution import concerned, gpus_of, pids
 from service.errors import InvalidSettings
 from service.fleet.devices import built_for_gpus
 from service.fleet.memory import ModelMemory
-from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
 from service.fleet.placing import calibrated, constraints_of
 from service.fleet.refusal import refusal
@@ -82,7 +81,7 @@ def trial(
             return None
         for card in (status.card for status in statuses):
             if card.path not in headers:
-                headers[card.path] = memory_of(card.shards or (card.path,))
+                headers[card.path] = memory_of(card)
             model = headers[card.path]
             if model is None:
                 continue
@@ -93,13 +92,6 @@ def trial(
         return None
 
     return refuses
-
-
-def memory_of(paths: tuple[str, ...]) -> ModelMemory | None:
-    try:
-        return read_memory(paths)
-    except (GgufError, Unmeasurable, OSError):
-        return None
 
 
 def longest_context(statuses: list[ModelStatus], slots: int) -> int | None:
