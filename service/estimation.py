@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from exporters.readings import GpuReading, Latest, StoreReading
 from service.catalog.card import ModelCard
-from service.catalog.gguf import GgufError
+from service.context import output_rows
 from service.control.analyst import Analyst
 from service.control.estimate import Candidate, Estimate, Estimates
 from service.control.gathering import Status
@@ -27,11 +27,11 @@ from service.fleet.calibration import Learnt
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
 from service.fleet.memory import ModelMemory
-from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
 from service.fleet.placed import Gpu, Placement
 from service.fleet.placement import place
-from service.fleet.placing import ROWS_FOR_PROMPTS, calibrated, constraints_of, shares_of
+from service.fleet.placing import calibrated, constraints_of, shares_of
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -190,11 +190,7 @@ class Estimation:
         key = (card.path, card.modified)
         with self._lock:
             if key not in self._headers:
-                try:
-                    self._headers[key] = read_memory(card.shards or (card.path,))
-                except (GgufError, Unmeasurable, OSError) as error:
-                    logger.debug("%s cannot be estimated: %s", card.name, error)
-                    self._headers[key] = None
+                self._headers[key] = memory_of(card)
             return self._headers[key]
 
 
@@ -213,7 +209,7 @@ def as_loaded(facts: ModelFacts) -> Constraints:
         type_v=facts.cache_type_v,
         flash_attention=facts.flash_attention is not False,
         n_ubatch=facts.n_ubatch,
-        n_outputs=facts.n_seq + ROWS_FOR_PROMPTS,
+        n_outputs=output_rows(facts.n_seq),
     )
 
 

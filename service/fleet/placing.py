@@ -12,13 +12,13 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
-from service.catalog.gguf import GgufError
+from service.context import output_rows
 from service.engine.wire import EngineParams
 from service.facts import ModelFacts
 from service.fleet.calibration import Learnt, key_of
 from service.fleet.constraints import Constraints, PlacementError
 from service.fleet.memory import ModelMemory, cell_bytes
-from service.fleet.model_layers import Unmeasurable, read_memory
+from service.fleet.model_layers import memory_of
 from service.fleet.placed import AMPLE, Gpu, Placement, readable
 from service.fleet.placement import place
 from service.fleet.vetting import Unloadable
@@ -26,8 +26,6 @@ from service.host_memory import HostMemory, host_memory
 
 logger = logging.getLogger(__name__)
 
-# Rows of logits beside those of running sequences: for prompts whose likelihoods are wanted.
-ROWS_FOR_PROMPTS: Final = 32
 # A driver may hang. The thread that asks it is lost then, the model is not.
 DRIVER_SECONDS: Final = 30.0
 
@@ -48,7 +46,7 @@ def constraints_of(params: EngineParams) -> Constraints:
         type_v=params.cache_type_v,
         flash_attention=params.flash_attention != "off",
         n_ubatch=min(params.n_batch, params.n_ubatch),
-        n_outputs=params.n_seq + ROWS_FOR_PROMPTS,
+        n_outputs=output_rows(params.n_seq),
     )
 
 
@@ -107,10 +105,7 @@ class Placer:
             return Attempt(Unloadable("timeout", message))
 
     def _place(self, card: ModelCard, params: EngineParams) -> Attempt:
-        try:
-            model = read_memory(card.shards or (card.path,))
-        except (GgufError, Unmeasurable, OSError) as error:
-            logger.debug("%s cannot be placed: %s", card.name, error)
+        if (model := memory_of(card)) is None:
             return Attempt(params)
         gpus, memory, constraints = self._devices(), self._memory(), constraints_of(params)
         ratio = self._learnt.ratio(calibrated(card, constraints))
@@ -129,12 +124,11 @@ class Placer:
         """From a load with `params` that is over. On a CPU there is nothing to learn: what it lacks
         is pages, which the kernel finds. Blocks."""
         taken = sum(buffer.bytes for buffer in facts.buffers if on_gpu(buffer.device))
-        if not taken:
+        if not taken or (model := memory_of(card)) is None:
             return
         try:
-            model = read_memory(card.shards or (card.path,))
             predicted = taken_by(model, params)
-        except (GgufError, Unmeasurable, PlacementError, OSError) as error:
+        except PlacementError as error:
             logger.debug("nothing is learnt from %s: %s", card.name, error)
             return
         self._learnt.observe(calibrated(card, constraints_of(params)), predicted, taken)
