@@ -19,7 +19,7 @@ from service.fleet.devices import RESERVE
 from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
 from service.fleet.placed import Gpu
-from service.fleet.placing import calibrated, constraints_of
+from service.fleet.placer import calibrated, constraints_of
 from service.fleet.split_needs import needs_of
 from service.fleet.sums import counts_of
 from service.model_status import ModelStatus

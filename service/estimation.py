@@ -31,7 +31,7 @@ from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
 from service.fleet.placed import Gpu, Placement
 from service.fleet.placement import place
-from service.fleet.placing import calibrated, constraints_of, shares_of
+from service.fleet.placer import calibrated, constraints_of, shares_of
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)

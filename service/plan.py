@@ -28,7 +28,7 @@ from service.fleet.model_layers import Unmeasurable, read_memory
 from service.fleet.parameters import engine_params
 from service.fleet.placed import Gpu, Placement, readable
 from service.fleet.placement import place
-from service.fleet.placing import calibrated, constraints_of
+from service.fleet.placer import calibrated, constraints_of
 from service.fleet.sums import Need
 from service.host_memory import host_memory
 from service.model_settings import CacheType

@@ -14,7 +14,7 @@ from service.control.weights import Card
 from service.distribution import estimate, layers_of
 from service.fleet.calibration import Learnt
 from service.fleet.parameters import engine_params
-from service.fleet.placing import calibrated, constraints_of
+from service.fleet.placer import calibrated, constraints_of
 from service.settings import Settings
 from tests.dialects.fakes import FACTS
 from tests.fleet.fakes import lives, until, write_script

@@ -16,7 +16,7 @@ from service.facts import Buffer
 from service.fleet.calibration import Learnt
 from service.fleet.devices import RESERVE
 from service.fleet.parameters import engine_params
-from service.fleet.placing import calibrated, constraints_of
+from service.fleet.placer import calibrated, constraints_of
 from service.model_status import ModelStatus
 from service.settings import Settings
 from tests.dialects.fakes import CARD, FACTS, FakeRuntime

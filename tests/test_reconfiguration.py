@@ -24,7 +24,7 @@ from service.errors import (
 )
 from service.events import Event, Finished, FinishReason
 from service.facts import ModelFacts
-from service.fleet.placing import Attempt
+from service.fleet.placer import Attempt
 from service.reconfiguration import Reconfiguration
 from service.runtime import Runtime
 from service.settings import Settings

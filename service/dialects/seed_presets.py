@@ -28,7 +28,7 @@ from service.fleet.devices import built_for_gpus
 from service.fleet.memory import ModelMemory
 from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
-from service.fleet.placing import calibrated, constraints_of
+from service.fleet.placer import calibrated, constraints_of
 from service.fleet.refusal import refusal
 from service.model_status import ModelStatus
 

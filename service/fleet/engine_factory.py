@@ -12,7 +12,7 @@ from service.fleet.eviction import placed_evicting
 from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.load_queue import LoadQueue
-from service.fleet.placing import Attempt, PlaceModel
+from service.fleet.placer import Attempt, PlaceModel
 from service.fleet.residents import Residents
 from service.fleet.vetting import Unloadable, Vet, unfit
 from service.stats import Observer

@@ -9,7 +9,7 @@ from typing import Final
 
 from service.engine.wire import EngineParams
 from service.fleet.host import EngineHost
-from service.fleet.placing import Attempt
+from service.fleet.placer import Attempt
 from service.fleet.residents import Residents
 from service.fleet.room import Come, Never, Wait, make_room
 from service.fleet.vetting import Unloadable

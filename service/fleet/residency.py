@@ -28,7 +28,7 @@ from service.fleet.limits import Limits
 from service.fleet.load_parameters import LoadParameters
 from service.fleet.load_queue import LoadQueue
 from service.fleet.parameters import changed_limits, engine_params, limits_from, ways
-from service.fleet.placing import Attempt, PlaceModel, Placer
+from service.fleet.placer import Attempt, PlaceModel, Placer
 from service.fleet.residents import Occupant, Residents, turn_ends
 from service.fleet.stream import Ending
 from service.fleet.succession import Succession

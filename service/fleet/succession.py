@@ -19,7 +19,7 @@ from service.errors import ChangeRefused, ServiceError
 from service.events import Finished, FinishReason
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
-from service.fleet.placing import Attempt
+from service.fleet.placer import Attempt
 from service.fleet.vetting import Unloadable
 from service.generation import SamplingParams, Text
 from service.host_memory import host_memory

@@ -13,7 +13,7 @@ from service.engine.wire import EngineParams
 from service.errors import ModelLoadFailed
 from service.facts import ModelFacts
 from service.fleet.host import EngineHost
-from service.fleet.placing import Attempt
+from service.fleet.placer import Attempt
 from service.fleet.residency import Residency
 from service.fleet.residents import turn_ends
 from service.fleet.vetting import Unloadable

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from service.catalog.card import ModelCard
 from service.engine.wire import EngineParams
 from service.facts import ModelFacts
-from service.fleet.placing import Attempt
+from service.fleet.placer import Attempt
 from service.fleet.residency import Residency
 from service.fleet.succession import beside, stunted
 from service.fleet.vetting import Unloadable

@@ -18,7 +18,7 @@ from service.fleet.memory import (
     output_compute,
 )
 from service.fleet.model_layers import read_memory
-from service.fleet.placing import constraints_of
+from service.fleet.placer import constraints_of
 from tests.engine.child import DEMO, GREEDY, child
 
 MODEL = read_memory([DEMO])

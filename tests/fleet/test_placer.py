@@ -20,7 +20,7 @@ from service.fleet.devices import gpus
 from service.fleet.host import EngineHost
 from service.fleet.model_layers import read_memory
 from service.fleet.placed import Gpu
-from service.fleet.placing import Attempt, Placer, constraints_of, taken_by
+from service.fleet.placer import Attempt, Placer, constraints_of, taken_by
 from service.fleet.residency import Residency
 from service.fleet.vetting import Unloadable
 from service.host_memory import HostMemory
@@ -143,7 +143,7 @@ async def test_no_engine_is_started_for_a_model_without_a_place(tmp_path: Path) 
 async def test_a_driver_that_hangs_fails_the_load_and_holds_up_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.fleet.placing.DRIVER_SECONDS", 0.05)
+    monkeypatch.setattr("service.fleet.placer.DRIVER_SECONDS", 0.05)
     path, answers = a_7b(tmp_path), threading.Event()
 
     def hangs() -> tuple[Gpu, ...]:
