@@ -35,7 +35,7 @@ from service.generation import Grammar, SamplingParams, Selection
 
 
 class _Pinned(NamedTuple):
-    """What the struct points into, and so has to live as long."""
+    """What `llama_batch` points into, which does not keep it."""
 
     batch: Batch | None = None
     counts: NDArray[np.int32] | None = None
