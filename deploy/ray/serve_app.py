@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 import httpx
 from ray import serve
@@ -114,8 +115,9 @@ class Ingress:
         }
 
     async def __call__(self, request: Request) -> Response:
-        headers, target = request.headers.raw, request.url.path
-        inside = routing.list_in(request.method, target)
+        headers, path = request.headers.raw, request.scope["path"]
+        inside = routing.list_in(request.method, path)
+        target = quote(path, safe="/:@")
         if request.url.query:
             target += f"?{request.url.query}"
         try:
