@@ -39,7 +39,7 @@ SETTINGS: Final = {
 }
 WORDS: Final = {
     "preset": "Preset", "split_mode": "Split", "cache_type_k": "Keys", "cache_type_v": "Values",
-    "flash_attention": "Flash attention", "kv_cache": "KV layout", "hash_in_force": "Hash in force",
+    "flash_attention": "Flash attention", "kv_cache": "KV layout", "hash_shared": "Shared hash",
 }  # fmt: skip
 PRESETS: Final = ("performance", "balanced", "conservative")
 CONFIGURE: Final = "/api/dashboard/configure"
@@ -116,7 +116,7 @@ def settings() -> list[sdk.Panel]:
     return [
         table(
             "Words",
-            "Settings that are no numbers. Two services of one fleet should have the same hash. It is that of the last version (`GET /api/dashboard/configure`) where nothing waits for a restart.",
+            "Settings that are no numbers. Two services of one fleet should have the same shared hash, which leaves out what is of one place: addresses and directories.",
             {"instance": "Instance"},
             [
                 Labels(highest(SERVICE("llm_config_info"), ", ".join(["instance", *WORDS])), WORDS),

