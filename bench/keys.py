@@ -26,8 +26,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.access.key_file import KeyFile
 from service.control.audit import Audit
+from service.edge.gate import Gate
 from service.errors import ServiceError
-from service.gate import Gate
 from service.settings import Settings
 from service.telemetry.http import Exchange
 

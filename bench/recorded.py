@@ -21,7 +21,6 @@ from service.app import create_app
 from service.catalog.card import ModelCard
 from service.catalog.configured import catalog_of
 from service.engine.wire import Admitted, EngineParams
-from service.entrance import Entered, Entrance
 from service.events import (
     Finished,
     FinishReason,
@@ -35,8 +34,9 @@ from service.facts import ModelFacts
 from service.fleet.host import EngineHost
 from service.fleet.stream import EngineEvent, EngineStream
 from service.generation import EmbeddingRequest, GenerationRequest, SamplingParams
-from service.progress import Entry
-from service.runtime import Runtime
+from service.serving.entrance import Entered, Entrance
+from service.serving.progress import Entry
+from service.serving.runtime import Runtime
 from service.settings import Settings
 
 MODEL = "demo:latest"

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from exporters.readings import Latest
 from service.catalog.catalog import RootState
 from service.control.hardware import engine_gpus
-from service.health import health_body
-from service.runtime import ModelStatus, Runtime
+from service.serving.health import health_body
+from service.serving.runtime import ModelStatus, Runtime
 from service.settings import Settings
 from service.telemetry.compat import WithCopies
 from service.telemetry.energy import EnergyLedger

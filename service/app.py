@@ -24,6 +24,7 @@ from service.access.caller import Caller
 from service.access.key_file import KeyFile
 from service.access.keys import KeyFileError
 from service.catalog.configured import catalog_of
+from service.catalog.ollama_inspection import Inspection
 from service.control.analyst import Analyst
 from service.control.audit import Audit
 from service.control.config import Applied
@@ -39,22 +40,18 @@ from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
 from service.dialects.responses_store import ResponseStore
 from service.dialects.turnstile import Turnstile
+from service.edge.gate import Gate
+from service.edge.host_guard import HostGuard
+from service.edge.in_force import InForce
+from service.edge.origins import Origins
 from service.errors import ServiceError
-from service.estimation import analyst_of
 from service.fleet.quantizing import quantize
 from service.fleet.vetting import Vetting
-from service.gate import Gate
-from service.host_guard import HostGuard
-from service.in_force import InForce
-from service.inspection import Inspection
-from service.keyed_runtime import as_the_key_finds_it
 from service.lifetime import beside, starting
 from service.observing import Observing, observing
-from service.optimization import AUTOMATIC, Optimization
-from service.origins import Origins
-from service.reconfiguration import Reconfiguration
 from service.registries import Registries
-from service.runtime import Runtime
+from service.serving.keyed_runtime import as_the_key_finds_it
+from service.serving.runtime import Runtime
 from service.settings import Settings, SettingsError
 from service.stats import Observer
 from service.store.library import Library
@@ -66,7 +63,10 @@ from service.telemetry.configuration import Configuration
 from service.telemetry.energy import EnergyLedger
 from service.telemetry.http import Telemetry
 from service.telemetry.verdicts import Verdicts
-from service.trial import Trial
+from service.tuning.estimation import analyst_of
+from service.tuning.optimization import AUTOMATIC, Optimization
+from service.tuning.reconfiguration import Reconfiguration
+from service.tuning.trial import Trial
 
 try:
     VERSION = version("llm-inference-service")

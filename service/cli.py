@@ -18,17 +18,11 @@ from typing import Any, Final
 import uvicorn
 from pydantic import ValidationError
 
-from service import (
-    audit_commands,
-    config_commands,
-    key_commands,
-    model_commands,
-    plan,
-    systemd,
-)
+from service import systemd
 from service.app import VERSION, MakeRuntime, create_app, default_runtime
+from service.commands import audit, config, keys, models, plan
 from service.control.versions import Start, started
-from service.http_protocol import HttpProtocol
+from service.edge.http_protocol import HttpProtocol
 from service.processor import yield_to_engines
 from service.server import BACKLOG, FLUSH_SECONDS, Server
 from service.settings import Settings, SettingsError, is_loopback
@@ -41,11 +35,11 @@ logger = logging.getLogger("service")
 KEEP_ALIVE_SECONDS: Final = 75
 # Beside `serve`, which is what is meant where nothing is said.
 COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
-    "models": model_commands.main,
-    "config": config_commands.main,
+    "models": models.main,
+    "config": config.main,
     "plan": plan.main,
-    "keys": key_commands.main,
-    "audit": audit_commands.main,
+    "keys": keys.main,
+    "audit": audit.main,
 }
 
 
@@ -180,5 +174,5 @@ def run(begin: Start, make_runtime: MakeRuntime, sockets: Sequence[socket.socket
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Not refused, as an unknown key in the file is: others may use the prefix too."""
-    known = {f"LLM_{key.upper()}" for key in Settings.model_fields} | {model_commands.KEY}
+    known = {f"LLM_{key.upper()}" for key in Settings.model_fields} | {models.KEY}
     return sorted(n for n in environment if n.startswith("LLM_") and n.upper() not in known)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 
 # The scan of a large or slow disk goes on behind an open port.
 START_SECONDS: Final = 0.5

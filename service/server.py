@@ -33,11 +33,11 @@ from service import systemd
 from service.access.key_file import KeyFile
 from service.app import VERSION
 from service.dialects.routing import ListenerDialect
-from service.http_protocol import HttpProtocol
-from service.reconfiguration import Reconfiguration
-from service.runtime import Runtime
+from service.edge.http_protocol import HttpProtocol
+from service.serving.runtime import Runtime
 from service.settings import Listener, Settings
 from service.telemetry import logs
+from service.tuning.reconfiguration import Reconfiguration
 
 logger = logging.getLogger("service")
 

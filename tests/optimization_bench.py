@@ -18,8 +18,8 @@ from service.control.history import History
 from service.control.records import Judged
 from service.control.samples import Samples
 from service.events import FinishReason, Timings, Usage
-from service.optimization import Optimization
 from service.stats import RequestStats
+from service.tuning.optimization import Optimization
 
 METRIC = "llm_time_per_output_token_seconds"
 ADVICE = Recommendation(

@@ -15,21 +15,13 @@ ORDER = """
     __main__
     cli
     server probe processor
-    plan model_commands key_commands audit_commands config_commands
+    commands
     app
     observing lifetime
-    dialects admin gate host_guard http_protocol origins
-    in_force
-    trial
-    optimization
-    judging
-    changes
-    estimation reconfiguration inspection distribution keyed_runtime
-    runtime
-    health
-    entrance
-    model_status naming prompts progress adaptation
-    capabilities preparation shortening followed_file
+    dialects admin edge
+    tuning
+    serving
+    followed_file
     telemetry
     fleet store control
     text catalog access
@@ -42,7 +34,8 @@ GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}
 
 # Beside the order: the engine is another process, which shares the ground and the pure text layer,
 # and of which the parent knows the messages alone.
-ENGINE_MAY = {"engine", "text", *(name for name in GROUND if not name.startswith("setting"))}
+OF_THE_OPERATOR = {"model_settings", "registries", *(n for n in GROUND if n.startswith("setting"))}
+ENGINE_MAY = {"engine", "text", *GROUND - OF_THE_OPERATOR}
 
 IMPORTERS = {
     # It can abort the process that it is loaded into.
@@ -67,7 +60,7 @@ IMPORTERS = {
 
 # Of the exporters, which know nothing of the service, `observing` has the collectors. What was read is
 # frozen values without any code that reads, so the layers that show it or judge it may know those.
-SHOW_READINGS = {"admin", "estimation", "control", "dialects", "distribution", "telemetry"}
+SHOW_READINGS = {"admin", "control", "dialects", "telemetry", "tuning"}
 
 
 # And the one reader of control groups tells the ground what memory they allow.
@@ -142,13 +135,13 @@ def test_every_name_in_service_has_a_place_in_the_order() -> None:
         ("service.app", "from service.cli import main"),
         ("service.events", "import service.text.stops"),
         ("service.text.stops", "from service.catalog import card"),
-        ("service.text.stops", "def f():\n    from service.runtime import Runtime"),
+        ("service.text.stops", "def f():\n    from service.serving.runtime import Runtime"),
         ("service.dialects.openai", "from service.admin import routes"),
         ("service.dialects.openai", "from ..fleet.host import Host\nimport service.app"),
         ("service.fleet.host", "from service.engine.scheduler import Scheduler"),
         ("service.fleet.host", "from service.engine import scheduler"),
         ("service.fleet.host", "import llama_cpp"),
-        ("service.runtime", "from service.engine.wire import Submit"),
+        ("service.serving.runtime", "from service.engine.wire import Submit"),
         ("service.engine.engine", "from service.settings import Settings"),
         ("service.engine.engine", "from service.catalog.card import ModelCard"),
         ("service.engine.sampling", "import llama_cpp"),

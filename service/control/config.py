@@ -1,7 +1,7 @@
 """Settings that change while the service runs: what a change says, and what comes of it. Pure.
 
 Changes are overrides above all that was said at start. Each makes a `Version`, which `versions`
-keeps; what puts it in force is `service.reconfiguration`.
+keeps; what puts it in force is `service.tuning.reconfiguration`.
 """
 
 from __future__ import annotations

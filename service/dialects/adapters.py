@@ -24,7 +24,7 @@ from service.dialects.respond import (
 from service.dialects.sampling import parse_lora
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
 
 
 def listed(status: ModelStatus, model: dict[str, Any]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from service.dialects.respond import (
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
 
 
 async def messages(request: Request[State]) -> Response:

@@ -40,7 +40,7 @@ from service.dialects.several import Several
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
 if TYPE_CHECKING:
-    from service.runtime import Generation
+    from service.serving.runtime import Generation
 
 
 def asked_of(request: Request[State], fields: Fields) -> dict[str, Any]:

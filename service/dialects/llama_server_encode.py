@@ -21,7 +21,7 @@ from service.events import Event, Finished, FinishReason, TextDelta, TokenLogpro
 from service.generation import SamplingParams
 
 if TYPE_CHECKING:
-    from service.runtime import Progress
+    from service.serving.runtime import Progress
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from service.dialects.framing import EVENT_STREAM, PING, encode_json, sse
 from service.dialects.respond import PING_SECONDS, State
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus, Runtime
+    from service.serving.runtime import ModelStatus, Runtime
 
 POLL_SECONDS: Final = 0.5
 # The router's words for what a model does.

@@ -22,7 +22,7 @@ from service.errors import ModelUnavailable
 from service.generation import SamplingParams
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus, Progress
+    from service.serving.runtime import ModelStatus, Progress
 
 # llama-swap's.
 RUNNING: Final = {"ready": "ready", "loading": "starting", "restarting": "starting"}

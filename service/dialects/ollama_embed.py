@@ -29,7 +29,7 @@ from service.generation import EmbeddingRequest, Text, Truncation
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
-    from service.runtime import Embeddings
+    from service.serving.runtime import Embeddings
 
 MAX_INPUTS: Final = 2048
 MAX_DIMENSIONS: Final = 65536

@@ -36,7 +36,7 @@ from service.events import (
 )
 
 if TYPE_CHECKING:
-    from service.runtime import Progress
+    from service.serving.runtime import Progress
 
 
 @dataclass(frozen=True, slots=True)

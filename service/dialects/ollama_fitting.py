@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from service.dialects.ollama_request import Asked
 from service.errors import ContextOverflow
 from service.generation import Chat, GenerationRequest, Truncation
-from service.shortening import room_for
+from service.serving.shortening import room_for
 
 if TYPE_CHECKING:
-    from service.runtime import Generation
+    from service.serving.runtime import Generation
 
 
 async def fitted(

@@ -11,7 +11,7 @@ from service.dialects.framing import encode_json
 from service.dialects.ollama_shapes import SECOND, rfc3339
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
 
 CAPABILITIES: Final = (
     "completion", "tools", "insert", "vision", "embedding", "thinking", "audio", "rerank",

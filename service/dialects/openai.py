@@ -56,7 +56,7 @@ from service.generation import Chat, GenerationRequest, Tokens
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
-    from service.runtime import Generation
+    from service.serving.runtime import Generation
 
 
 async def chat_completions(request: Request[State]) -> Response:

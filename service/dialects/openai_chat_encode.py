@@ -40,7 +40,7 @@ from service.events import (
 from service.generation import ToolCall
 
 if TYPE_CHECKING:
-    from service.runtime import Progress
+    from service.serving.runtime import Progress
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 

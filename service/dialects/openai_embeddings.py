@@ -31,7 +31,7 @@ from service.dialects.sampling import parse_truncation
 from service.generation import Chat, EmbeddingRequest, Text, Tokens
 
 if TYPE_CHECKING:
-    from service.runtime import Embeddings
+    from service.serving.runtime import Embeddings
 
 MAX_INPUTS = 2048
 

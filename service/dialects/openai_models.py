@@ -16,7 +16,7 @@ from service.dialects.openai_shapes import encode_permission
 from service.dialects.respond import State, json
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
 
 
 async def list_models(request: Request[State]) -> Response:

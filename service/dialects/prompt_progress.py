@@ -11,7 +11,7 @@ from service.dialects.respond import Answers, ended
 from service.events import Event
 
 if TYPE_CHECKING:
-    from service.runtime import Progress
+    from service.serving.runtime import Progress
 
 LOOK_SECONDS: Final = 0.25
 

@@ -38,11 +38,11 @@ from service.telemetry.http import Exchange, exchange_of
 from service.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
-    from service.inspection import Inspection
-    from service.optimization import Optimization
-    from service.reconfiguration import Reconfiguration
-    from service.runtime import Embeddings, Generation, Runtime, Tokenized
-    from service.trial import Trial
+    from service.catalog.ollama_inspection import Inspection
+    from service.serving.runtime import Embeddings, Generation, Runtime, Tokenized
+    from service.tuning.optimization import Optimization
+    from service.tuning.reconfiguration import Reconfiguration
+    from service.tuning.trial import Trial
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from service.dialects.seed_encode import ENDED, encode_model, encode_progress
 from service.errors import ServiceError
 
 if TYPE_CHECKING:
-    from service.runtime import Runtime
+    from service.serving.runtime import Runtime
 
 POLL_SECONDS: Final = 0.25
 WORDS_FOR_YES: Final = frozenset({"1", "true", "yes"})

@@ -36,8 +36,8 @@ from service.settings_file import Cautious, parse
 from service.settings_needs import NEEDS
 
 if TYPE_CHECKING:
-    from service.reconfiguration import Reconfiguration
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
+    from service.tuning.reconfiguration import Reconfiguration
 
 # A file of settings is a few hundred lines; PyYAML takes a second for each 100 KB.
 MAX_FILE_BYTES: Final = 64 * 1024

@@ -9,7 +9,7 @@ from service.catalog.card import human
 from service.dialects.ollama_listing import encode_tag, modified
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus, Progress
+    from service.serving.runtime import ModelStatus, Progress
 
 ENDED: Final = frozenset({"completed", "error", "cancelled"})
 # (dialect, last part of the path) → what older tools call it; the dialect's name for the others.

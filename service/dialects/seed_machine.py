@@ -17,7 +17,7 @@ from service.dialects.seed_gpu import UNKNOWN, mean, percent, thermal_status
 from service.telemetry.snapshot import size_class
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
 
 GIB: Final = 1024**3
 SIZES: Final = ("small", "medium", "large", "xlarge", "unknown")

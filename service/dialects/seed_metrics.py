@@ -19,10 +19,10 @@ from service.dialects.framing import iso, json_response
 from service.dialects.respond import State
 from service.dialects.seed_encode import ENDED, encode_model, encode_progress
 from service.dialects.seed_gpu import encode_gpus
-from service.health import health_body
+from service.serving.health import health_body
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus, Progress, Runtime
+    from service.serving.runtime import ModelStatus, Progress, Runtime
     from service.telemetry.api_ledger import Account, Api
 
 COLORS: Final = {

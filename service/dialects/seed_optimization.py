@@ -32,7 +32,7 @@ from service.dialects.respond import State
 from service.dialects.seed_changes import expected, recorded
 from service.errors import InvalidRequest
 from service.telemetry.http import exchange_of
-from service.trial import DEFAULT_SECONDS, MOST_SECONDS
+from service.tuning.trial import DEFAULT_SECONDS, MOST_SECONDS
 
 LONGEST: Final = 200
 LISTED: Final = 100

@@ -22,7 +22,6 @@ from service.control.hardware import Hardware, hardware
 from service.control.presets import Preset, Resolved
 from service.dialects.framing import json_response
 from service.dialects.respond import State
-from service.distribution import concerned, gpus_of, pids
 from service.errors import InvalidSettings
 from service.fleet.devices import built_for_gpus
 from service.fleet.memory import ModelMemory
@@ -30,7 +29,8 @@ from service.fleet.model_layers import memory_of
 from service.fleet.parameters import engine_params
 from service.fleet.placer import calibrated, constraints_of
 from service.fleet.refusal import refusal
-from service.model_status import ModelStatus
+from service.serving.model_status import ModelStatus
+from service.tuning.distribution import concerned, gpus_of, pids
 
 MIB: Final = 1024 * 1024
 

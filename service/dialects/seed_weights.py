@@ -37,14 +37,14 @@ from service.dialects.respond import State
 from service.dialects.seed_changes import recorded
 from service.dialects.seed_configure import version_of
 from service.dialects.seed_weights_encode import Summary, encode_presets, encode_summary
-from service.distribution import Estimate, Source, concerned, estimate, held, pids, present
 from service.errors import ChangeRefused, InvalidRequest, InvalidSettings, ServiceError
 from service.fleet.calibration import Learnt
 from service.fleet.constraints import PlacementError
 from service.fleet.devices import RESERVE, built_for_gpus
-from service.model_status import ModelStatus
+from service.serving.model_status import ModelStatus
 from service.settings import Settings
 from service.telemetry.http import exchange_of
+from service.tuning.distribution import Estimate, Source, concerned, estimate, held, pids, present
 
 WITHOUT_GPU_BUILD: Final = (
     "llama.cpp is installed here without GPU support: shares are kept, and count once it has it"

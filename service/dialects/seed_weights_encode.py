@@ -13,7 +13,7 @@ from typing import Any
 from service.control.weights import MIB, WAYS, Card, in_parts, written
 from service.dialects.framing import iso
 from service.dialects.seed_gpu import percent
-from service.distribution import Estimate, Held, Source
+from service.tuning.distribution import Estimate, Held, Source
 
 
 @dataclass(frozen=True)

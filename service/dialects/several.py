@@ -18,7 +18,7 @@ from service.events import Event
 from service.generation import GenerationRequest
 
 if TYPE_CHECKING:
-    from service.runtime import Generation
+    from service.serving.runtime import Generation
 
 Admit = Callable[[GenerationRequest], Awaitable["Generation"]]
 

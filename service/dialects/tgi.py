@@ -27,7 +27,7 @@ from service.dialects.tgi_generate import (
 from service.dialects.tgi_request import MAX_BEST_OF, MAX_PROMPTS, MAX_STOPS
 from service.dialects.tgi_shapes import TGI_VERSION, compute_type, worded
 from service.dialects.tgi_tokenize import chat_tokenize, tokenize
-from service.runtime import ModelStatus
+from service.serving.runtime import ModelStatus
 
 
 async def invocations(request: Request[State]) -> Response:

@@ -32,7 +32,7 @@ from service.generation import GenerationRequest, Text
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:
-    from service.runtime import Generation
+    from service.serving.runtime import Generation
 
 MAX_INSTANCES: Final = 128
 

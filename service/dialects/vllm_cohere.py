@@ -22,7 +22,7 @@ from service.dialects.respond import (
 from service.generation import EmbeddingRequest, Text, Truncation
 
 if TYPE_CHECKING:
-    from service.runtime import Embeddings
+    from service.serving.runtime import Embeddings
 
 # Cohere's limit is 96; nothing here needs one so small.
 MAX_TEXTS: Final = 2048

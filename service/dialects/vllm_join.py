@@ -10,7 +10,7 @@ from starlette.requests import Request
 from service.dialects.respond import State, tokenized
 from service.dialects.vllm_pairs import ends_of, pair, room, sentence
 from service.generation import Text, Tokens
-from service.runtime import Tokenized
+from service.serving.runtime import Tokenized
 
 Pairs = Sequence[tuple[str, str]]
 

@@ -11,7 +11,7 @@ from service.dialects.openai_shapes import encode_permission
 from service.events import Finished
 
 if TYPE_CHECKING:
-    from service.runtime import ModelStatus
+    from service.serving.runtime import ModelStatus
 
 ERROR_TYPES: Final = {
     400: "BadRequestError",

@@ -50,7 +50,8 @@ class TokenSet:
         self._logits[:] = 0
         llama.llama_sampler_apply(grammar, ctypes.byref(self._array))
         # As flatnonzero, which takes longer to find out that there is nothing to flatten.
-        return (self._logits == 0).nonzero()[0]
+        allowed: npt.NDArray[np.intp] = (self._logits == 0).nonzero()[0]
+        return allowed
 
 
 class Branches(NamedTuple):

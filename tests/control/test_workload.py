@@ -16,7 +16,7 @@ from service.control.intervals import Intervals
 from service.control.workload import Workload
 from service.events import FinishReason, Timings, Usage
 from service.facts import Buffer
-from service.model_status import ModelStatus
+from service.serving.model_status import ModelStatus
 from service.settings import Settings
 from service.stats import ModelLoaded, ModelLoadFailed, ModelUnloaded, RequestStats, StepStats
 from tests.dialects.fakes import FakeRuntime

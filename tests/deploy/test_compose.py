@@ -13,7 +13,7 @@ import pytest
 import yaml
 from starlette.responses import Response
 
-from service.host_guard import HostGuard
+from service.edge.host_guard import HostGuard
 from service.settings_sources import load
 
 ROOT = Path(__file__).parents[2]

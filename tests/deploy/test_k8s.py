@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service import admin
 from service.access.routes import PUBLIC
 from service.cli import unknown_variables
-from service.host_guard import HostGuard
+from service.edge.host_guard import HostGuard
 from service.server import CLOSE_SECONDS, FLUSH_SECONDS, HANDOVER_SECONDS
 from service.settings import Settings
 from service.settings_sources import load

@@ -27,7 +27,7 @@ from service.generation import (
     Text,
     Tokens,
 )
-from service.runtime import Embeddings, ModelStatus, Progress, Runtime, Tokenized
+from service.serving.runtime import Embeddings, ModelStatus, Progress, Runtime, Tokenized
 from service.settings import Settings
 from service.stats import Observer, RequestStats
 

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from service.app import create_app
-from service.http_protocol import HttpProtocol
+from service.edge.http_protocol import HttpProtocol
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
 

@@ -14,7 +14,7 @@ from service.app import create_app
 from service.control.audit_chain import entries
 from service.dialects.deeds import Deed
 from service.errors import ModelLoadFailed
-from service.progress import Progress
+from service.serving.progress import Progress
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
 from tests.key_files import bearer, line, put

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.errors import ContextOverflow, InvalidRequest, Overloaded
 from service.generation import Text, Tokens
-from service.runtime import Progress
+from service.serving.runtime import Progress
 from service.settings import Settings
 from tests.dialects.fakes import FACTS, FakeRuntime, says
 

@@ -14,7 +14,7 @@ from service.catalog.ollama_store import OllamaStore
 from service.dialects.ollama_listing import digest_of, encode_ps, encode_tags
 from service.dialects.ollama_show import Contents, encode_show, read_contents
 from service.facts import ModelFacts
-from service.runtime import ModelStatus
+from service.serving.runtime import ModelStatus
 from tests.catalog.gguf_files import METADATA, TENSORS, gguf, write
 from tests.catalog.stores import CONFIG, PROJECTOR, Store, weights
 from tests.dialects.fakes import CARD, FACTS

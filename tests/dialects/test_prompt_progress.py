@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.dialects.prompt_progress import Watched, encode_progress
 from service.events import Event, TextDelta
-from service.runtime import Progress
+from service.serving.runtime import Progress
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime, end
 

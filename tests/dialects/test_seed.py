@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.dialects.seed_encode import api_format, encode_progress
 from service.errors import Cancelled
-from service.progress import Progress
+from service.serving.progress import Progress
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
 

@@ -18,7 +18,7 @@ from service.app import create_app
 from service.catalog.card import ModelCard
 from service.control.config import Applied, Version, differences, fingerprint, made, patched
 from service.facts import Buffer
-from service.runtime import ModelStatus
+from service.serving.runtime import ModelStatus
 from service.settings import Settings, SettingsError
 from service.settings_sources import Given
 from tests.control.test_hardware import Read

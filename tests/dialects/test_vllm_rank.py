@@ -14,7 +14,7 @@ from service.app import create_app
 from service.dialects.vllm_pairs import Ends, ends_of, pair, probability, room, sentence
 from service.errors import InvalidRequest
 from service.generation import Chat, EmbeddingRequest, Infill, Text, Tokens, Truncation
-from service.runtime import Embeddings, Tokenized
+from service.serving.runtime import Embeddings, Tokenized
 from service.settings import Settings
 from tests.dialects.fakes import FACTS, FakeRuntime
 

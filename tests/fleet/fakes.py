@@ -20,7 +20,7 @@ from service.fleet.host import EngineHost
 from service.fleet.limits import Limits
 from service.fleet.stream import EngineEvent, EngineStream
 from service.generation import Chat, GenerationRequest, Message, SamplingParams, Text
-from service.runtime import Generation, Runtime
+from service.serving.runtime import Generation, Runtime
 from service.settings import Settings
 from service.stats import ModelEvent, RequestStats, StepStats
 

@@ -15,7 +15,7 @@ from service.catalog.demo import PATH
 from service.errors import AdapterNotFound, InvalidRequest, ModelLoadFailed, ModelNotFound
 from service.facts import Adapter
 from service.generation import AdapterChoice, GenerationRequest, Text
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 from tests.catalog.stores import CONFIG, Store
 from tests.engine.adapters import adapter
 from tests.engine.child import chat

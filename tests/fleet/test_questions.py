@@ -10,7 +10,7 @@ from pathlib import Path
 from service.events import FinishReason, Usage
 from service.fleet.stream import EngineStream
 from service.generation import EmbeddingRequest, Text
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 from tests.fleet.fakes import Seen, running_runtime, until, write_script
 
 

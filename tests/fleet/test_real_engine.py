@@ -20,7 +20,7 @@ from service.catalog.demo import PATH
 from service.errors import ContextOverflow, ModelLoadFailed, ModelUnavailable
 from service.events import Finished, FinishReason, TextDelta
 from service.generation import Chat, GenerationRequest, Message, SamplingParams, Text
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 from service.settings import Settings
 from tests.catalog.gguf_files import write
 from tests.fleet.fakes import Seen, outcome, rest, texts, until

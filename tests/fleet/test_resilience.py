@@ -18,7 +18,7 @@ import psutil
 
 from service.errors import Draining, ModelUnavailable, Overloaded
 from service.events import Finished, FinishReason
-from service.runtime import Generation, Runtime
+from service.serving.runtime import Generation, Runtime
 from tests.fleet.fakes import (
     QUICK,
     Seen,

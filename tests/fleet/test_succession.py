@@ -1,4 +1,4 @@
-"""Whether a model can be loaded anew beside itself. What comes of it is in tests/test_reconfiguration.py."""
+"""Whether a model can be loaded anew beside itself. What comes of it is in tests/tuning/test_reconfiguration.py."""
 
 from __future__ import annotations
 

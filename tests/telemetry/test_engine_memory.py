@@ -7,7 +7,7 @@ import pytest
 
 from exporters.readings import GpuReading, GpusReading, ProcessMemory
 from service.facts import Buffer
-from service.model_status import ModelStatus
+from service.serving.model_status import ModelStatus
 from service.telemetry.engine_memory import OnGpus, by_device, engine_memory
 from tests.dialects.fakes import CARD, FACTS
 

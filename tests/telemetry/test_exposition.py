@@ -36,7 +36,7 @@ from service.fleet import endings
 from service.fleet.residency import Residency
 from service.fleet.stream import Ending
 from service.generation import GenerationRequest
-from service.model_status import status_of
+from service.serving.model_status import status_of
 from service.settings import Settings
 from service.stats import StepStats
 from service.telemetry.exposition import Exposition, render
