@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from service.engine.batch import Batch
+from service.engine.embedding import can_split
 from service.engine.llama_candidates import Candidates
 from service.engine.llama_chain import Samplers
 from service.engine.llama_context import open_context, threads_of
@@ -164,6 +165,7 @@ class LlamaModel:
                     self._model,
                     facts.pooling,
                     facts.n_embed_input,
+                    facts.n_ubatch if can_split(facts) else facts.n_embed_input,
                     facts.threads,
                 )
             except MemoryError as error:

@@ -35,15 +35,21 @@ def longest_input(pooling: Pooling, n_ctx_train: int) -> int:
 class EmbeddingContext:
     """Raises MemoryError where llama.cpp cannot open it.
 
+    at_once: tokens that are computed together, for which memory is set aside: a generating model's
+    head makes a number for each word of the vocabulary of each of them, 1.2 GB of 2,048. Where
+    attention is not causal, or the pooling is of all tokens, it has to be `longest`.
     pooling: "none" is taken for "last", as Ollama does: a causal model's last token has seen
     all the others.
     """
 
-    def __init__(self, model: Any, pooling: Pooling, longest: int, threads: int) -> None:
+    def __init__(
+        self, model: Any, pooling: Pooling, longest: int, at_once: int, threads: int
+    ) -> None:
         self._ranks = pooling == "rank"
         settings = llama.llama_context_default_params()
         # The cells are shared, and forgotten after each batch.
-        settings.n_ctx = settings.n_batch = settings.n_ubatch = longest
+        settings.n_ctx = settings.n_batch = longest
+        settings.n_ubatch = at_once
         settings.n_seq_max = MOST_INPUTS
         settings.kv_unified = True
         settings.embeddings = True

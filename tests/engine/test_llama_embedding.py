@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import llama_cpp as llama
 import numpy as np
@@ -17,12 +19,23 @@ SHORT: Ids = LONG[:7]
 
 
 @pytest.fixture(scope="module")
-def context() -> Iterator[EmbeddingContext]:
+def model() -> Iterator[Any]:
     model = llama.llama_model_load_from_file(str(DEMO).encode(), llama.llama_model_default_params())
-    context = EmbeddingContext(model, "last", 512, 1)
+    yield model
+    llama.llama_model_free(model)
+
+
+@contextmanager
+def opened(model: Any, at_once: int) -> Iterator[EmbeddingContext]:
+    context = EmbeddingContext(model, "last", 512, at_once, 1)
     yield context
     llama.llama_free(context.context)
-    llama.llama_model_free(model)
+
+
+@pytest.fixture(scope="module")
+def context(model: Any) -> Iterator[EmbeddingContext]:
+    with opened(model, 512) as context:
+        yield context
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -35,6 +48,17 @@ def test_an_input_in_parts_has_the_vector_that_it_has_at_once(context: Embedding
 
     assert cosine(begun[-1], whole) == pytest.approx(1, abs=1e-4)
     assert cosine(begun[0], whole) < 0.999
+
+
+def test_inputs_have_the_vectors_that_they_have_where_memory_is_for_less_at_once(
+    model: Any, context: EmbeddingContext
+) -> None:
+    inputs = [LONG[:150], SHORT, LONG[200:]]
+    with opened(model, 64) as small:
+        vectors = small.embed(inputs)
+
+    for vector, whole in zip(vectors, context.embed(inputs), strict=True):
+        assert cosine(vector, whole) == pytest.approx(1, abs=1e-4)
 
 
 def test_an_input_that_was_broken_off_does_not_show_in_the_next(context: EmbeddingContext) -> None:
