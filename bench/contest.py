@@ -39,13 +39,17 @@ class Bar:
 
 @dataclass(frozen=True)
 class Contest:
-    """`judged` are those that the bars are for; the others are what they are held against."""
+    """`judged` are those that the bars are for; the others are what they are held against.
+
+    turns: how many rounds of this contest are one of others, for what is short and close.
+    """
 
     title: str
     contestants: Mapping[str, Measure]
     judged: tuple[str, ...]
     bars: tuple[Bar, ...] = ()
     baseline: str | None = None
+    turns: int = 1
 
 
 @dataclass
@@ -70,7 +74,7 @@ class Outcome:
 async def hold(contest: Contest, rounds: int) -> Outcome:
     outcome = Outcome(contest.title, contest.judged, contest.bars, contest.baseline)
     outcome.rounds = {name: [] for name in contest.contestants}
-    for number in range(rounds):
+    for number in range(rounds * contest.turns):
         outcome.load_average.append(os.getloadavg()[0])
         for name in rotated(list(contest.contestants), number):
             begin = monotonic()
