@@ -59,6 +59,8 @@ class RecordedStream(EngineStream):
 
     async def take(self) -> list[EngineEvent]:
         event = next(self.recording, None)
+        if isinstance(event, Finished):
+            self.finished[event.index] = event
         return [] if event is None else [event]
 
 
