@@ -177,15 +177,14 @@ class Recorder:
         if stats.phase == "idle":
             return
         self.computed[model] = self.computed.get(model, 0.0) + stats.decode_seconds
-        engine = self.engine_of(self.label(model))
+        engine = self._engines.get(model) or self.engine_of(self.label(model))
         engine.steps[stats.phase].inc()
         engine.step_seconds[stats.phase].observe(stats.decode_seconds)
         engine.step_tokens.observe(stats.prefill_tokens + stats.decode_tokens)
         engine.overhead.observe(stats.overhead_seconds)
         engine.slot_busy.inc(stats.running * stats.step_seconds)
-        observe = engine.inter_token.observe
-        for gap in stats.inter_token_seconds:
-            observe(gap)
+        if stats.inter_token_seconds:
+            engine.inter_token.observe_each(stats.inter_token_seconds)
         if stats.prefix_queried_tokens:
             engine.prefix_queried.inc(stats.prefix_queried_tokens)
             engine.prefix_hit.inc(stats.prefix_hit_tokens)

@@ -82,3 +82,25 @@ def test_an_amount_that_is_refused_changes_nothing() -> None:
     with pytest.raises(ValueError, match="non-negative"):
         child.inc(-1)
     assert child.lines(openmetrics=False) is before
+
+
+amounts = st.lists(st.floats(0, 100, allow_nan=False), max_size=20)
+
+
+@given(st.lists(amounts, max_size=5))
+def test_what_is_observed_together_counts_as_one_after_the_other(groups: list[list[float]]) -> None:
+    together, singly = (
+        Kept(Histogram("llm_x", "x", ["model"], buckets=(0.1, 1, 10), registry=None), "model")
+        for _ in range(2)
+    )
+    one, other = together.labels("m"), singly.labels("m")
+    for group in groups:
+        one.observe_each(group)
+        for amount in group:
+            other.observe(amount)
+
+    assert samples(together) == pytest.approx(samples(singly))
+
+
+def samples(family: Kept) -> list[float]:
+    return [sample.value for metric in family.collect() for sample in metric.samples]
