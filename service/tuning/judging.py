@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from service.control.advice import Verify
 from service.control.analysis import Analysis
-from service.control.config import Applied
+from service.control.config import Applied, Version
 from service.control.history import History
 from service.control.incidents import Incidents, Tally
 from service.control.records import AnalysisMade, AnyRecord, Change
@@ -41,8 +41,8 @@ class Reconfigures(Protocol):
     """Of `reconfiguration.Reconfiguration`, what is needed here."""
 
     @property
-    def version(self) -> Any: ...
-    def versions(self) -> list[Any]: ...
+    def version(self) -> Version: ...
+    def versions(self) -> list[Version]: ...
     def listen(self, listener: Callable[[Applied], None]) -> None: ...
     async def apply(
         self,

@@ -6,16 +6,13 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from service.access.caller import Scope as KeyScope
@@ -24,24 +21,12 @@ from service.app import create_app
 from service.control.audit_chain import entries, verified
 from service.dialects.responses_store import ResponseStore
 from service.edge.gate import Gate, Guarded
-from service.serving.progress import Progress
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime
+from tests.edge.gated import CHAT, client
 from tests.key_files import bearer, key_of, line, put
 
-CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
 SCOPES = [scope.value for scope in KeyScope if scope is not KeyScope.GRAMMAR]
-
-
-@contextmanager
-def client(
-    folder: Path, *lines: str, runtime: FakeRuntime | None = None, **settings: Any
-) -> Iterator[TestClient]:
-    keys = put(folder / "keys", *lines) if lines else None
-    made = Settings(state_dir=folder, api_keys_file=keys, exporters=False, **settings)
-    app = create_app(made, (runtime or FakeRuntime()).make)
-    with TestClient(app, base_url="http://localhost") as http:
-        yield http
 
 
 def guarded(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, Route, Guarded]]:
@@ -285,105 +270,6 @@ async def test_a_key_may_have_so_many_requests_at_a_time(tmp_path: Path) -> None
     assert (await asyncio.wait_for(post("a"), 10))[0] == 299
 
 
-def test_a_model_that_is_not_for_the_key_is_not_there(tmp_path: Path) -> None:
-    lines = [line("a", "inference,read", models="other*"), line("b", "inference", models="Demo")]
-    with client(tmp_path, *lines) as http:
-        listed = [
-            http.get(path, headers=bearer("a")).json()
-            for path in ("/v1/models", "/api/tags", "/models", "/api/models", "/vllm/v1/models")
-        ]
-        refused = [
-            http.post(path, json=CHAT | {"prompt": "hi", "input": "hi"}, headers=bearer("a"))
-            for path in (
-                "/v1/chat/completions",
-                "/api/chat",
-                "/api/show",
-                "/v1/embeddings",
-                "/v1/messages/count_tokens",
-            )
-        ]
-        named = http.get("/v1/models/demo", headers=bearer("a"))
-        unnamed = http.post("/v1/chat/completions", json={**CHAT, "model": ""}, headers=bearer("a"))
-        allowed = http.post("/v1/chat/completions", json=CHAT, headers=bearer("b"))
-
-    assert ["demo" in msgspec.json.encode(answer).decode() for answer in listed] == [False] * 5
-    assert [answer.status_code for answer in refused] == [404] * 5
-    assert (named.status_code, unnamed.status_code, allowed.status_code) == (404, 404, 200)
-
-
-def test_without_keys_nothing_is_asked_for(tmp_path: Path) -> None:
-    with client(tmp_path) as http:
-        assert http.post("/v1/chat/completions", json=CHAT).status_code == 200
-        assert http.get("/metrics").status_code == 200
-        assert "llm_api_keys 0" not in http.get("/metrics").text
-
-
-def test_what_one_key_has_computed_serves_no_other(tmp_path: Path) -> None:
-    runtime = FakeRuntime()
-    lines = [line("a", "inference"), line("b", "inference")]
-    with client(tmp_path, *lines, runtime=runtime) as http:
-        for name in "ab":
-            http.post("/v1/chat/completions", json=CHAT | {"cache_salt": "s"}, headers=bearer(name))
-    with client(tmp_path, *lines, runtime=runtime, shared_prefix_cache=True) as http:
-        http.post("/v1/chat/completions", json=CHAT, headers=bearer("a"))
-    with client(tmp_path, runtime=runtime) as http:
-        http.post("/v1/chat/completions", json=CHAT)
-
-    assert [request.cache_salt for request in runtime.requests] == ["a/s", "b/s", "", ""]
-    assert [request.owner for request in runtime.requests] == ["a", "b", "a", "local"]
-
-
-def test_a_grammar_of_ones_own_needs_leave(tmp_path: Path) -> None:
-    body = CHAT | {"structured_outputs": {"grammar": 'root ::= "a"'}}
-    lines = [line("a", "inference"), line("b", "inference,grammar")]
-    with client(tmp_path, *lines) as http:
-        answers = [http.post("/v1/chat/completions", json=body, headers=bearer(n)) for n in "ab"]
-    with client(tmp_path) as http:
-        answers.append(http.post("/v1/chat/completions", json=body))
-
-    assert [answer.status_code for answer in answers] == [403, 200, 200]
-
-
-def test_a_response_is_found_by_the_key_that_made_it_alone(tmp_path: Path) -> None:
-    lines = [line("a", "inference"), line("b", "inference")]
-    with client(tmp_path, *lines) as http:
-        made = http.post(
-            "/v1/responses", json={"model": "demo", "input": "hi"}, headers=bearer("a")
-        )
-        path = f"/v1/responses/{made.json()['id']}"
-        found = [http.get(path, headers=bearer(name)).status_code for name in "ab"]
-        going_on = {"model": "demo", "input": "more", "previous_response_id": made.json()["id"]}
-        gone_on = http.post("/v1/responses", json=going_on, headers=bearer("b"))
-        deleted = [http.delete(path, headers=bearer(name)).status_code for name in "ba"]
-
-    assert (found, gone_on.status_code, deleted) == ([200, 404], 404, [404, 200])
-
-
-def known(id: str, owner: str) -> Progress:
-    return Progress(id, "demo:latest", "openai", "/v1/x", "completed", 1.0, 2.0, 2.0, owner=owner)
-
-
-def test_requests_of_others_are_neither_seen_nor_ended(tmp_path: Path) -> None:
-    requests = {id: known(id, id[0]) for id in ("a1", "a2", "b1")}
-    runtime = FakeRuntime(known=requests, open={"a1", "b1"})
-    lines = [line("a", "inference"), line("ops", "admin"), line("eyes", "read")]
-    with client(tmp_path, *lines, runtime=runtime) as http:
-        seen = [http.get(f"/api/progress/{id}", headers=bearer("a")).status_code for id in requests]
-        ended = [
-            http.post(f"/api/cancel/{id}", headers=bearer(name)).status_code
-            for name, id in (("a", "a1"), ("a", "b1"), ("ops", "b1"))
-        ]
-        listed = http.get("/api/requests", headers=bearer("eyes")).json()["requests"]
-        http.post("/api/dismiss/b1", headers=bearer("a"))
-        http.post("/api/dismiss/completed", headers=bearer("a"))
-
-    assert seen == [200, 200, 404]
-    assert ended == [200, 404, 200]
-    assert runtime.cancelled == ["a1", "b1"]
-    assert len(listed) == 3
-    assert runtime.dismissed == {"a1", "a2"}
-
-
 def test_unloading_by_an_empty_prompt_is_administration(tmp_path: Path) -> None:
     runtime = FakeRuntime()
     body = {"model": "demo", "keep_alive": 0}
@@ -438,68 +324,3 @@ def test_no_key_leaves_a_trace(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
     assert [place for place in places if key_of("canary") in place] == []
     assert "'key_name': 'canary'" in log
-
-
-# What a browser says of where a page is from: may it, without and with `cors_origins`?
-ORIGINS = {
-    "http://localhost": (True, True),
-    "http://LOCALHOST": (True, True),
-    "https://chat.example": (False, True),
-    "https://chat.example:8443": (False, False),
-    "http://chat.example": (False, False),
-    "https://chat.example.evil": (False, False),
-    "http://localhost:3000": (False, False),
-    "http://evil.example": (False, False),
-    "null": (False, False),
-    "chrome-extension://abcdefgh": (False, False),
-    "http://[::1": (False, False),
-    "app://obsidian.md": (True, True),
-    "vscode-webview://0a1b": (True, True),
-}
-METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
-
-
-@pytest.mark.parametrize("path", ["/v1/responses/x", "/v1/moderations", "/api/delete"])
-@pytest.mark.parametrize("trusted", [(), ("https://chat.example",)])
-def test_a_page_of_another_origin_has_nothing_done(
-    tmp_path: Path, path: str, trusted: tuple[str, ...]
-) -> None:
-    preflight = {"Access-Control-Request-Method": "POST"}
-    with client(tmp_path, cors_origins=trusted) as http:
-        for origin, may in ORIGINS.items():
-            for method in METHODS:
-                more = preflight if method == "OPTIONS" else {}
-                answer = http.request(method, path, headers={"Origin": origin, **more})
-                refused = method in ("POST", "DELETE") and not may[bool(trusted)]
-                assert (answer.status_code == 403) <= refused, (origin, method)
-                if answer.status_code not in (404, 405, 501):
-                    assert (answer.status_code == 403) == refused or method == "OPTIONS", (
-                        origin,
-                        method,
-                    )
-                readable = answer.headers.get("access-control-allow-origin")
-                assert readable == (origin if origin in trusted else None)
-                assert "access-control-allow-credentials" not in answer.headers
-
-
-PATHS = [
-    "/v1/chat/completions", "/api/chat", "/generate", "/v1/messages", "/completion",
-    "/models/load", "/models/unload", "/api/models/unload", "/api/models/unload/demo",
-    "/lora-adapters", "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/api/pull",
-    "/api/cancel/x", "/api/dismiss/x", "/api/dismiss/completed", "/ollama/api/chat",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null"])
-def test_whatever_changes_or_computes_asks_where_the_page_is_from(
-    tmp_path: Path, origin: str
-) -> None:
-    runtime = FakeRuntime()
-    with client(tmp_path, runtime=runtime) as http:
-        answers = {
-            path: http.post(path, json=CHAT, headers={"Origin": origin}).status_code
-            for path in PATHS
-        }
-
-    assert set(answers.values()) == {403}, answers
-    assert (runtime.requests, runtime.loads, runtime.unloads) == ([], [], [])
