@@ -27,6 +27,8 @@ MAX_ANSWERS: Final = 128
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
 # Parts of a message that llama-server can be told to go on with.
 PARTS: Final = ("content", "reasoning_content")
+# llama-server's words, and Groq's: all but "none" tell thoughts apart, as they are told apart here.
+REASONING_FORMATS: Final = frozenset({"none", "auto", "deepseek", "parsed"})
 # Accepted, and without effect on the text of an answer.
 HARMLESS: Final = frozenset(
     """user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention
@@ -139,13 +141,21 @@ def prompt_logprobs(fields: Fields, stream: bool) -> int | None:
     return wanted
 
 
+def thoughts_inline(fields: Fields) -> bool:
+    """A form of thoughts that is not known here stays unread, and so is told of as ignored."""
+    asked = fields.values.get("reasoning_format")
+    if isinstance(asked, str) and asked not in REASONING_FORMATS:
+        return False
+    return fields.text("reasoning_format") == "none"
+
+
 def parse_options(fields: Fields, default_reasoning: str) -> Options:
     include, continuous = parse_stream_options(fields, fields.flag("stream"))
     modalities = fields.strings("modalities", most=8, longest=32)
     if any(word != "text" for word in modalities):
         raise fields.bad("modalities", "only text can be generated")
     names = REASONING_FIELDS[default_reasoning]
-    raw = fields.text("reasoning_format") == "none"
+    raw = thoughts_inline(fields)
     if not fields.flag("include_reasoning", True):
         names, raw = (), False
     ids = fields.flag("return_token_ids")

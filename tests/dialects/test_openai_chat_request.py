@@ -269,6 +269,17 @@ def test_what_shapes_only_the_answer_is_an_option(wire: dict[str, Any], options:
 
 
 @pytest.mark.parametrize(
+    ("form", "unread"),
+    [("none", []), ("auto", []), ("parsed", []), ("deepseek-legacy", ["reasoning_format"])],
+)
+def test_a_form_of_thoughts_that_is_not_made_here_is_told_of(form: str, unread: list[str]) -> None:
+    fields = Fields({"reasoning_format": form})
+    parse_options(fields, "both")
+
+    assert fields.unread() == unread
+
+
+@pytest.mark.parametrize(
     "wire", [{"stream_options": {"include_usage": True}}, {"modalities": ["audio"]}]
 )
 def test_an_option_that_cannot_be_honoured_is_refused(wire: dict[str, Any]) -> None:
