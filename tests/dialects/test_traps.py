@@ -66,7 +66,7 @@ TRAPS: Final[dict[str, list[str]]] = {
     ],
     "response_format with a value": [
         "dialects/test_formats.py::test_every_clients_way_to_ask_for_a_shape_is_understood",
-        "dialects/test_tgi_routes.py::test_the_hubs_word_for_a_schema_is_understood",
+        "dialects/test_tgi_openai_routes.py::test_the_hubs_word_for_a_schema_is_understood",
     ],
     "/v1/models/a%2Fb:c": [
         "dialects/test_openai_routes.py::test_a_model_is_found_by_a_name_with_slashes_and_colons"
