@@ -66,6 +66,7 @@ PLAIN = replace(
     astray=False,
     hang_up=None,
 )
+BROWSER = replace(PLAIN, method="GET", target=b"/", headers=((b"Accept", b"text/html"),))
 JSON = {"content-type": "application/json"}
 REFUSED = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
 
@@ -87,6 +88,8 @@ def answer(status: int, body: object, ending: str = "complete") -> Answer:
         (replace(PLAIN, headers=((b"X-Request-Timeout", b"1"),)), answer(504, REFUSED), None),
         (PLAIN, answer(200, {"id": "x"}), "200: "),
         (PLAIN, answer(307, {}), "redirects"),
+        (BROWSER, Answer("complete", 302, {"location": "/dashboard"}, b""), None),
+        (BROWSER, Answer("complete", 302, {"location": "/elsewhere"}, b""), "redirects"),
         (PLAIN, answer(0, {}, "hung"), "hung"),
         (PLAIN, answer(0, {}, "broken"), "broken"),
         (replace(PLAIN, malformed=True), answer(0, {}, "broken"), None),

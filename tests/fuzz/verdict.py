@@ -37,8 +37,17 @@ def fault(request: Request, answer: Answer) -> str | None:
     if answer.status >= 400:
         return error_fault(request, answer)
     if answer.status >= 300:
-        return None if request.astray else f"{answer.status} redirects"
+        meant = request.astray or is_for_browsers(request, answer)
+        return None if meant else f"{answer.status} redirects"
     return success_fault(request, answer)
+
+
+def is_for_browsers(request: Request, answer: Answer) -> bool:
+    """The address alone, asked for as pages are."""
+    asked = (
+        request.target.partition(b"?")[0] == b"/" and (b"Accept", b"text/html") in request.headers
+    )
+    return asked and answer.headers.get("location") == "/dashboard"
 
 
 def is_meant(request: Request, answer: Answer) -> bool:
