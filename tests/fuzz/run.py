@@ -59,16 +59,20 @@ async def fuzz(url: str, dialect: str, seed: int, numbers: Iterable[int]) -> Tal
     address = urlsplit(url)
     host, port = str(address.hostname), int(address.port or 0)
     waiting = iter(numbers)
-    tally = Tally()
+    exchanged: list[tuple[int, Request, Answer]] = []
 
     async def work() -> None:
         for number in waiting:
             sent = request(dialect, seed, number)
-            tally.add(dialect, number, sent, await exchange(host, port, sent))
+            exchanged.append((number, sent, await exchange(host, port, sent)))
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(AT_ONCE):
             workers.create_task(work())
+    # Not before: to look through one large answer takes seconds, in which others seem to hang.
+    tally = Tally()
+    for number, sent, answer in exchanged:
+        tally.add(dialect, number, sent, answer)
     return tally
 
 
