@@ -16,7 +16,7 @@ def nothing(*anything: Any, **named: Any) -> None:
 
 # `Sampled` is the first of the observers that an engine's reports reach.
 for observer, heard in (
-    (Sampled, ("on_step", "on_model", "on_finish")),
+    (Sampled, ("on_steps", "on_model", "on_finish")),
     (Recorder, ("on_http", "on_answer", "on_rejection")),
 ):
     for name in heard:

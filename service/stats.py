@@ -5,6 +5,7 @@ They are values, never calls sprinkled through the code; times are monotonic sec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -133,6 +134,7 @@ class Observer(Protocol):
 
     def on_model(self, event: ModelEvent) -> None: ...
 
-    def on_step(self, model: str, stats: StepStats) -> None: ...
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        """One or more, in order."""
 
     def on_finish(self, stats: RequestStats) -> None: ...

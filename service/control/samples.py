@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -124,8 +124,9 @@ class Samples:
         for kept in self._kept.values():
             yield from (sample for sample in kept if sample.version == version)
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        self._concurrency.set(model, stats.running + stats.waiting)
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        for stats in steps:
+            self._concurrency.set(model, stats.running + stats.waiting)
 
     def on_model(self, event: ModelEvent) -> None:
         if isinstance(event, ModelUnloaded):
@@ -186,9 +187,9 @@ class Sampled:
         self._samples = samples
         self.on_trial: Callable[[RequestStats], None] | None = None
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        self._observer.on_step(model, stats)
-        self._samples.on_step(model, stats)
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        self._observer.on_steps(model, steps)
+        self._samples.on_steps(model, steps)
 
     def on_model(self, event: ModelEvent) -> None:
         self._observer.on_model(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -75,10 +75,12 @@ class Workload:
         kind = "loaded" if isinstance(event, ModelLoaded) else event.reason
         self._occurrences.append(Occurrence(self._clock(), kind, event.model))
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        if stats.phase == "idle":
-            return
-        tally = self._tally(model)
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        for stats in steps:
+            if stats.phase != "idle":
+                self._on_step(self._tally(model), stats)
+
+    def _on_step(self, tally: Tally, stats: StepStats) -> None:
         # `running` is after the step: who ended with it had a slot in it.
         slots = max(stats.running, stats.decode_tokens + len(stats.prefill_progress))
         seconds, busy = stats.step_seconds, slots * stats.step_seconds
@@ -154,9 +156,9 @@ class Tallied:
         self._observer.on_model(event)
         self._workload.on_model(event)
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        self._observer.on_step(model, stats)
-        self._workload.on_step(model, stats)
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        self._observer.on_steps(model, steps)
+        self._workload.on_steps(model, steps)
 
     def on_finish(self, stats: RequestStats) -> None:
         self._observer.on_finish(stats)

@@ -280,7 +280,7 @@ class EngineHost:
             else:
                 stream.restart()
         self._last_step += 1
-        self._observer.on_step(self.model, idle_step(self._last_step))
+        self._observer.on_steps(self.model, (idle_step(self._last_step),))
 
     def on_restart(self, decision: Again) -> None:
         now = time.monotonic()
@@ -313,7 +313,7 @@ class EngineHost:
                 stream.prefilled_tokens = tokens
         self._watchdog.stepped(now)
         self._last_step = step.stats.number
-        self._observer.on_step(self.model, step.stats)
+        self._observer.on_steps(self.model, (step.stats,))
 
     def _on_sign_of_life(self, sign: wire.Computing, now: float) -> None:
         for id in sign.requests:

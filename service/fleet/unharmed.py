@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from service.stats import ModelEvent, Observer, RequestStats, StepStats
 
@@ -15,9 +16,9 @@ class Unharmed:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
 
-    def on_step(self, model: str, stats: StepStats) -> None:
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
         try:
-            self._observer.on_step(model, stats)
+            self._observer.on_steps(model, steps)
         except Exception:
             logger.exception("the observer failed")
 

@@ -6,7 +6,7 @@ last scrape. The client library makes each of them anew, which takes ten microse
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -33,24 +33,26 @@ class Child:
         self._changes += 1
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        if exemplar is None:
+            self.observe_each((amount,))
+            return
         self._child.observe(amount, exemplar)
         self._changes += 1
 
     def observe_each(self, amounts: Sequence[float]) -> None:
-        """As `observe` of one after the other, in a quarter of the time: the client library looks
-        for each one's bucket from the first on, and adds to it and to the sum by themselves. What
-        comes together is alike, so most of it goes into one bucket at once."""
+        """As the client library's `observe` of one after the other. It looks for each one's bucket
+        from the first on, and adds to it and to the sum by themselves; what comes together is
+        alike, so most of it goes into one bucket at once."""
         child = self._child
-        bounds, buckets = child._upper_bounds, child._buckets
-        here, count = 0, 0
-        for amount in amounts:
-            found = bisect_left(bounds, amount)
-            if found != here:
-                buckets[here].inc(count)
-                here, count = found, 0
-            count += 1
-        buckets[here].inc(count)
-        child._sum.inc(sum(amounts))
+        bounds, ordered = child._upper_bounds, sorted(amounts)
+        begin = 0
+        while begin < len(ordered):
+            # The last bound is infinite.
+            bucket = bisect_left(bounds, ordered[begin])
+            end = bisect_right(ordered, bounds[bucket], begin)
+            child._buckets[bucket].inc(end - begin)
+            begin = end
+        child._sum.inc(sum(ordered))
         self._changes += 1
 
     def lines(self, *, openmetrics: bool) -> str:

@@ -172,26 +172,30 @@ class Recorder:
 
     # Observer
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        self.latest_steps[model] = stats
-        if stats.phase == "idle":
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        self.latest_steps[model] = steps[-1]
+        computed = [step for step in steps if step.phase != "idle"]
+        if not computed:
             return
-        self.computed[model] = self.computed.get(model, 0.0) + stats.decode_seconds
+        seconds = [step.decode_seconds for step in computed]
+        self.computed[model] = self.computed.get(model, 0.0) + sum(seconds)
         engine = self._engines.get(model) or self.engine_of(self.label(model))
-        engine.steps[stats.phase].inc()
-        engine.step_seconds[stats.phase].observe(stats.decode_seconds)
-        engine.step_tokens.observe(stats.prefill_tokens + stats.decode_tokens)
-        engine.overhead.observe(stats.overhead_seconds)
-        engine.slot_busy.inc(stats.running * stats.step_seconds)
-        if stats.inter_token_seconds:
-            engine.inter_token.observe_each(stats.inter_token_seconds)
-        if stats.prefix_queried_tokens:
-            engine.prefix_queried.inc(stats.prefix_queried_tokens)
-            engine.prefix_hit.inc(stats.prefix_hit_tokens)
-        if stats.evictions:
-            engine.evicted.inc(stats.evictions)
-        if stats.preemptions:
-            engine.preempted.inc(stats.preemptions)
+        for phase in {step.phase for step in computed}:
+            of_phase = [step.decode_seconds for step in computed if step.phase == phase]
+            engine.steps[phase].inc(len(of_phase))
+            engine.step_seconds[phase].observe_each(of_phase)
+        engine.step_tokens.observe_each([s.prefill_tokens + s.decode_tokens for s in computed])
+        engine.overhead.observe_each([step.overhead_seconds for step in computed])
+        engine.slot_busy.inc(sum([step.running * step.step_seconds for step in computed]))
+        if gaps := [gap for step in computed for gap in step.inter_token_seconds]:
+            engine.inter_token.observe_each(gaps)
+        if queried := sum([step.prefix_queried_tokens for step in computed]):
+            engine.prefix_queried.inc(queried)
+            engine.prefix_hit.inc(sum([step.prefix_hit_tokens for step in computed]))
+        if evictions := sum([step.evictions for step in computed]):
+            engine.evicted.inc(evictions)
+        if preemptions := sum([step.preemptions for step in computed]):
+            engine.preempted.inc(preemptions)
 
     def on_model(self, event: ModelEvent) -> None:
         engine = self.engine_of(self.label(event.model))

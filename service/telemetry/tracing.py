@@ -69,7 +69,7 @@ class Traced:
         self._spans = spans
         # As they are: a step must not pay for what it has no part in.
         self.on_model = observer.on_model
-        self.on_step = observer.on_step
+        self.on_steps = observer.on_steps
 
     def on_finish(self, stats: RequestStats) -> None:
         self._observer.on_finish(stats)

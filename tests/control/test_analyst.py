@@ -98,7 +98,7 @@ async def test_before_the_first_analysis_nothing_is_imagined() -> None:
 
 async def test_settings_that_decide_make_what_was_measured_void() -> None:
     subject = analyst()
-    subject.workload.on_step(MODEL, replace(STEP))
+    subject.workload.on_steps(MODEL, [replace(STEP)])
 
     def measured() -> float:
         return sum(interval.work[MODEL].steps for interval in subject.intervals.so_far()[0])
@@ -139,7 +139,7 @@ async def test_a_card_that_is_lost_scores_no_better_than_it_did() -> None:
         pcie=PcieLink(3, 1, 3, 16),
     )  # fmt: skip
     other = GpuReading(index=1, uuid="GPU-1", temperature=40.0, memory=Memory(1 << 33, 0, 1 << 33))
-    subject.workload.on_step(MODEL, replace(STEP))
+    subject.workload.on_steps(MODEL, [replace(STEP)])
     scores = []
     for gpus in ((bad, other), (replace(LOST, uuid="GPU-0"), other), (other,), ()):
         read.gpus = GpusReading(gpus)

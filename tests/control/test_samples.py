@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 
@@ -111,7 +113,7 @@ def test_requests_at_the_same_time_are_another_class_and_a_model_that_goes_takes
     clock = Clock()
     samples = Samples(clock)
     clock.now = 10.0
-    samples.on_step(DONE.model, step(running=3, waiting=2))
+    samples.on_steps(DONE.model, [step(running=3, waiting=2)])
     samples.on_finish(DONE)
     clock.now = 12.0
     samples.on_model(ModelUnloaded(DONE.model, "requested"))
@@ -124,7 +126,7 @@ class Heard:
     def __init__(self) -> None:
         self.finished: list[RequestStats] = []
 
-    def on_step(self, model: str, stats: StepStats) -> None: ...
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None: ...
 
     def on_model(self, event: object) -> None: ...
 

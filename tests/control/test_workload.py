@@ -132,8 +132,8 @@ def test_slots_that_stood_empty_while_somebody_waited_are_counted(scene: Scene) 
     assert status.facts is not None
     slots = status.facts.n_seq
     scene.request(1.0, 2.0)
-    scene.workload.on_step(MODEL, replace(STEP, waiting=3, running=1, decode_tokens=1))
-    scene.workload.on_step(MODEL, replace(STEP, waiting=0, running=0, decode_tokens=1))
+    scene.workload.on_steps(MODEL, [replace(STEP, waiting=3, running=1, decode_tokens=1)])
+    scene.workload.on_steps(MODEL, [replace(STEP, waiting=0, running=0, decode_tokens=1)])
     scene.minute()
     found = gathered(scene.sources())
 
@@ -147,7 +147,7 @@ def test_a_slot_is_in_use_in_the_step_that_ends_its_request(scene: Scene) -> Non
     scene.request(1.0, 2.0)
     ended = replace(STEP, phase="prefill", decode_tokens=0, running=0, waiting=9,
                     prefill_progress=tuple((n, 40) for n in range(4)))  # fmt: skip
-    scene.workload.on_step(MODEL, ended)
+    scene.workload.on_steps(MODEL, [ended])
     scene.minute()
     found = gathered(scene.sources())
 
@@ -158,15 +158,15 @@ def test_a_slot_is_in_use_in_the_step_that_ends_its_request(scene: Scene) -> Non
 
 def test_who_waits_for_a_prefix_waits_for_no_slot(scene: Scene) -> None:
     scene.request(1.0, 2.0)
-    scene.workload.on_step(
-        MODEL, replace(STEP, waiting=3, waiting_for_prefix=3, running=1, decode_tokens=1)
+    scene.workload.on_steps(
+        MODEL, [replace(STEP, waiting=3, waiting_for_prefix=3, running=1, decode_tokens=1)]
     )
     scene.minute()
     found = gathered(scene.sources())
     assert (found.idle_slots, found.prefix_waits) == (0, 1)
 
-    scene.workload.on_step(
-        MODEL, replace(STEP, waiting=3, waiting_for_prefix=2, running=1, decode_tokens=1)
+    scene.workload.on_steps(
+        MODEL, [replace(STEP, waiting=3, waiting_for_prefix=2, running=1, decode_tokens=1)]
     )
     scene.minute()
     found = gathered(scene.sources())
@@ -176,7 +176,7 @@ def test_who_waits_for_a_prefix_waits_for_no_slot(scene: Scene) -> None:
 
 def test_requests_that_had_to_give_up_their_cells_are_counted(scene: Scene) -> None:
     scene.request(1.0, 2.0)
-    scene.workload.on_step(MODEL, replace(STEP, preemptions=2))
+    scene.workload.on_steps(MODEL, [replace(STEP, preemptions=2)])
     scene.minute()
     main = gathered(scene.sources()).main
 
@@ -209,12 +209,12 @@ def test_models_that_could_be_loaded_are_counted(scene: Scene) -> None:
 
 def test_reuse_is_missed_only_where_it_was_possible(scene: Scene) -> None:
     scene.request(0.0, 1.0)
-    scene.workload.on_step(MODEL, replace(STEP, prefix_queried_tokens=100))
+    scene.workload.on_steps(MODEL, [replace(STEP, prefix_queried_tokens=100)])
     scene.minute()
     assert gathered(scene.sources()).missed == 0
 
     more = replace(STEP, prefix_queried_tokens=100, prefix_hit_tokens=20, prefix_reusable_tokens=80)
-    scene.workload.on_step(MODEL, more)
+    scene.workload.on_steps(MODEL, [more])
     scene.minute()
     found = gathered(scene.sources())
     assert (found.missed, found.reusable) == (0.75, 0.4)
@@ -295,7 +295,7 @@ def card(index: int, **changes: Any) -> GpuReading:
 def test_a_card_is_as_hot_and_slow_as_it_was_while_there_was_traffic(scene: Scene) -> None:
     scene.read.gpus = GpusReading((card(0), card(1, up=False)))
     scene.minute()
-    scene.workload.on_step(MODEL, STEP)
+    scene.workload.on_steps(MODEL, [STEP])
     scene.read.gpus = GpusReading((card(0, temperature=90.0),))
     scene.intervals.tick()
     slow = {"hw_thermal": 11.0, "sw_thermal": 8.0, "sw_power_cap": 35.0}

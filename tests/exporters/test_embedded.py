@@ -67,7 +67,7 @@ def test_energy_goes_to_the_model_that_computed(driver: Driver, http: TestClient
     wait_until(lambda: samples(http, "llm_gpu_energy_joules_total", "gpu"))
     assert samples(http, name, "model") in ({}, {("demo:latest",): 0})
 
-    http.app_state["recorder"].on_step("demo:latest", STEP)
+    http.app_state["recorder"].on_steps("demo:latest", [STEP])
     driver.say(every__power_mw=40_000)
     wait_until(lambda: samples(http, name, "model").get(("demo:latest",), 0) > 0)
     joules = samples(http, name, "model")["demo:latest",]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +58,8 @@ class Seen:
     def on_model(self, event: ModelEvent) -> None:
         self.models.append(event)
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        self.steps.append(stats)
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        self.steps += steps
 
     def on_finish(self, stats: RequestStats) -> None:
         self.finishes.append(stats)

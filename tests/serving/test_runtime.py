@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -366,7 +367,7 @@ async def test_nothing_is_admitted_while_draining(tmp_path: Path) -> None:
 
 async def test_an_observer_that_fails_costs_no_answer(tmp_path: Path) -> None:
     class Broken:
-        def on_step(self, model: str, stats: StepStats) -> None:
+        def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
             raise RuntimeError
 
         def on_finish(self, stats: RequestStats) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,8 +21,8 @@ class Heard:
     def __init__(self) -> None:
         self.all: list[Any] = []
 
-    def on_step(self, model: str, stats: StepStats) -> None:
-        self.all.append((model, stats))
+    def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+        self.all += [(model, stats) for stats in steps]
 
     def on_model(self, event: Any) -> None:
         self.all.append(event)
@@ -49,29 +50,36 @@ def test_everything_is_told_in_order_and_no_more_than_a_tenth_of_a_second_of_ste
     for number, happening in enumerate(happenings, 1):
         match happening:
             case (model, stats):
-                batched.on_step(model, stats)
+                batched.on_steps(model, [stats])
             case RequestStats():
                 batched.on_finish(happening)
             case _:
                 batched.on_model(happening)
-        told = len(heard.all)
-        assert heard.all == happenings[:told]
-        waiting = happenings[told:number]
+        so_far = happenings[:number]
+        for model in "ab":
+            told = of(model, heard.all)
+            assert told == of(model, so_far)[: len(told)]
+        waiting = so_far[len(heard.all) :]
         assert all(stats.running for _, stats in waiting)
         assert sum(stats.step_seconds for _, stats in waiting) < UNTOLD_SECONDS
 
 
+def of(model: str, happenings: list[Any]) -> list[Any]:
+    """What is told of a model, and between what of all models."""
+    return [each for each in happenings if not isinstance(each, tuple) or each[0] == model]
+
+
 def test_an_observer_that_fails_at_one_step_is_told_of_the_others() -> None:
     class Fails(Heard):
-        def on_step(self, model: str, stats: StepStats) -> None:
-            super().on_step(model, stats)
+        def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
+            super().on_steps(model, steps)
             raise RuntimeError
 
     heard = Fails()
     batched = Batched(heard)
-    batched.on_step("a", step(2, 0.001))
+    batched.on_steps("a", [step(2, 0.001)])
     with pytest.raises(RuntimeError):
-        batched.on_step("b", step(0, 0.001))
+        batched.on_steps("b", [step(0, 0.001)])
     with pytest.raises(RuntimeError):
         batched.on_model(LOADED)
     batched.on_finish(FINISH)

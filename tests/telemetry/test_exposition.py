@@ -58,7 +58,7 @@ def scrape(
     app = create_app(Settings(exporters=False), runtime.make)
     with TestClient(app, base_url="http://localhost") as http:
         assert runtime.observer is not None
-        runtime.observer.on_step("demo:latest", STEP)
+        runtime.observer.on_steps("demo:latest", [STEP])
         for n in range(requests):
             http.post(f"/v1/chat/completions?{n}", json=CHAT, headers={"X-Request-Id": f"r{n}"})
         assert http.portal is not None

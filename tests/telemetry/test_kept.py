@@ -84,23 +84,25 @@ def test_an_amount_that_is_refused_changes_nothing() -> None:
     assert child.lines(openmetrics=False) is before
 
 
-amounts = st.lists(st.floats(0, 100, allow_nan=False), max_size=20)
+amounts = st.lists(st.floats(0, 100, allow_nan=False) | st.sampled_from((0.1, 1, 10)), max_size=20)
 
 
 @given(st.lists(amounts, max_size=5))
 def test_what_is_observed_together_counts_as_one_after_the_other(groups: list[list[float]]) -> None:
-    together, singly = (
-        Kept(Histogram("llm_x", "x", ["model"], buckets=(0.1, 1, 10), registry=None), "model")
-        for _ in range(2)
+    together, singly, library = (
+        Histogram("llm_x", "x", ["model"], buckets=(0.1, 1, 10), registry=None) for _ in range(3)
     )
-    one, other = together.labels("m"), singly.labels("m")
+    one, other = Kept(together, "model").labels("m"), Kept(singly, "model").labels("m")
+    theirs = library.labels("m")
     for group in groups:
         one.observe_each(group)
         for amount in group:
             other.observe(amount)
+            theirs.observe(amount)
 
-    assert samples(together) == pytest.approx(samples(singly))
+    assert samples(together) == pytest.approx(samples(library))
+    assert samples(singly) == pytest.approx(samples(library))
 
 
-def samples(family: Kept) -> list[float]:
+def samples(family: Histogram) -> list[float]:
     return [sample.value for metric in family.collect() for sample in metric.samples]

@@ -66,7 +66,7 @@ def request(**given: Any) -> RequestStats:
 
 def test_a_step_is_counted_by_phase_with_its_tokens_and_times() -> None:
     recorder = new()
-    recorder.on_step("m", step(phase="mixed", prefill_tokens=30, decode_tokens=2))
+    recorder.on_steps("m", [step(phase="mixed", prefill_tokens=30, decode_tokens=2)])
 
     assert value(recorder, "llm_engine_steps_total", model="m", phase="mixed") == 1
     assert value(recorder, "llm_engine_steps_total", model="m", phase="decode") == 0
@@ -78,15 +78,17 @@ def test_a_step_is_counted_by_phase_with_its_tokens_and_times() -> None:
 
 def test_a_step_brings_its_gaps_and_its_cache_figures() -> None:
     recorder = new()
-    recorder.on_step(
+    recorder.on_steps(
         "m",
-        step(
-            inter_token_seconds=(0.02, 0.03),
-            prefix_queried_tokens=20,
-            prefix_hit_tokens=16,
-            evictions=1,
-            preemptions=2,
-        ),
+        [
+            step(
+                inter_token_seconds=(0.02, 0.03),
+                prefix_queried_tokens=20,
+                prefix_hit_tokens=16,
+                evictions=1,
+                preemptions=2,
+            )
+        ],
     )
 
     assert value(recorder, "llm_inter_token_latency_seconds_count", model="m") == 2
@@ -98,8 +100,8 @@ def test_a_step_brings_its_gaps_and_its_cache_figures() -> None:
 
 def test_an_idle_step_only_says_how_things_stand() -> None:
     recorder = new()
-    recorder.on_step("m", step())
-    recorder.on_step("m", step(phase="idle", running=0))
+    recorder.on_steps("m", [step()])
+    recorder.on_steps("m", [step(phase="idle", running=0)])
 
     assert value(recorder, "llm_engine_steps_total", model="m", phase="decode") == 1
     assert recorder.latest_steps["m"].running == 0
@@ -233,10 +235,10 @@ async def test_a_busy_loop_is_seen_as_lag() -> None:
 def test_a_step_of_eight_sequences_is_recorded_in_the_time_of_a_blink() -> None:
     recorder = new()
     stats = step(inter_token_seconds=(0.01,) * 8)
-    recorder.on_step("m", stats)
+    recorder.on_steps("m", [stats])
     started = time.thread_time()
     for _ in range(1000):
-        recorder.on_step("m", stats)
+        recorder.on_steps("m", [stats])
 
     assert (time.thread_time() - started) / 1000 < 0.0005
 
