@@ -1,25 +1,58 @@
-"""The service with observers that hear nothing: what telemetry costs is held against it."""
+"""The service with observers that hear nothing while they are told not to.
+
+What telemetry costs is a hundredth, and two processes of the same program differ by more: by where
+their memory lies. So one and the same is deaf at times.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
 
+from exporters.sampler import Sampler
 from service.cli import main
 from service.control.samples import Sampled
 from service.telemetry.recorder import Recorder
 
-
-def nothing(*anything: Any, **named: Any) -> None:
-    pass
-
-
+DEAF: Final = signal.SIGRTMIN
+HEARING: Final = signal.SIGRTMIN + 1
 # `Sampled` is the first of the observers that an engine's reports reach.
-for observer, heard in (
-    (Sampled, ("on_steps", "on_model", "on_finish")),
-    (Recorder, ("on_http", "on_answer", "on_rejection")),
-):
-    for name in heard:
-        setattr(observer, name, nothing)
+OBSERVERS: Final[dict[type, tuple[str, ...]]] = {
+    Sampled: ("on_steps", "on_model", "on_finish"),
+    Recorder: ("on_http", "on_answer", "on_rejection"),
+    Sampler: ("_try",),
+}
 
-sys.exit(main())
+deaf = False
+
+
+def tell(pid: int, *, deaf: bool) -> None:
+    """Of a process that `__main__` of this runs in."""
+    os.kill(pid, DEAF if deaf else HEARING)
+
+
+def told(number: int, _frame: object) -> None:
+    global deaf
+    deaf = number == DEAF
+
+
+def unless_deaf(hear: Callable[..., None]) -> Callable[..., None]:
+    @wraps(hear)
+    def heard(*anything: Any, **named: Any) -> None:
+        if not deaf:
+            hear(*anything, **named)
+
+    return heard
+
+
+if __name__ == "__main__":
+    for observer, names in OBSERVERS.items():
+        for name in names:
+            setattr(observer, name, unless_deaf(getattr(observer, name)))
+    signal.signal(DEAF, told)
+    signal.signal(HEARING, told)
+    sys.exit(main())

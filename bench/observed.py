@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from statistics import median
-from time import perf_counter
+from time import clock_gettime, perf_counter
 from typing import Final
 from urllib.request import Request, urlopen
 
-import psutil
-
 from bench.client import Target, exchange
 from bench.contest import Bar, Contest
+from bench.deaf_service import tell
 from bench.exposition import quantile, scrape
 from bench.load import Figures, closed_loop, figures, run
 from bench.paths import BUILD, ROOT
@@ -135,16 +134,15 @@ async def endless(target: Target, seed: str) -> None:
 
 @asynccontextmanager
 async def telemetry(setup: Setup) -> AsyncIterator[list[Contest]]:
-    """The same service, and one whose recorder is deaf; on the demo model, where the service has
-    most of the work."""
-    settings = {"LLM_QUEUE_SIZE": "64"}
-    async with ours(setup, None, settings) as told, deaf(setup, settings) as untold:
+    """One service, whose observers hear at times; on the demo model, where it has most of the
+    work."""
+    async with sometimes_deaf(setup) as server:
         yield [
             Contest(
                 "demo model, 8 streams, telemetry on against off",
                 {
-                    "off": partial(throughput, untold),
-                    "on": partial(throughput, told),
+                    "off": partial(throughput, server, True),
+                    "on": partial(throughput, server, False),
                 },
                 ("on",),
                 (Bar("tokens/s", at_least=0.99, against="off"),),
@@ -155,7 +153,7 @@ async def telemetry(setup: Setup) -> AsyncIterator[list[Contest]]:
 
 
 @asynccontextmanager
-async def deaf(setup: Setup, settings: Mapping[str, str]) -> AsyncIterator[Server]:
+async def sometimes_deaf(setup: Setup) -> AsyncIterator[Server]:
     port = free_port()
     environment = {
         "LLM_THREADS": str(setup.threads),
@@ -165,29 +163,31 @@ async def deaf(setup: Setup, settings: Mapping[str, str]) -> AsyncIterator[Serve
         "LLM_KEEP_ALIVE": "-1",
         "LLM_STATE_DIR": str(BUILD / "state-deaf"),
         "LLM_DISCOVER_MODELS": "false",
-        "LLM_EXPORTERS": "false",
-        **settings,
+        "LLM_QUEUE_SIZE": "64",
     }
     command: Sequence[str] = [sys.executable, "-m", "bench.deaf_service", "serve"]
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     command = [*command, "--model-dir", str(BUILD / "no-models")]
-    async with started("deaf", command, port, environment) as server:
+    async with started("sometimes deaf", command, port, environment) as server:
         yield server
 
 
-async def throughput(server: Server, round_number: int) -> Figures:
+async def throughput(server: Server, deaf: bool, round_number: int) -> Figures:
     """Half a second each: what comes and goes on the machine meets both. The service's processor
     time says how much of a difference can be its own."""
+    tell(server.pid, deaf=deaf)
     workload = Distinct(Closed(8), 8, prompt_words=16, max_tokens=128)
-    process = psutil.Process(server.pid)
-    before = process.cpu_times()
-    begin = perf_counter()
+    before, begin = processor_time(server.pid), perf_counter()
     answers = await closed_loop(server.target, workload.plan(f"telemetry {round_number}"), 8)
-    seconds = perf_counter() - begin
-    after = process.cpu_times()
-    computed = after.user + after.system - before.user - before.system
+    seconds, computed = perf_counter() - begin, processor_time(server.pid) - before
     tokens = sum(answer.completion_tokens for answer in answers)
     return {
         "tokens/s": tokens / seconds,
         "service us per token": 1e6 * computed / tokens,
     } | figures(answers)
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of all its threads: by the clock that clock_getcpuclockid(3) names on Linux, since
+    /proc counts in hundredths of a second."""
+    return clock_gettime(~pid << 3 | 2)
