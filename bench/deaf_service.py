@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from exporters.sampler import Sampler
 from service.cli import main
-from service.control.samples import Sampled
+from service.telemetry.batched import Batched
 from service.telemetry.recorder import Recorder
 
 DEAF: Final = signal.SIGRTMIN
 HEARING: Final = signal.SIGRTMIN + 1
-# `Sampled` is the first of the observers that an engine's reports reach.
+# `Batched` is the first of the observers that an engine's reports reach.
 OBSERVERS: Final[dict[type, tuple[str, ...]]] = {
-    Sampled: ("on_steps", "on_model", "on_finish"),
+    Batched: ("on_steps", "on_model", "on_finish"),
     Recorder: ("on_http", "on_answer", "on_rejection"),
     Sampler: ("_try",),
 }

@@ -94,7 +94,7 @@ def create_app(
     presets = BUILT_IN if settings.presets_file is None else read_presets(settings.presets_file)
     seen = observing(settings, VERSION)
     recorder, registry, monitors = seen.recorder, seen.registry, seen.monitors
-    runtime = make_runtime(settings, seen.sampled)
+    runtime = make_runtime(settings, seen.observer)
     reconfiguration = Reconfiguration(start, runtime)
     reconfiguration.listen(follow_level)
     registry.register(Configuration(reconfiguration, seen.engine_gpus))

@@ -18,6 +18,7 @@ from service.control.samples import Sampled, Samples
 from service.control.workload import Tallied, Workload
 from service.dialects import routing
 from service.settings import Settings
+from service.stats import Observer
 from service.telemetry.batched import Batched
 from service.telemetry.exposition import Exposition, add_build_info, own_collectors
 from service.telemetry.mirror import StateCollector
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Observing:
-    """`sampled` is what engines and requests are told to; it tells all the others.
+    """`observer` is what engines and requests are told to; it tells all the others.
 
     `recorder` has what is counted, `registry` whatever is read at a scrape.
     """
@@ -45,6 +46,7 @@ class Observing:
     workload: Workload
     samples: Samples
     sampled: Sampled
+    observer: Observer
 
     @property
     def exposition(self) -> Exposition:
@@ -75,7 +77,16 @@ def observing(settings: Settings, version: str) -> Observing:
     spans = tracing(os.environ, version, recorder.families.trace_spans_dropped.inc)
     workload, samples = Workload(time.monotonic), Samples()
     counted = Tallied(recorder if spans is None else Traced(recorder, spans), workload)
-    sampled = Sampled(Batched(counted), samples)
+    sampled = Sampled(counted, samples)
     return Observing(
-        registry, recorder, mirror, monitors, workers, spans, workload, samples, sampled
+        registry,
+        recorder,
+        mirror,
+        monitors,
+        workers,
+        spans,
+        workload,
+        samples,
+        sampled,
+        Batched(sampled),
     )

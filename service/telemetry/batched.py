@@ -12,9 +12,10 @@ UNTOLD_SECONDS: Final = 0.1
 
 
 class Batched:
-    """An observer that is told a model's steps in order and misses none, though those of a model
-    that goes on reach it up to UNTOLD_SECONDS late: they wait for one another. A request's end, a
-    model's event and a step after which nothing runs wait for nothing.
+    """An observer that is told a model's steps in order and misses none, though those that change
+    nothing reach it up to UNTOLD_SECONDS late: they wait for one another. A request's end, a
+    model's event and a step after which there are more or fewer requests, or nothing runs, wait
+    for nothing.
 
     A small model's step takes three milliseconds, and counting it by itself thirty microseconds.
     """
@@ -23,15 +24,22 @@ class Batched:
         self._observer = observer
         self._untold: dict[str, list[StepStats]] = {}
         self._seconds = 0.0
+        # Of each model, those that run or wait.
+        self._requests: dict[str, int] = {}
 
     def on_steps(self, model: str, steps: Sequence[StepStats]) -> None:
         untold = self._untold.get(model)
         if untold is None:
             untold = self._untold[model] = []
         untold += steps
+        changed = not steps[-1].running
         for stats in steps:
             self._seconds += stats.step_seconds
-        if not steps[-1].running or self._seconds >= UNTOLD_SECONDS:
+            requests = stats.running + stats.waiting
+            if requests != self._requests.get(model):
+                self._requests[model] = requests
+                changed = True
+        if changed or self._seconds >= UNTOLD_SECONDS:
             self._tell()
 
     def on_model(self, event: ModelEvent) -> None:

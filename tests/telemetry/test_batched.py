@@ -59,9 +59,16 @@ def test_everything_is_told_in_order_and_no_more_than_a_tenth_of_a_second_of_ste
         for model in "ab":
             told = of(model, heard.all)
             assert told == of(model, so_far)[: len(told)]
-        waiting = so_far[len(heard.all) :]
-        assert all(stats.running for _, stats in waiting)
+        for at in range(len(heard.all), number):
+            model, stats = so_far[at]
+            before = [earlier for name, earlier in steps_of(so_far[:at]) if name == model][-1]
+            assert stats.running == before.running > 0
+        waiting = steps_of(so_far[len(heard.all) :])
         assert sum(stats.step_seconds for _, stats in waiting) < UNTOLD_SECONDS
+
+
+def steps_of(happenings: list[Any]) -> list[tuple[str, StepStats]]:
+    return [each for each in happenings if isinstance(each, tuple)]
 
 
 def of(model: str, happenings: list[Any]) -> list[Any]:
@@ -77,10 +84,13 @@ def test_an_observer_that_fails_at_one_step_is_told_of_the_others() -> None:
 
     heard = Fails()
     batched = Batched(heard)
-    batched.on_steps("a", [step(2, 0.001)])
+    with pytest.raises(RuntimeError):
+        batched.on_steps("a", [step(2, 0.001)])
+    batched.on_steps("a", [step(2, 0.002)])
     with pytest.raises(RuntimeError):
         batched.on_steps("b", [step(0, 0.001)])
     with pytest.raises(RuntimeError):
         batched.on_model(LOADED)
     batched.on_finish(FINISH)
-    assert heard.all == [("a", step(2, 0.001)), ("b", step(0, 0.001)), FINISH]
+    told = [("a", step(2, 0.001)), ("a", step(2, 0.002)), ("b", step(0, 0.001))]
+    assert heard.all == [*told, FINISH]
