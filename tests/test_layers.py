@@ -27,7 +27,7 @@ ORDER = """
     text catalog access
     generation events stats facts context errors model_settings registries visible_gpus \
     settings setting_values settings_file settings_errors settings_sources settings_needs \
-    settings_table systemd host_memory
+    settings_table systemd host_memory whole_file
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 GROUND = {name for name, rank in RANK.items() if rank == max(RANK.values())}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import stat as modes
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -23,6 +22,7 @@ from service.catalog.card import Problem
 from service.catalog.confined import within
 from service.catalog.gguf_file import GgufFile, describe
 from service.catalog.names import digest_in
+from service.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,9 @@ class Index:
                 return
             entries = dict(self._entries)
             try:
-                _write(self._path, msgspec.json.encode(_Document(VERSION, entries)))
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                document = msgspec.json.encode(_Document(VERSION, entries))
+                write_whole(self._path, document, lasting=False)
             except OSError as error:
                 if not self._told:
                     logger.warning("the index of models is not kept: %s", error.strerror)
@@ -169,15 +171,3 @@ def _read(path: Path) -> dict[str, Entry]:
         logger.info("the index of models is made anew: %s", error)
         return {}
     return document.files if document.version == VERSION else {}
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

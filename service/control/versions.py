@@ -24,6 +24,7 @@ from service.control.config import Version, fingerprint, reasons
 from service.errors import StateNotWritten
 from service.settings import Settings
 from service.settings_sources import Given
+from service.whole_file import sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class Staged:
         """From now on it counts. Raises StateNotWritten, and then it never did."""
         try:
             os.replace(self.draft, self.target)
-            _flush_folder(self.target.parent)
+            sync_folder(self.target.parent)
         except OSError as error:
             self.drop()
             with contextlib.suppress(OSError):
@@ -167,14 +168,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}"
     return str(error) if type(error) is ValueError else "is damaged"
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _not_written(error: OSError) -> StateNotWritten:

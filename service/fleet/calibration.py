@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
@@ -16,6 +14,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
+
+from service.whole_file import write_whole
 
 # A load that took less than half or more than twice of what was predicted was disturbed: another
 # process took or gave back memory meanwhile.
@@ -74,15 +74,11 @@ class Learnt:
                 self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.write_bytes(msgspec.json.encode(self._calibration))
-            os.replace(draft, path)
+            write_whole(path, msgspec.json.encode(self._calibration), lasting=False)
         except OSError as error:
             logger.warning("what loads took is not kept: %s", error.strerror)
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Calibration:

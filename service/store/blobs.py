@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from service.whole_file import sync_folder
+
 CHUNK: Final = 1024 * 1024
 INCOMING: Final = "incoming-"
 
@@ -46,7 +48,7 @@ class Incoming:
 
     @classmethod
     def anonymous(cls, folder: Path) -> Self:
-        return cls(folder / f"{INCOMING}{secrets.token_hex(8)}")
+        return cls(incoming(folder))
 
     def __enter__(self) -> Self:
         return self
@@ -93,27 +95,6 @@ class Incoming:
         self.size += len(data)
 
 
-def write_whole(path: Path, data: bytes, beside: Path) -> None:
-    """Atomically: a reader sees what was there before, or all of it. `beside` is a folder of the
-    same disk where an unfinished file is in nobody's way."""
-    unfinished = beside / f"{INCOMING}{secrets.token_hex(8)}"
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """So that a name outlives a loss of power."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def incoming(folder: Path) -> Path:
+    """A name of its own, for what has none yet."""
+    return folder / f"{INCOMING}{secrets.token_hex(8)}"

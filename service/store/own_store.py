@@ -24,7 +24,8 @@ from typing import Final
 
 from service.catalog.manifest import Damaged, Manifest, read_manifest
 from service.catalog.names import DIGEST, Name, from_path
-from service.store.blobs import INCOMING, Incoming, write_whole
+from service.store.blobs import INCOMING, Incoming, incoming
+from service.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class OwnStore:
             path = self.find(name) or self.manifests / name.path
             before = self._named_by(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data, beside=self.root)
+            write_whole(path, data, draft=incoming(self.root), mode=0o644)
             self._drop(before)
 
     def delete(self, name: Name) -> bool:
