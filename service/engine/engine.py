@@ -166,7 +166,7 @@ class Engine:
                 self._end(sequence, FinishReason.CANCELLED, tally)
             tally.outputs += self._embedder.cancel(command.id)
         elif isinstance(command, SetThreads):
-            self._send(ThreadsSet(self.model.set_threads(command.threads)))
+            self._send(ThreadsSet(self.model.set_threads(command.threads, command.engines)))
         elif isinstance(command, EmbeddingJob):
             self._embedder.add(command)
         else:

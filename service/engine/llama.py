@@ -173,13 +173,14 @@ class LlamaModel:
         self._adapters.apply(self._embedding.context, adapters)
         return self._embedding.embed(inputs, start, alive)
 
-    def set_threads(self, threads: int | None) -> int:
-        now, in_prompts = threads_of(threads)
+    def set_threads(self, threads: int | None, engines: int = 1) -> int:
+        alone, _ = threads_of(threads)
+        now, in_prompts = threads_of(threads, engines)
         llama.llama_set_n_threads(self._context, now, in_prompts)
         if self._embedding is not None:
             llama.llama_set_n_threads(self._embedding.context, now, now)
-        self.facts = replace(self.facts, threads=now)
-        return now
+        self.facts = replace(self.facts, threads=alone)
+        return alone
 
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:
         logits = self._logits(row)

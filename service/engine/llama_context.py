@@ -86,11 +86,21 @@ def open_context(model: Any, params: EngineParams) -> tuple[Any, int, Literal["s
     return context, threads, layout
 
 
-def threads_of(wanted: int | None) -> tuple[int, int]:
-    """That compute answers, and prompts: those gain from threads that share a core."""
+def threads_of(wanted: int | None, engines: int = 1) -> tuple[int, int]:
+    """That compute answers, and prompts: those gain from threads that share a core.
+
+    engines: that compute at the same time. Alone an engine has what is wanted, whatever there is.
+    """
     available = len(os.sched_getaffinity(0))
     physical = min(available, psutil.cpu_count(logical=False) or available)
-    return (wanted, wanted) if wanted else (physical, available)
+    answers, prompts = (wanted, wanted) if wanted else (physical, available)
+    if engines == 1:
+        return answers, prompts
+    return min(answers, part(physical, engines)), min(prompts, part(available, engines))
+
+
+def part(processors: int, engines: int) -> int:
+    return max(1, processors // engines)
 
 
 def _cell_bytes(model: Any, params: EngineParams) -> int:

@@ -89,8 +89,9 @@ class Model(Protocol):
         """
         ...
 
-    def set_threads(self, threads: int | None) -> int:
-        """So many compute from the next batch on; None: as many as suit the machine. How many do."""
+    def set_threads(self, threads: int | None, engines: int = 1) -> int:
+        """So many compute from the next batch on; None: as many as suit the machine; no more than
+        its part where several `engines` compute at once. Returns how many do where none else does."""
         ...
 
     def logprobs(self, row: int, token: int, top: int) -> TokenLogprobs:

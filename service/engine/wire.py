@@ -132,9 +132,11 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
 
 
 class SetThreads(Struct, frozen=True, array_like=True, tag="set_threads"):
-    """From the next step on; None leaves their number to the engine."""
+    """From the next step on; None leaves their number to the engine. engines: that compute at the
+    same time on the same processors, itself included; each takes its part of them at most."""
 
     threads: int | None
+    engines: int = 1
 
 
 Command = Load | Probe | Submit | Embed | Tokenize | Detokenize | Cancel | SetThreads

@@ -14,6 +14,7 @@ from service.fleet.limits import Limits
 from service.fleet.load_queue import LoadQueue
 from service.fleet.placer import Attempt, PlaceModel
 from service.fleet.residents import Residents
+from service.fleet.shared_processors import SharedProcessors
 from service.fleet.vetting import Unloadable, Vet, unfit
 from service.stats import Observer
 
@@ -38,6 +39,7 @@ class EngineFactory:
         self._load_queue = load_queue
         self._observer = observer
         self._command = command
+        self._processors = SharedProcessors()
         self._vet = vet
 
     def make(
@@ -67,6 +69,7 @@ class EngineFactory:
             learn=partial(self._learn, card),
             on_change=partial(self._load_queue.on_change, key),
             want=partial(self._load_queue.want_host, key),
+            processors=self._processors,
         )
         return host
 

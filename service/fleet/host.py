@@ -27,6 +27,7 @@ from service.fleet.child import ENGINE
 from service.fleet.deadlines import out_of_time, overdue
 from service.fleet.limits import Limits
 from service.fleet.restarts import Again
+from service.fleet.shared_processors import SharedProcessors
 from service.fleet.stream import Ending, EngineStream, Reply
 from service.fleet.streams import Streams
 from service.fleet.supervisor import Place, Supervisor
@@ -47,7 +48,7 @@ class EngineHost:
 
     `learn` is told what came of a load. `on_change` is called when the model is ready, has failed,
     or has nothing more to do; `want` when a request needs an engine and none is there: whoever is
-    asked calls `start` in his time.
+    asked calls `start` in his time. `processors`: of all engines that it has to share them with.
     A model that cannot be loaded with `params` is loaded with `fallback`, if there is one.
     """
 
@@ -65,6 +66,7 @@ class EngineHost:
         learn: Callable[[wire.EngineParams, ModelFacts], None] = lambda params, facts: None,
         on_change: Callable[[EngineHost], None] = lambda host: None,
         want: Callable[[EngineHost], None] = lambda host: host.start(),
+        processors: SharedProcessors | None = None,
     ) -> None:
         self.model = model
         # When it was last asked for, or last had something to do.
@@ -80,6 +82,9 @@ class EngineHost:
         self._learn = learn
         self._on_change = on_change
         self._want = want
+        self._processors = processors or SharedProcessors()
+        # That compute now, itself included.
+        self._engines = 1
         self._watchdog = Watchdog(limits.step_timeout)
         self._facts: asyncio.Future[ModelFacts] = _future()
         self._ticks = Ticks(self._tick)
@@ -205,8 +210,18 @@ class EngineHost:
     def set_threads(self, threads: int | None) -> None:
         """From the engine's next step on, and in later lives."""
         self.supervisor.params = replace(self.params, threads=threads)
+        self._tell_threads()
+
+    def share(self, engines: int) -> None:
+        """`SharedProcessors` says so."""
+        if engines != self._engines:
+            self._engines = engines
+            self._tell_threads()
+
+    def _tell_threads(self) -> None:
         if self.supervisor.state == "ready":
-            self.supervisor.send(wire.encode(wire.SetThreads(threads)))
+            command = wire.SetThreads(self.params.threads, self._engines)
+            self.supervisor.send(wire.encode(command))
 
     async def rest(self) -> None:
         """Comes back when it has nothing to do."""
@@ -271,6 +286,7 @@ class EngineHost:
         if self._facts.done():
             self._facts = _future()
         self._watchdog.forget()
+        self._processors.leave(self)
         for stream in self._streams:
             stream.deaths += 1
             if ending := endings.after_death(stream, self.model):  # (2, 3, 4)
@@ -325,6 +341,8 @@ class EngineHost:
         assert stream.frame is not None
         stream.sent = now
         self._watchdog.submitted(stream.id, now)
+        if on_processors(self.supervisor.facts):
+            self._processors.join(self)
         self.supervisor.send(stream.frame)
 
     def _end(self, stream: EngineStream, ending: Ending, now: float) -> None:
@@ -344,6 +362,7 @@ class EngineHost:
         self.used = now
         stream.settle()
         if self.idle:
+            self._processors.leave(self)
             self._on_change(self)
 
     def _tick(self, now: float, late: float) -> None:
@@ -357,6 +376,11 @@ class EngineHost:
                 self._end(stream, ending, now)
         if self._streams:
             self._ticks.soon()
+
+
+def on_processors(facts: ModelFacts | None) -> bool:
+    """Whether any layer is computed there: those of a GPU wait for it."""
+    return facts is not None and facts.gpu_layers < facts.n_layer
 
 
 def _future() -> asyncio.Future[ModelFacts]:

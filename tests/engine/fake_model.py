@@ -111,6 +111,8 @@ class FakeModel:
         # Seconds for a token of an input, on a clock of its own that stands still otherwise.
         self.token_seconds = 0.0
         self.now = 0.0
+        # That compute at the same time, as it was told.
+        self.engines = 1
         self.slots: list[list[tuple[int, int]]] = [[] for _ in range(n_seq)]
         self.computed_tokens = 0
         self.decodes = 0
@@ -199,7 +201,8 @@ class FakeModel:
     def chosen(self, row: int) -> int:
         return self.next_of(self._contents[row])
 
-    def set_threads(self, threads: int | None) -> int:
+    def set_threads(self, threads: int | None, engines: int = 1) -> int:
+        self.engines = engines
         self.facts = msgspec.structs.replace(self.facts, threads=threads or 1)
         return self.facts.threads
 

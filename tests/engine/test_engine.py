@@ -220,12 +220,13 @@ def test_threads_change_with_the_next_step_and_are_reported_before_it() -> None:
     bench.submit(1, [1, 2, 3], SamplingParams(max_tokens=20))
     for _ in range(5):
         bench.engine.step()
-    bench.engine.set_threads(SetThreads(7))
+    bench.engine.set_threads(SetThreads(7, engines=2))
     seen = len(bench.reports)
     bench.engine.step()
 
     assert [type(report) for report in bench.reports[seen:]] == [ThreadsSet, Step]
     assert bench.reports[seen] == ThreadsSet(7)
+    assert bench.model.engines == 2
     bench.run()
     assert bench.tokens(1) == answer([1, 2, 3], 20)
 
