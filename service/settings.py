@@ -210,7 +210,8 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=1024,
-        description="CPU threads for computing. None: the physical cores.",
+        description="CPU threads for computing. None: the physical cores. Models that compute at "
+        "the same time share the cores.",
     )
     batch_size: int = Field(
         default=512,
