@@ -45,6 +45,7 @@ def chat(question: str, **body: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": question}], **body}
 
 
+@pytest.mark.timeout(600 if FULL_SIZE else 120)
 async def test_clients_that_leave_at_any_moment_leave_no_slot_no_cell_and_no_descriptor(
     running: Service,
 ) -> None:
