@@ -1,7 +1,9 @@
 """Several ways to do the same work, taken in turns, and what their medians say.
 
 A shared machine is not equally fast from minute to minute. So contestants are interleaved round
-by round, each round beginning with another one, and a ratio is one of medians over the rounds.
+by round, each round beginning with another one, and a ratio is one of medians over the rounds. Of
+what is short, and so near one another in each round that the machine is the same for all, it is the
+mean of the rounds' own ratios.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Bar:
 class Contest:
     """`judged` are those that the bars are for; the others are what they are held against.
 
-    turns: how many rounds of this contest are one of others, for what is short and close.
+    turns: how many rounds of this contest are one of others, for what is short and close; then each
+    round is held against itself.
     """
 
     title: str
@@ -50,6 +53,19 @@ class Contest:
     bars: tuple[Bar, ...] = ()
     baseline: str | None = None
     turns: int = 1
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of pairs the geometric mean, and its standard error; one of medians has none."""
+
+    value: float
+    error: float | None = None
+
+    def __str__(self) -> str:
+        if self.error is None:
+            return f"{self.value:.2f}"
+        return f"{self.value:.3f} ± {self.error:.3f}"
 
 
 @dataclass
@@ -62,6 +78,7 @@ class Outcome:
     baseline: str | None
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
     load_average: list[float] = field(default_factory=list)
+    paired: bool = False
 
     def values(self, name: str, figure: str) -> list[float]:
         return [figures[figure] for figures in self.rounds[name] if figure in figures]
@@ -70,9 +87,22 @@ class Outcome:
         values = self.values(name, figure)
         return statistics.median(values) if values else math.nan
 
+    def ratio(self, name: str, against: str, figure: str) -> Ratio:
+        if not self.paired:
+            theirs = self.median(against, figure)
+            return Ratio(self.median(name, figure) / theirs if theirs else math.nan)
+        rounds = zip(self.rounds[name], self.rounds[against], strict=True)
+        pairs = [(mine.get(figure, 0.0), theirs.get(figure, 0.0)) for mine, theirs in rounds]
+        logarithms = [math.log(mine / theirs) for mine, theirs in pairs if mine > 0 < theirs]
+        if len(logarithms) < 2:
+            return Ratio(math.nan)
+        mean = math.exp(statistics.fmean(logarithms))
+        return Ratio(mean, mean * statistics.stdev(logarithms) / math.sqrt(len(logarithms)))
+
 
 async def hold(contest: Contest, rounds: int) -> Outcome:
     outcome = Outcome(contest.title, contest.judged, contest.bars, contest.baseline)
+    outcome.paired = contest.turns > 1
     outcome.rounds = {name: [] for name in contest.contestants}
     for number in range(rounds * contest.turns):
         outcome.load_average.append(os.getloadavg()[0])

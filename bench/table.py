@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -54,8 +53,8 @@ def row(outcome: Outcome, name: str, bar: Bar) -> tuple[str, ...]:
     if bar.against is None:
         return (*start, "", "", "", *verdict(bar, median))
     theirs = outcome.median(bar.against, bar.figure)
-    ratio = median / theirs if theirs else math.nan
-    return (*start, bar.against, number(theirs), f"{ratio:.2f}", *verdict(bar, ratio))
+    ratio = outcome.ratio(name, bar.against, bar.figure)
+    return (*start, bar.against, number(theirs), str(ratio), *verdict(bar, ratio.value))
 
 
 def verdict(bar: Bar, value: float) -> tuple[str, str]:

@@ -64,6 +64,28 @@ def test_a_bar_is_for_a_ratio_or_for_the_figure_itself(bar: Bar, verdict: str) -
     assert row[-2:] == [str(bar), verdict]
 
 
+def test_of_what_is_short_each_round_is_held_against_itself() -> None:
+    """In the second round the machine is twice as fast, and nobody gains by it."""
+    paired = outcome(
+        [99, 202, 99], [100, 200, 100], Bar("tokens/s", at_least=0.99, against="theirs")
+    )
+    paired.paired = True
+
+    *_, row = cells(markdown([paired]))
+
+    assert row[6:] == ["0.997 ± 0.007", ">= 0.99", "ok"]
+
+
+def test_a_round_in_which_one_measured_nothing_is_no_pair() -> None:
+    paired = outcome([90, 95, 97], [100, 100, 100])
+    paired.paired = True
+    paired.rounds["theirs"][0].clear()
+
+    assert paired.ratio("ours", "theirs", "tokens/s").value == pytest.approx(0.96, abs=0.0001)
+    paired.rounds["theirs"][1].clear()
+    assert math.isnan(paired.ratio("ours", "theirs", "tokens/s").value)
+
+
 def test_what_was_not_measured_meets_no_bar() -> None:
     assert not Bar("x", at_least=0.5).met(math.nan)
     assert not Bar("x", at_most=0.5).met(math.nan)
