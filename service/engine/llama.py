@@ -57,6 +57,8 @@ class LlamaModel:
         self._adapters = load_adapters(self._model, params)
         self._applied: Selection = ()
         self._context, threads, layout = open_context(self._model, params)
+        # That compute answers now: fewer than the facts say while other engines compute, too.
+        self._threads = threads
         self._memory = llama.llama_get_memory(self._context)
         self._struct = llama.llama_batch()
         self._pinned = _Pinned()
@@ -166,7 +168,7 @@ class LlamaModel:
                     facts.pooling,
                     facts.n_embed_input,
                     facts.n_ubatch if can_split(facts) else facts.n_embed_input,
-                    facts.threads,
+                    self._threads,
                 )
             except MemoryError as error:
                 raise RuntimeError(f"there is no memory for embeddings: {error}") from error
@@ -175,10 +177,10 @@ class LlamaModel:
 
     def set_threads(self, threads: int | None, engines: int = 1) -> int:
         alone, _ = threads_of(threads)
-        now, in_prompts = threads_of(threads, engines)
-        llama.llama_set_n_threads(self._context, now, in_prompts)
+        self._threads, in_prompts = threads_of(threads, engines)
+        llama.llama_set_n_threads(self._context, self._threads, in_prompts)
         if self._embedding is not None:
-            llama.llama_set_n_threads(self._embedding.context, now, now)
+            llama.llama_set_n_threads(self._embedding.context, self._threads, self._threads)
         self.facts = replace(self.facts, threads=alone)
         return alone
 
