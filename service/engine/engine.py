@@ -151,7 +151,8 @@ class Engine:
         self._sample(plan, first_rows, tally)
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
-        self._pacer.observe(plan.prefill_tokens, plan.decode_rows, decoding)
+        depth = plan.prefill_depth / max(1, plan.prefill_tokens)
+        self._pacer.observe(plan.prefill_tokens, depth, plan.decode_rows, decoding)
         self._reporter.report(plan, tally, phase_of(plan, tally), decoding)
 
     def _take_commands(self, tally: Tally) -> None:

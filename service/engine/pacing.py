@@ -6,22 +6,42 @@ The rules have no unit of the machine in them but one:
 
 1. A step with a chunk may last STRETCH times as long as a step without one, whatever that is here.
    The running streams see their gap grow that far while a prompt arrives.
-2. But no chunk is smaller than MIN_CHUNK: below it a prompt token costs a third more and above it
-   nothing less (docs/decisions/0004), so everyone would wait longer in all.
-3. No step lasts longer than STEP_SECONDS, if that can be foreseen: a cancelled request, a new one
+2. But a prompt's chunks have no fewer than MIN_CHUNK tokens in the mean: below it a prompt token
+   costs a third more and above it nothing less (docs/decisions/0004), so everyone would wait
+   longer in all.
+3. All chunks of a prompt take equally long. Attention reads all that was computed before, so that
+   chunks of equal length last longer and longer, and the longest is what the streams notice: hence
+   many tokens first and fewer later, and no small rest in a step of its own.
+4. No step lasts longer than STEP_SECONDS, if that can be foreseen: a cancelled request, a new one
    and the watchdog all wait for the step to end. This one holds without company, too.
 
-They hold for a batch of inputs to embed as well, which is computed beside a step.
+All but the third hold for a batch of inputs to embed as well, which is computed beside a step.
 """
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
+from service.engine.token_cost import WEIGHT, TokenCost
+
 STRETCH = 8.0
 MIN_CHUNK = 128
 STEP_SECONDS = 2.0
-# The smallest that rule 3 asks for, and the first of all, while nothing is known of the machine.
+# The smallest that rule 4 asks for, and the first of all, while nothing is known of the machine.
 LEAST = 32
-_WEIGHT = 0.2
+# A step may be so much longer if that saves a step.
+_OVER = 1.05
+# Kernels compute some rows at a time.
+_BLOCK = 4
+
+
+class Stretch(NamedTuple):
+    """A prompt's tokens that are computed here, as positions: begun at `begin`, now at `done`."""
+
+    begin: int
+    done: int
+    end: int
 
 
 class PrefillPacer:
@@ -32,27 +52,49 @@ class PrefillPacer:
         self._fixed = fixed
         # Of a step without a chunk; None before the first.
         self.decode_seconds: float | None = None
-        self._token_seconds: float | None = None
+        self._cost: TokenCost | None = None
 
-    @property
-    def alone(self) -> int:
-        """Prompt tokens that a step may carry in which nobody decodes."""
-        return _alone(self._token_seconds, self._step_tokens)
+    def alone(self, done: int) -> int:
+        """Prompt tokens that a step may carry in which nobody decodes, from a position on."""
+        if self._cost is None:
+            return min(LEAST, self._step_tokens)
+        return self._whole(self._cost.within(STEP_SECONDS, done))
 
-    @property
-    def beside(self) -> int:
-        """Prompt tokens that a step may carry beside sequences that decode."""
+    def beside(self, prompt: Stretch) -> int:
+        """Prompt tokens that a step may carry beside sequences that decode, `prompt` being the
+        first of those that are computed."""
         if self._fixed is not None:
             return min(self._fixed, self._step_tokens)
-        return _beside(self.decode_seconds, self._token_seconds, self._step_tokens)
+        if self._cost is None:
+            return min(LEAST, self._step_tokens)
+        seconds = self._seconds_beside(prompt, self._cost)
+        rest = self._cost.between(prompt.done, prompt.end)
+        if rest <= seconds:
+            return self._whole(self._cost.within(seconds, prompt.done))
+        even = _even(rest, seconds)
+        return self._whole(self._cost.within(even, prompt.done) + _BLOCK / 2)
 
-    def observe(self, prefill_tokens: int, decode_tokens: int, seconds: float) -> None:
-        if not prefill_tokens:
+    def observe(self, tokens: int, depth: float, decode_rows: int, seconds: float) -> None:
+        """A step computed so many prompt tokens, which had `depth` tokens before them in the mean,
+        beside `decode_rows`."""
+        if not tokens:
             self.decode_seconds = _blend(self.decode_seconds, seconds)
-        elif prefill_tokens >= LEAST:
-            alone = seconds - (self.decode_seconds or 0.0) * bool(decode_tokens)
-            if alone > 0:
-                self._token_seconds = _blend(self._token_seconds, alone / prefill_tokens)
+        elif tokens >= LEAST:
+            alone = seconds - (self.decode_seconds or 0.0) * bool(decode_rows)
+            if alone <= 0:
+                return
+            if self._cost is None:
+                self._cost = TokenCost(depth, alone / tokens)
+            else:
+                self._cost.observe(depth, alone / tokens)
+
+    def _seconds_beside(self, prompt: Stretch, cost: TokenCost) -> float:
+        least = MIN_CHUNK * cost.at((prompt.begin + prompt.end) / 2)
+        stretched = (STRETCH - 1) * (self.decode_seconds or 0.0)
+        return min(max(least, stretched), STEP_SECONDS)
+
+    def _whole(self, tokens: float) -> int:
+        return min(self._step_tokens, max(LEAST, int(tokens) // _BLOCK * _BLOCK))
 
 
 class BatchPacer:
@@ -64,11 +106,12 @@ class BatchPacer:
 
     @property
     def alone(self) -> int:
-        return _alone(self._token_seconds, self._most)
+        return self._tokens(STEP_SECONDS)
 
     def beside(self, decode_seconds: float | None) -> int:
         """While sequences decode, in steps that take so long."""
-        return _beside(decode_seconds, self._token_seconds, self._most)
+        stretched = self._tokens((STRETCH - 1) * (decode_seconds or 0.0))
+        return min(max(MIN_CHUNK, stretched), self.alone)
 
     def observe(self, tokens: int, seconds: float) -> None:
         """A token costs more in a small batch, and the first one pays for the context: a lower cost
@@ -77,24 +120,20 @@ class BatchPacer:
             cost = seconds / tokens
             self._token_seconds = min(cost, _blend(self._token_seconds, cost))
 
-
-def _alone(token_seconds: float | None, most: int) -> int:
-    if token_seconds is None:
-        return min(LEAST, most)
-    return min(most, max(LEAST, _even(int(STEP_SECONDS / token_seconds))))
-
-
-def _beside(decode_seconds: float | None, token_seconds: float | None, most: int) -> int:
-    chunk = MIN_CHUNK
-    if decode_seconds is not None and token_seconds is not None:
-        chunk = max(chunk, _even(int((STRETCH - 1) * decode_seconds / token_seconds)))
-    return min(chunk, _alone(token_seconds, most))
+    def _tokens(self, seconds: float) -> int:
+        if self._token_seconds is None:
+            return min(LEAST, self._most)
+        tokens = int(seconds / self._token_seconds) // _BLOCK * _BLOCK
+        return min(self._most, max(LEAST, tokens))
 
 
-def _even(tokens: int) -> int:
-    """Matrix kernels work in blocks: a ragged chunk costs as much as the next block up."""
-    return tokens // 32 * 32
+def _even(rest: float, most: float) -> float:
+    """Seconds for each of the steps that the rest needs, if none may take longer than `most`."""
+    steps = math.ceil(rest / most)
+    if rest <= _OVER * most * (steps - 1):
+        steps -= 1
+    return rest / steps
 
 
 def _blend(old: float | None, new: float) -> float:
-    return new if old is None else old + _WEIGHT * (new - old)
+    return new if old is None else old + WEIGHT * (new - old)

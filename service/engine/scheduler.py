@@ -17,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from service.engine.cells import SharedCells
-from service.engine.pacing import PrefillPacer
+from service.engine.pacing import PrefillPacer, Stretch
 from service.engine.prefix_cache import PrefixCache, common_prefix
 from service.engine.recurrence import Recurrence
 from service.engine.sequence import Sequence
@@ -76,6 +76,8 @@ class Plan:
     # Rows of one sampled token each, and the prompt tokens of all other rows.
     decode_rows: int = 0
     prefill_tokens: int = 0
+    # The tokens before each of the prompt tokens, summed up.
+    prefill_depth: float = 0.0
     prefix_queried_tokens: int = 0
     prefix_hit_tokens: int = 0
     prefix_reusable_tokens: int = 0
@@ -239,7 +241,7 @@ class Scheduler:
                 length = 0
         prefixes.take(target, sequence)
         self._changed = True
-        sequence.n_past = length
+        sequence.n_found = sequence.n_past = length
         if not sequence.preempted:
             sequence.cached_tokens = length
             plan.prefix_queried_tokens += len(tokens)
@@ -307,8 +309,7 @@ class Scheduler:
             rows.sort(key=_slot)
 
     def _fill_prompts(self, prompts: list[Sequence], plan: Plan) -> None:
-        budget = self._pacer.beside if plan.rows else self._pacer.alone
-        budget = min(budget, self._batch_rows - len(plan.rows))
+        budget = min(self._budget(prompts[0], plan), self._batch_rows - len(plan.rows))
         outputs = self._output_rows - len(self.running)
         for sequence in prompts:
             pending = sequence.pending
@@ -319,7 +320,14 @@ class Scheduler:
             if length > 0:
                 budget -= length
                 plan.prefill_tokens += length
+                plan.prefill_depth += length * (sequence.n_past + length / 2)
                 plan.rows.append(Row(sequence, length, length == pending))
+
+    def _budget(self, first: Sequence, plan: Plan) -> int:
+        """Prompt tokens, of the first prompt and those behind it."""
+        if not plan.rows:
+            return self._pacer.alone(first.n_past)
+        return self._pacer.beside(Stretch(first.n_found, first.n_past, first.n_tokens))
 
 
 def _may_overtake(sequence: Sequence, other: Sequence) -> bool:

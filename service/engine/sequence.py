@@ -61,6 +61,8 @@ class Sequence:
         self.tokens[: len(prompt)] = prompt
         self.n_tokens = len(prompt)
         self.n_past = 0
+        # Of them, those that were computed before it came to its slot.
+        self.n_found = 0
         self.slot = -1
         self.cached_tokens = 0
         self.queued = queued
