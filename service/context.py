@@ -5,7 +5,9 @@ which measured 5–20 % faster on a CPU; a prefix is copied. Unified: all slots 
 a prefix costs nothing to share, and one sequence may take everything.
 
 `auto` takes split where it takes nothing away: where each slot's share holds all that the model was
-trained for. Otherwise the context is shared, as `default_context_size` promises.
+trained for. Otherwise the context is shared, as `default_context_size` promises. A model with layers
+that see a window only gets shared cells in any case: what a slot holds of it cannot be moved, so that
+active slots could not be kept together.
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ def choose_context(
 
 
 def choose_layout(
-    layout: KVLayout, n_ctx: int, *, n_seq: int, n_ctx_train: int
+    layout: KVLayout, n_ctx: int, *, n_seq: int, n_ctx_train: int, windowed: bool
 ) -> Literal["split", "unified"]:
-    if layout == "auto":
-        return "split" if n_seq == 1 or n_ctx // n_seq >= n_ctx_train else "unified"
-    return layout
+    if layout != "auto":
+        return layout
+    if n_seq == 1:
+        return "split"
+    return "split" if n_ctx // n_seq >= n_ctx_train and not windowed else "unified"
 
 
 def padded(tokens: int) -> int:

@@ -101,3 +101,5 @@ class ModelFacts(Struct, frozen=True):
     mlock: bool = False
     buffers: tuple[Buffer, ...] = ()
     adapters: tuple[AdapterFacts, ...] = ()
+    # So many tokens back see the layers that do not see everything; 0 where all layers do.
+    window: int = 0

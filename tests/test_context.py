@@ -15,6 +15,7 @@ def choose(
     n_ctx_train: int = 4096,
     memory: int = 16 * GIB,
     layout: KVLayout = "auto",
+    windowed: bool = False,
 ) -> tuple[int, str]:
     n_ctx = choose_context(
         asked,
@@ -23,7 +24,9 @@ def choose(
         bytes_per_token=12_288,
         memory_bytes=memory,
     )
-    return n_ctx, choose_layout(layout, n_ctx, n_seq=n_seq, n_ctx_train=n_ctx_train)
+    return n_ctx, choose_layout(
+        layout, n_ctx, n_seq=n_seq, n_ctx_train=n_ctx_train, windowed=windowed
+    )
 
 
 def test_every_sequence_gets_the_trained_length_where_memory_allows() -> None:
@@ -44,6 +47,12 @@ def test_little_memory_means_a_smaller_context() -> None:
 def test_a_chosen_context_is_shared_unless_each_share_holds_all_the_model_knows() -> None:
     assert choose(8192, n_seq=4) == (8192, "unified")
     assert choose(16_384, n_seq=4) == (16_384, "split")
+
+
+def test_cells_that_cannot_be_moved_are_shared() -> None:
+    assert choose(16_384, n_seq=4, windowed=True) == (16_384, "unified")
+    assert choose(4096, n_seq=1, windowed=True) == (4096, "split")
+    assert choose(16_384, n_seq=4, windowed=True, layout="split") == (16_384, "split")
 
 
 @pytest.mark.parametrize("layout", ["split", "unified"])

@@ -64,12 +64,17 @@ class Engine:
         # llama.cpp may have made the batch smaller than was asked for: to the size of the context.
         self._pacer = PrefillPacer(min(facts.n_batch, params.n_ubatch), params.prefill_chunk)
         prefixes = PrefixCache(
-            facts.n_seq, can_rollback=facts.can_rollback, enabled=params.prefix_cache
+            facts.n_seq,
+            can_rollback=facts.can_rollback,
+            enabled=params.prefix_cache,
+            window=facts.window,
+            held_from=model.held_from,
         )
         self._scheduler = Scheduler(
             prefixes,
             self._pacer,
             split=split,
+            swaps=not facts.window,
             output_rows=output_rows(facts.n_seq),
             batch_rows=facts.n_batch,
         )

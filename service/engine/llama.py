@@ -200,6 +200,9 @@ class LlamaModel:
 
         return TokenLogprobs(entry(token), tuple(entry(candidate) for candidate in best))
 
+    def held_from(self, slot: int) -> int:
+        return int(llama.llama_memory_seq_pos_min(self._memory, slot))
+
     def forget(self, slot: int, start: int) -> None:
         llama.llama_memory_seq_rm(self._memory, slot, start, -1)
 
@@ -208,9 +211,14 @@ class LlamaModel:
         if self.facts.kv_layout == "unified":
             llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
             return
-        # Between streams seq_cp copies the whole stream; the state is only the cells in use.
-        self._state, size = self._read_state(source, self._state)
-        self._write_state(target, self._state, size)
+        if self.facts.window and self.facts.can_rollback:
+            # The state leaves out what the source's next token does not see in its windows, and
+            # that of a shorter prefix does.
+            llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        else:
+            # Between streams seq_cp copies the whole stream; the state is only the cells in use.
+            self._state, size = self._read_state(source, self._state)
+            self._write_state(target, self._state, size)
         llama.llama_memory_seq_rm(self._memory, target, length, -1)
 
     def swap(self, a: int, b: int) -> None:

@@ -58,7 +58,13 @@ def open_context(model: Any, params: EngineParams) -> tuple[Any, int, Literal["s
         bytes_per_token=params.cell_bytes or _cell_bytes(model, params),
         memory_bytes=host_memory().available,
     )
-    layout = choose_layout(params.kv_layout, n_ctx, n_seq=params.n_seq, n_ctx_train=n_ctx_train)
+    layout = choose_layout(
+        params.kv_layout,
+        n_ctx,
+        n_seq=params.n_seq,
+        n_ctx_train=n_ctx_train,
+        windowed=llama.llama_model_n_swa(model) > 0,
+    )
     threads, threads_batch = threads_of(params.threads)
     settings = llama.llama_context_default_params()
     # llama.cpp does the same, and bounds its batches by what it was before.

@@ -79,6 +79,7 @@ def read_facts(
         mlock=params.use_mlock,
         buffers=buffers.buffers(told),
         adapters=adapters,
+        window=llama.llama_model_n_swa(model),
     )
 
 

@@ -98,6 +98,11 @@ class Model(Protocol):
         """Of `token` and the `top` most likely ones, under the raw logits of batch row `row`."""
         ...
 
+    def held_from(self, slot: int) -> int:
+        """The first position from which on the slot has the cells of all layers: those of layers
+        that see a window only may have been given to others."""
+        ...
+
     def forget(self, slot: int, start: int) -> None:
         """Drop the slot's cells from position `start` on."""
         ...
@@ -107,5 +112,5 @@ class Model(Protocol):
         ...
 
     def swap(self, a: int, b: int) -> None:
-        """Exchange all that two slots hold."""
+        """Exchange all that two slots hold. Not where layers see a window only."""
         ...

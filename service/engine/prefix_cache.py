@@ -8,6 +8,7 @@ would have to be told of every token of every step (docs/decisions/0004).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -28,12 +29,25 @@ def common_prefix(a: Ids, b: Ids) -> int:
 
 
 class PrefixCache:
-    """The slots. A slot is free, or owned by the running sequence whose cells it holds."""
+    """The slots. A slot is free, or owned by the running sequence whose cells it holds.
 
-    def __init__(self, slots: int, *, can_rollback: bool, enabled: bool = True) -> None:
+    `window`: tokens back that some layers see, 0 where all see all; `held_from` tells for a slot
+    from which position on it has the cells of those layers, too."""
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        can_rollback: bool,
+        enabled: bool = True,
+        window: int = 0,
+        held_from: Callable[[int], int] = lambda slot: 0,
+    ) -> None:
         self.size = slots
         self.can_rollback = can_rollback
         self.enabled = enabled
+        self._window = window
+        self._held_from = held_from
         self.owners: list[Sequence | None] = [None] * slots
         self._kept: list[Ids] = [_EMPTY] * slots
         self._bases: list[Basis] = [PLAIN] * slots
@@ -60,11 +74,18 @@ class PrefixCache:
         """How many of the prompt's tokens the slot's cells can serve for.
 
         At least one token is left to compute: its logits are what is sampled from. A model that
-        cannot roll back needs the slot to hold a beginning of the prompt and nothing more.
+        cannot roll back needs the slot to hold a beginning of the prompt and nothing more. Where
+        layers see a window only, all that the next token sees of it has to be there still.
         """
         resident = self.resident(slot)
         length = min(common_prefix(resident, prompt), len(prompt) - 1)
-        return length if self.can_rollback or length == len(resident) else 0
+        if length <= 0:
+            return 0
+        if not self.can_rollback:
+            return length if length == len(resident) else 0
+        if self._window and self._held_from(slot) > max(0, length - self._window):
+            return 0
+        return length
 
     def longest(self, prompt: Ids, basis: Basis = PLAIN) -> tuple[int, int]:
         """The slot with the longest reusable prefix of that basis, and its length; (-1, 0) if there

@@ -88,8 +88,9 @@ class Scheduler:
     """`pacer` bounds the prompt tokens of a step.
 
     `split`: each slot has cells of its own, and rows of a batch must stand in ascending slot
-    order without gaps, or llama.cpp reads the weights once more for every gap. Otherwise the
-    slots share cells, any sequence can take all that are free, and running out is possible.
+    order without gaps, or llama.cpp reads the weights once more for every gap: where slots can be
+    swapped (`swaps`) gaps are closed. Otherwise the slots share cells, any sequence can take all that
+    are free, and running out is possible.
     `output_rows` bounds the rows of a step that ask for logits, `batch_rows` all of them.
     """
 
@@ -99,6 +100,7 @@ class Scheduler:
         pacer: PrefillPacer,
         *,
         split: bool,
+        swaps: bool = True,
         output_rows: int,
         batch_rows: int,
     ) -> None:
@@ -107,6 +109,7 @@ class Scheduler:
         self.prefixes = prefixes
         self._pacer = pacer
         self._split = split
+        self._closes_gaps = split and swaps
         self._output_rows = output_rows
         self._batch_rows = batch_rows
         self._shared = None if split else SharedCells(prefixes.size)
@@ -158,7 +161,7 @@ class Scheduler:
         plan = Plan()
         if self.waiting and not self._full:
             self._admit(plan)
-        if self._split and self._changed:
+        if self._closes_gaps and self._changed:
             self._close_gaps(plan)
         self._fill(plan)
         return plan

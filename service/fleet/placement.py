@@ -214,6 +214,7 @@ class _Placing:
             n_ctx,
             n_seq=constraints.slots,
             n_ctx_train=self.model.n_ctx_train,
+            windowed=self.model.window > 0,
         )
         return ContextShape(
             n_ctx=n_ctx,

@@ -63,7 +63,9 @@ class FakeSampler:
 class FakeModel:
     """`slots[i]` are slot i's cells, as (number, token): shared cells have the same number.
 
-    A cell belongs to the adapters that it was computed with, and serves with no others.
+    A cell belongs to the adapters that it was computed with, and serves with no others. With a
+    `window`, what a slot's next token does not see is gone at once: `first[i]` is the first position
+    of slot i that is left. llama.cpp takes such cells when it needs them, sooner or later.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class FakeModel:
         can_rollback: bool = True,
         n_batch: int = 512,
         adapters: int = 0,
+        window: int = 0,
     ) -> None:
         split = layout == "split"
         self.facts = ModelFacts(
@@ -102,6 +105,7 @@ class FakeModel:
             load_seconds=0.0,
             n_embed_input=64,
             adapters=tuple(AdapterFacts(f"adapter-{number}") for number in range(adapters)),
+            window=window,
         )
         self.embed_inputs = 4
         self.embedded: list[list[list[int]]] = []
@@ -114,6 +118,7 @@ class FakeModel:
         # That compute at the same time, as it was told.
         self.engines = 1
         self.slots: list[list[tuple[int, int]]] = [[] for _ in range(n_seq)]
+        self.first = [0] * n_seq
         self.computed_tokens = 0
         self.decodes = 0
         self.gaps: list[int] = []
@@ -163,6 +168,7 @@ class FakeModel:
             cells = self.slots[slots[row]]
             assert batch.positions[row] == len(cells), "positions go on where the slot ends"
             assert len(cells) < self.facts.n_ctx_seq
+            self._look_back(slots[row])
             self._cells += 1
             self._computed_with[self._cells] = batch.adapters
             cells.append((self._cells, int(batch.tokens[row])))
@@ -211,19 +217,32 @@ class FakeModel:
         chosen = Logprob(token, self.piece(token), -1.0)
         return TokenLogprobs(chosen, (chosen,) * top)
 
+    def held_from(self, slot: int) -> int:
+        return self.first[slot]
+
     def forget(self, slot: int, start: int) -> None:
         assert self.facts.can_rollback or start == 0
         del self.slots[slot][start:]
+        self.first[slot] *= start > 0
 
     def copy(self, source: int, target: int, length: int) -> None:
         assert self.facts.can_rollback or length == len(self.slots[source])
         assert length <= len(self.slots[source])
         self.slots[target] = self.slots[source][:length]
+        self.first[target] = self.first[source]
         if self.facts.kv_layout == "split":
             self.slots[target] = [(-number, token) for number, token in self.slots[target]]
 
     def swap(self, a: int, b: int) -> None:
+        assert not self.facts.window, "only what the next token sees would arrive"
         self.slots[a], self.slots[b] = self.slots[b], self.slots[a]
+
+    def _look_back(self, slot: int) -> None:
+        position, window = len(self.slots[slot]), self.facts.window
+        if window:
+            seen_from = max(0, position - window + 1)
+            assert self.first[slot] <= seen_from, "cells that the next token sees are there"
+            self.first[slot] = seen_from
 
     def _used(self) -> int:
         return len({number for cells in self.slots for number, _ in cells})

@@ -107,6 +107,19 @@ def test_the_prefix_cache_can_be_turned_off(layout: str) -> None:
     assert (bench.steps()[-1].stats.kv_tokens, model.slots) == (0, [[], []])
 
 
+def test_what_is_gone_from_a_window_is_computed_again(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout, window=16))
+    bench.submit(1, SHARED)
+    bench.run()
+    bench.submit(2, [*SHARED, *answer(SHARED, 8), 9])
+    bench.submit(3, [*SHARED[:50], 77, 78])
+    bench.run()
+
+    assert bench.end(2).usage.cached_tokens == 107
+    assert bench.end(3).usage.cached_tokens == 0
+    assert bench.tokens(3) == answer([*SHARED[:50], 77, 78], 8)
+
+
 def test_a_model_that_cannot_roll_back_reuses_whole_states_only() -> None:
     bench = Bench(FakeModel(can_rollback=False))
     bench.submit(1, SHARED)
@@ -306,6 +319,7 @@ prompts = st.lists(st.integers(1, 4), min_size=1, max_size=40)
     st.sampled_from(LAYOUTS),
     st.sampled_from([60, 64 * 4]),
     st.sampled_from([512, 32, 2]),
+    st.sampled_from([0, 0, 4, 12]),
     st.booleans(),
     st.data(),
 )
@@ -314,12 +328,13 @@ def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
     layout: str,
     n_ctx: int,
     n_batch: int,
+    window: int,
     prefix_cache: bool,
     data: st.DataObject,
 ) -> None:
     """Prefixes shared, copied, swapped, evicted, preempted and cancelled: no answer ever changes."""
     n_ctx = max(n_ctx, 256) if layout == "split" else n_ctx
-    model = FakeModel(n_ctx=n_ctx, layout=layout, n_batch=n_batch)
+    model = FakeModel(n_ctx=n_ctx, layout=layout, n_batch=n_batch, window=window)
     bench = Bench(model, prefill_chunk=8, prefix_cache=prefix_cache)
     cancelled = set()
     for id, (prompt, length, pause) in enumerate(requests):

@@ -1,0 +1,107 @@
+"""However a model keeps its past: an answer is the same alone, in a batch and after a prefix that
+was computed for others. The real engine, real architectures, random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from service.engine.wire import Cancel, EngineParams
+from service.facts import KVLayout
+from service.generation import SamplingParams
+from tests.engine.child import Answer, Child, child
+from tests.engine.kinds_of_models import WINDOW, hybrid, recurrent, windowed
+
+GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
+# Each begins like those before it, and most are longer than the window.
+FOX = "The quick brown fox jumps over the lazy dog. "
+PROMPTS = [FOX * times + str(times) for times in (1, 2, 4, 8)]
+
+Kind = tuple[Callable[[Path], Path], KVLayout]
+KINDS: list[Kind] = [
+    (make, layout)
+    for make in (hybrid, recurrent, windowed)
+    for layout in ("split", "unified")
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0].__name__}-{kind[1]}")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(kind[0](tmp_path_factory.mktemp("kinds") / "model.gguf"))
+
+
+@pytest.fixture(scope="module")
+def engine(kind: Kind, model: str) -> Iterator[Child]:
+    with child(EngineParams(model, n_ctx=4096, n_seq=4, kv_layout=kind[1])) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def alone(model: str) -> list[str]:
+    """The answers where nothing was computed before."""
+    with child(EngineParams(model, n_ctx=2048, n_seq=1, prefix_cache=False)) as single:
+        return [single.ask(prompt, GREEDY).text for prompt in PROMPTS]
+
+
+def cached(answer: Answer) -> int:
+    assert answer.end is not None
+    return answer.end.usage.cached_tokens
+
+
+def together(engine: Child, prompts: list[str], n: int = 1) -> list[list[Answer]]:
+    ids = [engine.submit(prompt, GREEDY, n=n) for prompt in prompts]
+    answers = engine.collect(*ids, n=n)
+    return [answers[id] for id in ids]  # type: ignore[misc]
+
+
+def test_answers_in_a_batch_are_those_that_each_gets_alone(engine: Child, alone: list[str]) -> None:
+    for _ in range(3):
+        assert [answers[0].text for answers in together(engine, PROMPTS)] == alone
+
+
+def test_a_prefix_of_others_changes_no_answer(engine: Child, alone: list[str]) -> None:
+    for turn in range(3):
+        for prompt, expected in zip(PROMPTS, alone, strict=True):
+            assert engine.ask(prompt, GREEDY).text == expected, turn
+
+
+def test_a_conversation_goes_on_where_it_was(engine: Child) -> None:
+    first = engine.ask(PROMPTS[2], replace(GREEDY, logprobs=0))
+    tokens = [entry.chosen.token for event in first.events for entry in event.logprobs]
+    prompt = [*PROMPTS[2].encode(), *tokens]
+    again = engine.ask(prompt, GREEDY)
+    other = engine.ask(prompt, GREEDY)
+
+    assert cached(again) == len(prompt) - 1
+    assert again.text == other.text
+
+
+def test_answers_that_share_a_prompt_are_equal(engine: Child, alone: list[str]) -> None:
+    (answers,) = together(engine, [PROMPTS[3]], n=3)
+
+    assert [answer.text for answer in answers] == [alone[3]] * 3
+
+
+def test_a_cancelled_neighbour_changes_nothing(engine: Child, alone: list[str]) -> None:
+    victim = engine.submit(FOX * 20, GREEDY)
+    ids = [engine.submit(prompt, GREEDY) for prompt in PROMPTS[:2]]
+    engine.send(Cancel(victim))
+    answers = engine.collect(victim, *ids)
+
+    assert [answers[id][0].text for id in ids] == alone[:2]  # type: ignore[index]
+
+
+def test_only_what_can_be_cut_back_is_reused_in_part(engine: Child) -> None:
+    engine.ask(PROMPTS[3] + " and more", GREEDY)
+    shorter = engine.ask(FOX * 8 + "7", GREEDY)
+
+    assert (cached(shorter) > WINDOW) == engine.facts.can_rollback
