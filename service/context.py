@@ -20,6 +20,8 @@ from service.facts import KVLayout
 MEMORY_SHARE: Final = 0.25
 # llama.cpp rounds a sequence's cells up to this.
 PAD: Final = 256
+# States of a recurrent or hybrid model that are kept for each slot, beside the slot's own.
+SNAPSHOTS: Final = 2
 
 
 def choose_context(

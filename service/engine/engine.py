@@ -22,7 +22,7 @@ from service.engine.model import Model
 from service.engine.pacing import PrefillPacer
 from service.engine.prefix_cache import PrefixCache
 from service.engine.reporting import Reporter, Tally, phase_of
-from service.engine.scheduler import Copy, Forget, Move, Plan, Row, Scheduler
+from service.engine.scheduler import Copy, Forget, Move, Plan, Restore, Row, Scheduler
 from service.engine.sequence import Sequence
 from service.engine.stopwatch import Stopwatch
 from service.engine.wire import (
@@ -152,7 +152,8 @@ class Engine:
         if not decoded:
             self._make_room(plan, tally)
             return
-        self._scheduler.computed(plan)
+        for sequence in self._scheduler.computed(plan):
+            self._scheduler.keep(sequence, self.model.state(sequence.slot))
         self._sample(plan, first_rows, tally)
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)
@@ -187,6 +188,8 @@ class Engine:
                     self.model.forget(slot, start)
                 case Copy(source, target, length):
                     self.model.copy(source, target, length)
+                case Restore(slot, snapshot):
+                    self.model.restore(slot, snapshot.data, snapshot.length)
                 case _:
                     self.model.swap(move.a, move.b)
         self._python.start()

@@ -34,6 +34,9 @@ from service.engine.wire import EngineParams
 from service.events import Logprob, TokenLogprobs
 from service.generation import Grammar, SamplingParams, Selection
 
+# Of a sequence's state what cannot be cut back: all but the cells of layers that see everything.
+_PARTIAL = llama.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+
 
 class _Pinned(NamedTuple):
     """What `llama_batch` points into, which does not keep it."""
@@ -220,6 +223,18 @@ class LlamaModel:
             self._state, size = self._read_state(source, self._state)
             self._write_state(target, self._state, size)
         llama.llama_memory_seq_rm(self._memory, target, length, -1)
+
+    def state(self, slot: int) -> Any:
+        size = llama.llama_state_seq_get_size_ext(self._context, slot, _PARTIAL)
+        state = (ctypes.c_uint8 * size)()
+        llama.llama_state_seq_get_data_ext(self._context, state, size, slot, _PARTIAL)
+        return state
+
+    def restore(self, slot: int, state: Any, length: int) -> None:
+        if not llama.llama_state_seq_set_data_ext(self._context, state, len(state), slot, _PARTIAL):
+            raise RuntimeError("llama_state_seq_set_data_ext failed")
+        if not llama.llama_memory_seq_rm(self._memory, slot, length, -1):
+            raise RuntimeError(f"a state of {length} tokens cannot be gone back to")
 
     def swap(self, a: int, b: int) -> None:
         self._state, size = self._read_state(a, self._state)

@@ -7,7 +7,7 @@ engine's one thread.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,15 @@ class Model(Protocol):
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Make `target`, whatever it held, hold the first `length` cells of `source`."""
+        ...
+
+    def state(self, slot: int) -> Any:
+        """What `restore` needs to make the slot, or one that this one's cells were copied to, hold
+        again what it holds now. Of a model that cannot be cut back."""
+        ...
+
+    def restore(self, slot: int, state: Any, length: int) -> None:
+        """The slot holds `length` tokens and what came after them: forget what came after."""
         ...
 
     def swap(self, a: int, b: int) -> None:

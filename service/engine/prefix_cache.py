@@ -15,6 +15,7 @@ import numpy as np
 
 from service.engine.model import Ids
 from service.engine.sequence import Basis, Sequence
+from service.engine.snapshots import Snapshot, Snapshots
 
 _EMPTY = np.empty(0, np.int32)
 PLAIN: Final[Basis] = ("", ())
@@ -48,6 +49,7 @@ class PrefixCache:
         self.enabled = enabled
         self._window = window
         self._held_from = held_from
+        self.snapshots = Snapshots(slots)
         self.owners: list[Sequence | None] = [None] * slots
         self._kept: list[Ids] = [_EMPTY] * slots
         self._bases: list[Basis] = [PLAIN] * slots
@@ -74,18 +76,31 @@ class PrefixCache:
         """How many of the prompt's tokens the slot's cells can serve for.
 
         At least one token is left to compute: its logits are what is sampled from. A model that
-        cannot roll back needs the slot to hold a beginning of the prompt and nothing more. Where
-        layers see a window only, all that the next token sees of it has to be there still.
+        cannot roll back needs the slot to hold a beginning of the prompt and nothing more, or a
+        snapshot of one. Where layers see a window only, all that the next token sees of it has to be
+        there still.
         """
         resident = self.resident(slot)
         length = min(common_prefix(resident, prompt), len(prompt) - 1)
         if length <= 0:
             return 0
-        if not self.can_rollback:
-            return length if length == len(resident) else 0
+        if not self.can_rollback and length < len(resident):
+            snapshot = self.snapshots.longest(slot, length)
+            return snapshot.length if snapshot else 0
         if self._window and self._held_from(slot) > max(0, length - self._window):
             return 0
         return length
+
+    def cut(self, slot: int, length: int) -> Snapshot | None:
+        """The snapshot that makes the slot hold so many tokens, where it holds more and needs one."""
+        if self.can_rollback or length == len(self.resident(slot)):
+            return None
+        return self.snapshots.longest(slot, length)
+
+    def common(self, prompt: Ids, basis: Basis = PLAIN) -> int:
+        """How many of its tokens the prompt shares with what slots of that basis hold."""
+        slots = (slot for slot in range(self.size) if self._bases[slot] == basis)
+        return max((common_prefix(self.resident(slot), prompt) for slot in slots), default=0)
 
     def longest(self, prompt: Ids, basis: Basis = PLAIN) -> tuple[int, int]:
         """The slot with the longest reusable prefix of that basis, and its length; (-1, 0) if there
@@ -118,6 +133,7 @@ class PrefixCache:
 
     def empty(self, slot: int) -> None:
         self._kept[slot] = _EMPTY
+        self.snapshots.truncate(slot, 0)
 
     def oldest_kept(self) -> int | None:
         """The free slot whose cells have waited longest for a use."""
@@ -130,6 +146,7 @@ class PrefixCache:
         self.owners[free], self.owners[active] = sequence, None
         self._kept[active], self._kept[free] = self._kept[free], _EMPTY
         self._bases[active], self._bases[free] = self._bases[free], self._bases[active]
+        self.snapshots.swap(active, free)
         # The order of use goes with the cells.
         self._free = {active if slot == free else slot: None for slot in self._free}
         sequence.slot = free

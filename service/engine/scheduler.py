@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.engine.cells import SharedCells
 from service.engine.pacing import PrefillPacer, Stretch
 from service.engine.prefix_cache import PrefixCache, common_prefix
 from service.engine.recurrence import Recurrence
 from service.engine.sequence import Sequence
+from service.engine.snapshots import Snapshot
 from service.engine.turns import Turns
 from service.generation import Selection
 
@@ -28,6 +29,10 @@ from service.generation import Selection
 # more than what can be had at once.
 WORTH_WAITING = 16
 WORTH_COPYING = 16
+# A state is kept where it saves as many tokens at least, and so many before the prompt's end: the
+# next turn's rendering begins an answer in another way than the prompt that asked for it ended.
+WORTH_KEEPING = 64
+ENDING = 4
 # Closing a gap between active slots copies two sequences' cells: not for the last few tokens.
 WORTH_MOVING = 8
 # So many may be taken before one that came earlier and is less urgent; then it is its turn.
@@ -54,7 +59,14 @@ class Swap(NamedTuple):
     b: int
 
 
-Move = Forget | Copy | Swap
+class Restore(NamedTuple):
+    """Make the slot, which holds more, hold so many tokens: what a snapshot was taken after."""
+
+    slot: int
+    snapshot: Snapshot
+
+
+Move = Forget | Copy | Swap | Restore
 
 
 class Row(NamedTuple):
@@ -166,12 +178,19 @@ class Scheduler:
         self._fill(plan)
         return plan
 
-    def computed(self, plan: Plan) -> None:
-        """The plan's rows are in the KV cache now."""
+    def computed(self, plan: Plan) -> list[Sequence]:
+        """The plan's rows are in the KV cache now. Returns those whose state is to be kept."""
+        marked = []
         for sequence, length, _ in plan.rows:
             sequence.n_past += length
             if self._shared is not None:
                 self._shared.extend(sequence.slot, length)
+            if sequence.n_past in sequence.marks:
+                marked.append(sequence)
+        return marked
+
+    def keep(self, sequence: Sequence, state: Any) -> None:
+        self.prefixes.snapshots.add(sequence.slot, Snapshot(sequence.n_past, state))
 
     def reclaim(self) -> tuple[Move, Sequence | None] | None:
         """The cache had no room for the plan: give up the prefix that was unused longest, or, if
@@ -218,19 +237,16 @@ class Scheduler:
             (-1, 0) if sequence.scores_prompt else prefixes.longest(tokens, sequence.basis)
         )
         if not sequence.scores_prompt and prefixes.enabled:
-            in_flight = max(
-                (
-                    common_prefix(r.tokens[: r.n_tokens], tokens)
-                    for r in self.running
-                    if r.pending > 1 and r.basis == sequence.basis
-                ),
-                default=0,
-            )
-            if min(in_flight, len(tokens) - 1) >= length + WORTH_WAITING and prefixes.can_rollback:
+            if self._is_in_flight(sequence, length + WORTH_WAITING):
                 return False
+            sequence.marks = self._marks(sequence, length)
         target = self._target(source, length)
+        snapshot = prefixes.cut(source, length) if length else None
         if target == source:
-            if length < len(prefixes.resident(target)):
+            if snapshot is not None:
+                plan.moves.append(Restore(target, snapshot))
+                self._truncate(target, length)
+            elif length < len(prefixes.resident(target)):
                 self._forget(target, length, plan)
         else:
             if len(prefixes.resident(target)):
@@ -240,8 +256,14 @@ class Scheduler:
                 plan.moves.append(Copy(source, target, length))
                 if self._shared is not None:
                     self._shared.share(source, target, length)
+                prefixes.snapshots.copy(source, target, length)
+                if snapshot is not None:
+                    plan.moves.append(Restore(target, snapshot))
             else:
                 length = 0
+        if snapshot is not None:
+            prefixes.snapshots.use(snapshot)
+        prefixes.snapshots.truncate(target, length)
         prefixes.take(target, sequence)
         self._changed = True
         sequence.n_found = sequence.n_past = length
@@ -253,6 +275,31 @@ class Scheduler:
             # Where every row of it has to be computed, nothing could have been saved.
             plan.prefix_reusable_tokens += 0 if sequence.scores_prompt else begun_before
         return True
+
+    def _is_in_flight(self, sequence: Sequence, worth: int) -> bool:
+        """Whether somebody is computing a prefix of at least that length, and will have it."""
+        tokens = sequence.tokens[: sequence.n_tokens]
+        rolls_back = self.prefixes.can_rollback
+        for running in self.running:
+            if running.pending <= 1 or running.basis != sequence.basis:
+                continue
+            common = common_prefix(running.tokens[: running.n_tokens], tokens)
+            length = min(common, len(tokens) - 1)
+            if length < worth or (not rolls_back and running.n_past >= length):
+                continue
+            if not rolls_back and not any(length - ENDING <= m <= length for m in running.marks):
+                running.marks.add(length)
+            return True
+        return False
+
+    def _marks(self, sequence: Sequence, found: int) -> set[int]:
+        """Where to keep its state, of a model that cannot be cut back."""
+        if self.prefixes.can_rollback:
+            return set()
+        tokens = sequence.tokens[: sequence.n_tokens]
+        parted = min(self.prefixes.common(tokens, sequence.basis), len(tokens) - 1)
+        wanted = (parted, len(tokens) - ENDING)
+        return {mark for mark in wanted if mark >= found + WORTH_KEEPING}
 
     def _target(self, source: int, length: int) -> int:
         """The slot to compute in: the prefix's own where most of it is used, else the one that
@@ -320,6 +367,8 @@ class Scheduler:
             if sequence.scores_prompt:
                 length = min(length, outputs)
                 outputs -= length
+            ahead = [mark - sequence.n_past for mark in sequence.marks if mark > sequence.n_past]
+            length = min(length, *ahead) if ahead else length
             if length > 0:
                 budget -= length
                 plan.prefill_tokens += length

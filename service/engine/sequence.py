@@ -63,6 +63,8 @@ class Sequence:
         self.n_past = 0
         # Of them, those that were computed before it came to its slot.
         self.n_found = 0
+        # After so many tokens of the prompt its state is to be kept.
+        self.marks: set[int] = set()
         self.slot = -1
         self.cached_tokens = 0
         self.queued = queued

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.catalog.gguf_types import TENSOR_TYPES
-from service.context import padded
+from service.context import SNAPSHOTS, padded
 
 # Bytes of a block and elements in it, by the names that settings use.
 _BLOCKS: Final = {name.lower(): (size, block) for name, block, size in TENSOR_TYPES.values()}
@@ -194,6 +194,11 @@ def output_compute(model: ModelMemory, shape: ContextShape) -> int:
 def logits_bytes(model: ModelMemory, shape: ContextShape) -> int:
     """Of the buffer on the host that they are read from: at first a row for each sequence."""
     return shape.n_seq * model.n_vocab * _FLOAT
+
+
+def snapshot_bytes(model: ModelMemory, shape: ContextShape) -> int:
+    """Of the host, where prefixes of such models are kept: states, at most so many."""
+    return SNAPSHOTS * shape.n_seq * sum(layer.state for layer in model.layers)
 
 
 def input_bytes(model: ModelMemory, shape: ContextShape) -> int:

@@ -17,6 +17,7 @@ from service.fleet.memory import (
     layer_compute,
     logits_bytes,
     output_compute,
+    snapshot_bytes,
 )
 
 
@@ -147,7 +148,8 @@ def _on_host(model: ModelMemory, shape: ContextShape, start: int) -> Need:
         weights=model.input_weights
         + sum(layer.weights for layer in blocks)
         + (model.output_weights if output else 0),
-        cache=sum(cache_bytes(model, layer, shape) for layer in blocks),
+        cache=sum(cache_bytes(model, layer, shape) for layer in blocks)
+        + snapshot_bytes(model, shape),
         compute=compute,
     )
 

@@ -119,6 +119,8 @@ class FakeModel:
         self.engines = 1
         self.slots: list[list[tuple[int, int]]] = [[] for _ in range(n_seq)]
         self.first = [0] * n_seq
+        # Slots with a copy of more than was wanted: of a model that cannot be cut back.
+        self.too_much: set[int] = set()
         self.computed_tokens = 0
         self.decodes = 0
         self.gaps: list[int] = []
@@ -168,6 +170,7 @@ class FakeModel:
             cells = self.slots[slots[row]]
             assert batch.positions[row] == len(cells), "positions go on where the slot ends"
             assert len(cells) < self.facts.n_ctx_seq
+            assert slots[row] not in self.too_much
             self._look_back(slots[row])
             self._cells += 1
             self._computed_with[self._cells] = batch.adapters
@@ -222,16 +225,29 @@ class FakeModel:
 
     def forget(self, slot: int, start: int) -> None:
         assert self.facts.can_rollback or start == 0
+        self.too_much.discard(slot)
         del self.slots[slot][start:]
         self.first[slot] *= start > 0
 
     def copy(self, source: int, target: int, length: int) -> None:
-        assert self.facts.can_rollback or length == len(self.slots[source])
         assert length <= len(self.slots[source])
+        if not self.facts.can_rollback and length < len(self.slots[source]):
+            self.too_much.add(target)
         self.slots[target] = self.slots[source][:length]
         self.first[target] = self.first[source]
         if self.facts.kv_layout == "split":
             self.slots[target] = [(-number, token) for number, token in self.slots[target]]
+
+    def state(self, slot: int) -> tuple[list[int], int]:
+        assert not self.facts.can_rollback
+        return [token for _, token in self.slots[slot]], self.first[slot]
+
+    def restore(self, slot: int, state: tuple[list[int], int], length: int) -> None:
+        tokens, self.first[slot] = state
+        assert [token for _, token in self.slots[slot]][:length] == tokens
+        assert len(tokens) == length
+        self.too_much.discard(slot)
+        del self.slots[slot][length:]
 
     def swap(self, a: int, b: int) -> None:
         assert not self.facts.window, "only what the next token sees would arrive"

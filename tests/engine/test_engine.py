@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.scheduler import WORTH_MOVING, WORTH_WAITING
+from service.engine import scheduler
+from service.engine.scheduler import ENDING, WORTH_MOVING, WORTH_WAITING
 from service.engine.wire import Admitted, Cancel, Refused, SetThreads, Step, ThreadsSet
 from service.events import Finished, FinishReason
 from service.generation import SamplingParams
@@ -125,12 +128,51 @@ def test_a_model_that_cannot_roll_back_reuses_whole_states_only() -> None:
     bench.submit(1, SHARED)
     bench.run()
     bench.submit(2, [*SHARED, *answer(SHARED, 8), 9])
-    bench.submit(3, [*SHARED, 77, 78])
+    bench.submit(3, [*SHARED[:50], 77, 78])
     bench.run()
 
     assert bench.end(2).usage.cached_tokens == 107
     assert bench.end(3).usage.cached_tokens == 0
-    assert bench.tokens(3) == answer([*SHARED, 77, 78], 8)
+    assert bench.tokens(3) == answer([*SHARED[:50], 77, 78], 8)
+
+
+def test_a_conversation_goes_on_from_before_its_last_prompts_end(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout, can_rollback=False))
+    bench.submit(1, SHARED)
+    bench.run()
+    # A template shows the answer without its thoughts: it begins in another way.
+    turn = [*SHARED[: -ENDING + 1], 201, 202, 203]
+    bench.submit(2, turn)
+    bench.run()
+
+    assert bench.end(2).usage.cached_tokens == len(SHARED) - ENDING
+    assert bench.tokens(2) == answer(turn, 8)
+
+
+def test_where_prompts_part_a_state_is_kept_for_the_third(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout, can_rollback=False))
+    prompts = [[*SHARED, *range(100 + id, 150 + id)] for id in range(1, 5)]
+    for id, prompt in enumerate(prompts):
+        bench.submit(id, prompt)
+        bench.run()
+
+    cached = [bench.end(id).usage.cached_tokens for id in range(4)]
+    assert cached == [0, 0, 100, 100]
+    assert [bench.tokens(id) for id in range(4)] == [answer(prompt, 8) for prompt in prompts]
+
+
+def test_of_prompts_that_begin_alike_and_come_together_the_beginning_is_computed_once(
+    layout: str,
+) -> None:
+    model = FakeModel(layout=layout, can_rollback=False)
+    bench = Bench(model)
+    prompts = [[*SHARED, 200 + id] for id in range(4)]
+    for id, prompt in enumerate(prompts):
+        bench.submit(id, prompt)
+    bench.run()
+
+    assert [bench.tokens(id) for id in range(4)] == [answer(prompt, 8) for prompt in prompts]
+    assert model.computed_tokens < 2 * len(SHARED) + 4 * 8
 
 
 def test_running_streams_decode_while_a_long_prompt_is_computed_in_chunks() -> None:
@@ -321,6 +363,7 @@ prompts = st.lists(st.integers(1, 4), min_size=1, max_size=40)
     st.sampled_from([512, 32, 2]),
     st.sampled_from([0, 0, 4, 12]),
     st.booleans(),
+    st.booleans(),
     st.data(),
 )
 def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
@@ -329,23 +372,28 @@ def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
     n_ctx: int,
     n_batch: int,
     window: int,
+    can_rollback: bool,
     prefix_cache: bool,
     data: st.DataObject,
 ) -> None:
     """Prefixes shared, copied, swapped, evicted, preempted and cancelled: no answer ever changes."""
     n_ctx = max(n_ctx, 256) if layout == "split" else n_ctx
-    model = FakeModel(n_ctx=n_ctx, layout=layout, n_batch=n_batch, window=window)
+    model = FakeModel(
+        n_ctx=n_ctx, layout=layout, n_batch=n_batch, window=window, can_rollback=can_rollback
+    )
     bench = Bench(model, prefill_chunk=8, prefix_cache=prefix_cache)
     cancelled = set()
-    for id, (prompt, length, pause) in enumerate(requests):
-        bench.submit(id, prompt, SamplingParams(max_tokens=length))
-        for _ in range(pause):
-            bench.engine.step()
-        if data.draw(st.booleans()) and id:
-            victim = data.draw(st.integers(0, id - 1))
-            bench.engine.cancel(Cancel(victim))
-            cancelled.add(victim)
-    bench.run()
+    # The prompts are short, and snapshots shall be taken of them.
+    with patch.object(scheduler, "WORTH_KEEPING", 4):
+        for id, (prompt, length, pause) in enumerate(requests):
+            bench.submit(id, prompt, SamplingParams(max_tokens=length))
+            for _ in range(pause):
+                bench.engine.step()
+            if data.draw(st.booleans()) and id:
+                victim = data.draw(st.integers(0, id - 1))
+                bench.engine.cancel(Cancel(victim))
+                cancelled.add(victim)
+        bench.run()
 
     for id, (prompt, length, _) in enumerate(requests):
         expected = answer(prompt, length)

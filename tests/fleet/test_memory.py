@@ -21,6 +21,7 @@ from service.fleet.memory import (
     output_compute,
 )
 from service.fleet.model_layers import Unmeasurable, memory_of, read_memory
+from service.fleet.sums import needs
 from tests.catalog import gguf_files
 from tests.fleet.fakes import card
 from tests.fleet.llama_buffers import MIB, simulate
@@ -121,6 +122,16 @@ def test_a_states_size_has_nothing_to_do_with_the_context(tmp_path: Path) -> Non
 
     assert total(model, ContextShape(4096)) == total(model, ContextShape(1 << 20)) == state
     assert total(model, ContextShape(4096, 8)) == 8 * state
+
+
+def test_the_host_keeps_states_to_go_on_from(tmp_path: Path) -> None:
+    model = read_memory([write(tmp_path / "model.gguf", SHAPES["mamba-2.8b"])])
+    shape = ContextShape(4096, 8)
+    _, host = needs(model, shape, ())
+    gpus, rest = needs(model, shape, (len(model.layers) + 1,))
+
+    assert host.cache == total(model, shape) + 2 * total(model, shape)
+    assert (gpus[0].cache, rest.cache) == (total(model, shape), 2 * total(model, shape))
 
 
 @pytest.mark.parametrize("name", SHAPES)
