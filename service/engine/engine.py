@@ -20,10 +20,12 @@ from service.engine.embedding import EmbeddingJob
 from service.engine.intake import Prepared, prepare, prepare_embedding
 from service.engine.model import Model
 from service.engine.pacing import PrefillPacer
+from service.engine.plan import Copy, Forget, Move, Plan, Restore, Row
 from service.engine.prefix_cache import PrefixCache
 from service.engine.reporting import Reporter, Tally, phase_of
-from service.engine.scheduler import Copy, Forget, Move, Plan, Restore, Row, Scheduler
+from service.engine.scheduler import Scheduler
 from service.engine.sequence import Sequence
+from service.engine.slots import Slots
 from service.engine.stopwatch import Stopwatch
 from service.engine.wire import (
     Cancel,
@@ -71,10 +73,9 @@ class Engine:
             held_from=model.held_from,
         )
         self._scheduler = Scheduler(
-            prefixes,
+            Slots(prefixes, split=split, swaps=not facts.window),
             self._pacer,
-            split=split,
-            swaps=not facts.window,
+            ordered=split,
             output_rows=output_rows(facts.n_seq),
             batch_rows=facts.n_batch,
         )
@@ -153,7 +154,7 @@ class Engine:
             self._make_room(plan, tally)
             return
         for sequence in self._scheduler.computed(plan):
-            self._scheduler.keep(sequence, self.model.state(sequence.slot))
+            self._scheduler.slots.keep(sequence, self.model.state(sequence.slot))
         self._sample(plan, first_rows, tally)
         for sequence, reason in tally.finished:
             self._end(sequence, reason, tally)

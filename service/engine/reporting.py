@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from service.engine.embedder import NOTHING, Embedded, Embedder
-from service.engine.scheduler import Plan, Scheduler
+from service.engine.plan import Plan
+from service.engine.scheduler import Scheduler
 from service.engine.sequence import Sequence
 from service.engine.stopwatch import Stopwatch
 from service.engine.wire import Output, Report, Step
@@ -73,7 +74,7 @@ class Reporter:
             plan.decode_rows if computed else 0,
             len(scheduler.running) + embedding,
             len(scheduler.waiting) + embeddings - embedding,
-            scheduler.kv_tokens,
+            scheduler.slots.kv_tokens,
             tuple(tally.gaps),
             plan.prefix_queried_tokens,
             plan.prefix_hit_tokens,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine import scheduler
-from service.engine.scheduler import ENDING, WORTH_MOVING, WORTH_WAITING
+from service.engine import slots
+from service.engine.slots import ENDING, WORTH_MOVING, WORTH_WAITING
 from service.engine.wire import Admitted, Cancel, Refused, SetThreads, Step, ThreadsSet
 from service.events import Finished, FinishReason
 from service.generation import SamplingParams
@@ -384,7 +384,7 @@ def test_whatever_arrives_whenever_each_answer_is_what_it_would_be_alone(
     bench = Bench(model, prefill_chunk=8, prefix_cache=prefix_cache)
     cancelled = set()
     # The prompts are short, and snapshots shall be taken of them.
-    with patch.object(scheduler, "WORTH_KEEPING", 4):
+    with patch.object(slots, "WORTH_KEEPING", 4):
         for id, (prompt, length, pause) in enumerate(requests):
             bench.submit(id, prompt, SamplingParams(max_tokens=length))
             for _ in range(pause):

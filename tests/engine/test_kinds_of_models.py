@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from service.engine.scheduler import ENDING
+from service.engine.slots import ENDING
 from service.engine.wire import Cancel, EngineParams
 from service.facts import KVLayout
 from service.generation import SamplingParams
