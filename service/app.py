@@ -38,7 +38,7 @@ from service.control.versions import Start, afresh
 from service.dialects import routing
 from service.dialects.body import ClientGone
 from service.dialects.failures import ErrorPages, Failure, GenerationFailed
-from service.dialects.responses_store import ResponseStore
+from service.dialects.responses.store import ResponseStore
 from service.dialects.turnstile import Turnstile
 from service.edge.gate import Gate
 from service.edge.host_guard import HostGuard

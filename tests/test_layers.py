@@ -136,8 +136,8 @@ def test_every_name_in_service_has_a_place_in_the_order() -> None:
         ("service.events", "import service.text.stops"),
         ("service.text.stops", "from service.catalog import card"),
         ("service.text.stops", "def f():\n    from service.serving.runtime import Runtime"),
-        ("service.dialects.openai", "from service.admin import routes"),
-        ("service.dialects.openai", "from ..fleet.host import Host\nimport service.app"),
+        ("service.dialects.openai.routes", "from service.admin import routes"),
+        ("service.dialects.openai.routes", "from ...fleet.host import Host\nimport service.app"),
         ("service.fleet.host", "from service.engine.scheduler import Scheduler"),
         ("service.fleet.host", "from service.engine import scheduler"),
         ("service.fleet.host", "import llama_cpp"),
@@ -147,7 +147,7 @@ def test_every_name_in_service_has_a_place_in_the_order() -> None:
         ("service.engine.sampling", "import llama_cpp"),
         ("service.telemetry.recorder", "from exporters.nvml import read"),
         ("service.control.hardware", "from exporters.nvml import Nvml"),
-        ("service.dialects.seed", "from exporters.monitors import Monitors"),
+        ("service.dialects.seed.routes", "from exporters.monitors import Monitors"),
         ("service.text.stops", "from exporters.readings import GpuReading"),
         ("service.engine.llama", "from exporters.cgroup import Cgroup"),
         ("service.text.stops", "from tests.fakes import FakeModel"),
@@ -162,8 +162,8 @@ def test_an_import_against_the_order_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         (
-            "service.dialects.vllm",
-            "from service.dialects.openai import routes\nfrom . import respond",
+            "service.dialects.vllm.routes",
+            "from service.dialects.openai import routes\nfrom .. import respond",
         ),
         ("service.events", "from service.generation import Message"),
         (

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.dialects.vllm_pairs import probability, sentence
+from service.dialects.vllm.pairs import probability, sentence
 from tests import pair_models
 from tests.service_process import Service, service
 

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from service.control.config import Version, fingerprint, made, reasons, written
 from service.control.versions import Start, Versions, folder_of, started
-from service.dialects.seed_configure import PATH, encode_version, exported
+from service.dialects.seed.configure import PATH, encode_version, exported
 from service.edge.host_guard import WILDCARDS
 from service.errors import ServiceError
 from service.settings import SettingsError

@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.dialects import llama_server_tokens, vllm, vllm_tokens
+from service.dialects.llama_server import tokens as llama_server_tokens
 from service.dialects.manner import OPENAI
 from service.dialects.respond import State, json, read_fields
-from service.dialects.tgi_generate import compat
-from service.dialects.tgi_tokenize import tokenize_inputs
+from service.dialects.tgi.generate import compat
+from service.dialects.tgi.tokenize import tokenize_inputs
+from service.dialects.vllm import routes as vllm
+from service.dialects.vllm import tokens as vllm_tokens
 from service.errors import InvalidRequest
 from service.telemetry.http import exchange_of
 

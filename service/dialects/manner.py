@@ -11,8 +11,8 @@ from starlette.requests import Request
 
 from service.dialects.answers import Answer
 from service.dialects.fields import Fields
-from service.dialects.openai_chat_encode import ChatChunks
-from service.dialects.openai_completions_encode import CompletionChunks
+from service.dialects.openai.chat_encode import ChatChunks
+from service.dialects.openai.completions_encode import CompletionChunks
 from service.dialects.respond import State, identity
 from service.telemetry.http import exchange_of
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from service.catalog.card import ModelCard
 from service.dialects.fields import Fields
-from service.dialects.ollama_options import floats, integers, stops
+from service.dialects.ollama.options import floats, integers, stops
 from service.dialects.respond import State
 from service.dialects.sampling import parse_sampling
 from service.errors import InvalidRequest, ServiceError

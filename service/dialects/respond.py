@@ -26,7 +26,7 @@ from service.dialects.body import ClientGone, read_array, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
-from service.dialects.responses_store import ResponseStore
+from service.dialects.responses.store import ResponseStore
 from service.dialects.sampling import timeout_of
 from service.dialects.turnstile import Turnstile
 from service.errors import ServiceError

@@ -18,26 +18,24 @@ from typing import Final
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.dialects import (
-    anthropic,
-    collisions,
-    llama_server,
-    ollama,
-    openai,
-    seed,
-    seed_analysis,
-    seed_configure,
-    seed_gpu,
-    seed_metrics,
-    seed_optimization,
-    seed_pages,
-    seed_presets,
-    seed_weights,
-    tgi,
-    vllm,
-)
+from service.dialects import collisions
+from service.dialects.anthropic import routes as anthropic
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Wording
+from service.dialects.llama_server import routes as llama_server
+from service.dialects.ollama import routes as ollama
+from service.dialects.openai import routes as openai
+from service.dialects.seed import analysis as seed_analysis
+from service.dialects.seed import configure as seed_configure
+from service.dialects.seed import gpu as seed_gpu
+from service.dialects.seed import metrics as seed_metrics
+from service.dialects.seed import optimization as seed_optimization
+from service.dialects.seed import pages as seed_pages
+from service.dialects.seed import presets as seed_presets
+from service.dialects.seed import routes as seed
+from service.dialects.seed import weights as seed_weights
+from service.dialects.tgi import routes as tgi
+from service.dialects.vllm import routes as vllm
 
 DIALECTS: Final[Sequence[Dialect]] = (
     openai.DIALECT,

@@ -20,7 +20,7 @@ from service.events import (
 )
 from service.text.reasoning import THINK
 from tests.dialects.fakes import Script, end, says
-from tests.dialects.test_ollama_traps import HERMES, sampled
+from tests.dialects.ollama.test_traps import HERMES, sampled
 
 Body = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from tests.dialects.fakes import FakeRuntime
 
 TESTS: Final = Path(__file__).parents[1]
 STREAMS: Final = "dialects/test_traps_of_streams.py::"
-OLLAMA: Final = "dialects/test_ollama_traps.py::"
+OLLAMA: Final = "dialects/ollama/test_traps.py::"
 SHAPE_OF_A_STREAM: Final = (
     STREAMS + "test_a_chats_stream_has_one_role_an_empty_last_delta_and_no_empty_calls"
 )
@@ -49,27 +49,27 @@ TRAPS: Final[dict[str, list[str]]] = {
         "dialects/test_live_schemas.py::test_every_live_answer_fits_its_schema",
     ],
     "a version of numbers": [
-        "dialects/test_ollama_routes.py::test_the_version_is_one_that_clients_can_compare"
+        "dialects/ollama/test_routes.py::test_the_version_is_one_that_clients_can_compare"
     ],
     "JSON that calls itself a form": [
         "dialects/test_body.py::test_the_content_type_does_not_matter"
     ],
     "POST / answers with an array": [
-        "dialects/test_tgi_routes.py::test_the_hosted_apis_paths_answer_with_an_array"
+        "dialects/tgi/test_routes.py::test_the_hosted_apis_paths_answer_with_an_array"
     ],
     "TGI keeps the stop string": [
-        "dialects/test_tgi_client.py::test_the_stop_string_stays_in_the_text"
+        "dialects/tgi/test_client.py::test_the_stop_string_stays_in_the_text"
     ],
-    "top_p 1.0 for TGI": ["dialects/test_tgi_request.py::test_each_parameter_is_honoured"],
+    "top_p 1.0 for TGI": ["dialects/tgi/test_request.py::test_each_parameter_is_honoured"],
     "the models `dummy` and `tgi`": [
         "test_tgi_and_vllm.py::test_words_for_no_model_mean_the_one_that_is_here"
     ],
     "response_format with a value": [
         "dialects/test_formats.py::test_every_clients_way_to_ask_for_a_shape_is_understood",
-        "dialects/test_tgi_openai_routes.py::test_the_hubs_word_for_a_schema_is_understood",
+        "dialects/tgi/test_openai_routes.py::test_the_hubs_word_for_a_schema_is_understood",
     ],
     "/v1/models/a%2Fb:c": [
-        "dialects/test_openai_routes.py::test_a_model_is_found_by_a_name_with_slashes_and_colons"
+        "dialects/openai/test_routes.py::test_a_model_is_found_by_a_name_with_slashes_and_colons"
     ],
     "nanoseconds": [OLLAMA + "test_durations_are_nanoseconds_and_none_is_nothing"],
     "streamed by default for Ollama alone": [
@@ -81,16 +81,16 @@ TRAPS: Final[dict[str, list[str]]] = {
     ],
     "an error before the first byte has a status": [
         "dialects/test_respond.py::test_what_admission_refuses_has_a_status_line",
-        "dialects/test_ollama_routes.py::test_what_fails_before_the_first_word_has_a_status_too",
+        "dialects/ollama/test_routes.py::test_what_fails_before_the_first_word_has_a_status_too",
     ],
     "the code and sentence of a prompt that is too long": [
         "dialects/test_respond.py::test_a_prompt_that_is_too_long_is_told_in_the_sentence_that_agents_match"
     ],
     "keep_alive 0, -1, 5m and -1 as text": [
-        "dialects/test_ollama_durations.py::test_each_way_to_say_how_long_is_understood"
+        "dialects/ollama/test_durations.py::test_each_way_to_say_how_long_is_understood"
     ],
     "a load is answered with JSON": [
-        "dialects/test_ollama_routes.py::test_an_empty_prompt_loads_the_model_or_unloads_it"
+        "dialects/ollama/test_routes.py::test_an_empty_prompt_loads_the_model_or_unloads_it"
     ],
     "indices of several answers to several prompts": [
         "dialects/test_official_client.py::test_completions_of_several_prompts"

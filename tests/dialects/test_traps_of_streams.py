@@ -13,7 +13,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.text.reasoning import THINK
 from tests.dialects.fakes import FakeRuntime, Script
-from tests.dialects.test_ollama_traps import HERMES, sampled
+from tests.dialects.ollama.test_traps import HERMES, sampled
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 TOOL = {"name": "add", "input_schema": {"type": "object"}}

@@ -19,7 +19,7 @@ from service.access.caller import Scope as KeyScope
 from service.access.routes import scopes_for
 from service.app import create_app
 from service.control.audit_chain import entries, verified
-from service.dialects.responses_store import ResponseStore
+from service.dialects.responses.store import ResponseStore
 from service.edge.gate import Gate, Guarded
 from service.settings import Settings
 from tests.dialects.fakes import FakeRuntime

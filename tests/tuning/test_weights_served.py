@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.dialects import seed_weights
+from service.dialects.seed import weights as seed_weights
 from service.fleet.devices import built_for_gpus
 from tests.dialects.serving import wait_until
 from tests.fakenvml.driver import Driver, compiled
