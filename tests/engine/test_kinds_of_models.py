@@ -137,3 +137,12 @@ def test_prompts_that_come_together_compute_their_beginning_once(
 
     assert [answer[0].text for answer in answers] == [alone(prompt) for prompt in prompts]
     assert min(cached(answer[0]) for answer in answers[1:]) >= len(FOX) * 8 - ENDING
+
+
+def test_who_has_to_make_room_starts_over_and_says_the_same(model: str, alone: Alone) -> None:
+    prompts = [f"{number} {FOX * 3}" for number in range(4)]
+    # Each needs 150 cells; of 512, where they are shared, not all four can have that many.
+    with child(EngineParams(model, n_ctx=512, n_seq=4, kv_layout="unified")) as tight:
+        answers = together(tight, prompts)
+
+    assert [answer[0].text for answer in answers] == [alone(prompt) for prompt in prompts]
