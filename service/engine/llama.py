@@ -212,7 +212,9 @@ class LlamaModel:
     def copy(self, source: int, target: int, length: int) -> None:
         llama.llama_memory_seq_rm(self._memory, target, -1, -1)
         if self.facts.kv_layout == "unified":
-            llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            # What cannot be cut back is copied whole: a part of it would be refused, or worse.
+            end = length if self.facts.can_rollback else -1
+            llama.llama_memory_seq_cp(self._memory, source, target, -1, end)
             return
         if self.facts.window and self.facts.can_rollback:
             # The state leaves out what the source's next token does not see in its windows, and

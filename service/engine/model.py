@@ -100,7 +100,7 @@ class Model(Protocol):
 
     def held_from(self, slot: int) -> int:
         """The first position from which on the slot has the cells of all layers: those of layers
-        that see a window only may have been given to others."""
+        that see a window only may have been given to others. Negative: it has none of them."""
         ...
 
     def forget(self, slot: int, start: int) -> None:

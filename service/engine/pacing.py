@@ -69,10 +69,12 @@ class PrefillPacer:
             return min(LEAST, self._step_tokens)
         seconds = self._seconds_beside(prompt, self._cost)
         rest = self._cost.between(prompt.done, prompt.end)
-        if rest <= seconds:
-            return self._whole(self._cost.within(seconds, prompt.done))
-        even = _even(rest, seconds)
-        return self._whole(self._cost.within(even, prompt.done) + _BLOCK / 2)
+        steps = _steps(rest, seconds)
+        if steps > 1:
+            even = self._cost.within(rest / steps, prompt.done)
+            return self._whole(even + _BLOCK / 2)
+        tokens = self._whole(self._cost.within(seconds, prompt.done))
+        return min(self._step_tokens, max(tokens, prompt.end - prompt.done))
 
     def observe(self, tokens: int, depth: float, decode_rows: int, seconds: float) -> None:
         """A step computed so many prompt tokens, which had `depth` tokens before them in the mean,
@@ -127,12 +129,10 @@ class BatchPacer:
         return min(self._most, max(LEAST, tokens))
 
 
-def _even(rest: float, most: float) -> float:
-    """Seconds for each of the steps that the rest needs, if none may take longer than `most`."""
+def _steps(rest: float, most: float) -> int:
+    """Among how many steps to share out what takes `rest` seconds, at about `most` for each."""
     steps = math.ceil(rest / most)
-    if rest <= _OVER * most * (steps - 1):
-        steps -= 1
-    return rest / steps
+    return steps - 1 if steps > 1 and rest <= _OVER * most * (steps - 1) else steps
 
 
 def _blend(old: float | None, new: float) -> float:

@@ -49,6 +49,8 @@ class PrefixCache:
         self.enabled = enabled
         self._window = window
         self._held_from = held_from
+        # Of slots whose copy is planned and not carried out yet: what it will say of them.
+        self._will_be_held_from: dict[int, int] = {}
         self.snapshots = Snapshots(slots)
         self.owners: list[Sequence | None] = [None] * slots
         self._kept: list[Ids] = [_EMPTY] * slots
@@ -82,14 +84,29 @@ class PrefixCache:
         """
         resident = self.resident(slot)
         length = min(common_prefix(resident, prompt), len(prompt) - 1)
-        if length <= 0:
-            return 0
-        if not self.can_rollback and length < len(resident):
+        if length <= 0 or length == len(resident):
+            return max(0, length)
+        if not self.can_rollback:
             snapshot = self.snapshots.longest(slot, length)
             return snapshot.length if snapshot else 0
-        if self._window and self._held_from(slot) > max(0, length - self._window):
-            return 0
-        return length
+        return length if self._sees(slot, length) else 0
+
+    def _sees(self, slot: int, length: int) -> bool:
+        """Whether the slot has all that a token after so many looks back to."""
+        return not self._window or 0 <= self._first(slot) <= max(0, length - self._window + 1)
+
+    def _first(self, slot: int) -> int:
+        return self._will_be_held_from.get(slot, self._held_from(slot))
+
+    def copied(self, source: int, target: int) -> None:
+        """A copy is planned."""
+        self.snapshots.copy(source, target)
+        if self._window:
+            self._will_be_held_from[target] = self._first(source)
+
+    def moved(self) -> None:
+        """All that was planned is carried out."""
+        self._will_be_held_from.clear()
 
     def cut(self, slot: int, length: int) -> Snapshot | None:
         """The snapshot that makes the slot hold so many tokens, where it holds more and needs one."""

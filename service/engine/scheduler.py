@@ -72,6 +72,7 @@ class Scheduler:
 
     def schedule(self) -> Plan:
         plan = Plan()
+        self.slots.moved()
         if self.waiting and not self._full:
             self._admit(plan)
         self.slots.close_gaps(self.running, plan)

@@ -57,6 +57,10 @@ class Slots:
         if self._shared is not None:
             self._shared.extend(slot, tokens)
 
+    def moved(self) -> None:
+        """The moves of all plans so far are carried out."""
+        self._prefixes.moved()
+
     def keep(self, sequence: Sequence, state: Any) -> None:
         """What its slot's recurrent layers hold now."""
         self._prefixes.snapshots.add(sequence.slot, Snapshot(sequence.n_past, state))
@@ -147,7 +151,7 @@ class Slots:
                 length, snapshot = 0, None
             else:
                 plan.moves.append(Copy(source, target, length))
-                prefixes.snapshots.copy(source, target, length)
+                prefixes.copied(source, target)
                 if self._shared is not None:
                     self._shared.share(source, target, length)
         if snapshot is not None:
@@ -166,7 +170,7 @@ class Slots:
                 continue
             common = common_prefix(other.tokens[: other.n_tokens], tokens)
             length = min(common, len(tokens) - 1)
-            if length < worth or (not rolls_back and other.n_past >= length):
+            if length < worth or other.n_past >= length:
                 continue
             if not rolls_back and not any(length - ENDING <= m <= length for m in other.marks):
                 other.marks.add(length)

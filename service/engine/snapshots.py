@@ -57,8 +57,8 @@ class Snapshots:
         """The slot holds so many tokens from now on."""
         self._replace(slot, [one for one in self._of[slot] if one.length <= length])
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        self._replace(target, [one for one in self._of[source] if one.length <= length])
+    def copy(self, source: int, target: int) -> None:
+        self._replace(target, list(self._of[source]))
 
     def swap(self, a: int, b: int) -> None:
         self._of[a], self._of[b] = self._of[b], self._of[a]

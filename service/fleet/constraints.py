@@ -24,6 +24,7 @@ class Constraints:
     flash_attention: bool = True
     n_ubatch: int = 512
     n_outputs: int = 33
+    prefix_cache: bool = True
 
 
 class PlacementError(ValueError):

@@ -109,6 +109,7 @@ class ContextShape:
     type_v: str = "f16"
     flash_attention: bool = True
     swa_full: bool = True
+    prefix_cache: bool = True
 
     @property
     def streams(self) -> int:
@@ -197,8 +198,16 @@ def logits_bytes(model: ModelMemory, shape: ContextShape) -> int:
 
 
 def snapshot_bytes(model: ModelMemory, shape: ContextShape) -> int:
-    """Of the host, where prefixes of such models are kept: states, at most so many."""
-    return SNAPSHOTS * shape.n_seq * sum(layer.state for layer in model.layers)
+    """Of the host, where prefixes of recurrent and hybrid models are kept: so many states at most,
+    and with each what layers with a window look back to."""
+    state = sum(layer.state for layer in model.layers)
+    if not shape.prefix_cache or not state:
+        return 0
+    for layer in model.layers:
+        if layer.windowed:
+            cell = bytes_of(layer.key, shape.type_k) + bytes_of(layer.value, shape.type_v)
+            state += cell * min(model.window, shape.cells)
+    return SNAPSHOTS * shape.n_seq * state
 
 
 def input_bytes(model: ModelMemory, shape: ContextShape) -> int:

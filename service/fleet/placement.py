@@ -225,6 +225,7 @@ class _Placing:
             type_k=constraints.type_k,
             type_v=constraints.type_v,
             flash_attention=constraints.flash_attention,
+            prefix_cache=constraints.prefix_cache,
         )
 
     def _needs(

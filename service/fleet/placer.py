@@ -47,6 +47,7 @@ def constraints_of(params: EngineParams) -> Constraints:
         flash_attention=params.flash_attention != "off",
         n_ubatch=min(params.n_batch, params.n_ubatch),
         n_outputs=output_rows(params.n_seq),
+        prefix_cache=params.prefix_cache,
     )
 
 

@@ -114,6 +114,7 @@ class Estimation:
             flash_attention=constraints.flash_attention,
             n_ubatch=constraints.n_ubatch,
             n_outputs=constraints.n_outputs,
+            prefix_cache=constraints.prefix_cache,
         )
         automatic = None
         if room.gpus:

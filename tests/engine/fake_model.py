@@ -257,8 +257,8 @@ class FakeModel:
         position, window = len(self.slots[slot]), self.facts.window
         if window:
             seen_from = max(0, position - window + 1)
-            assert self.first[slot] <= seen_from, "cells that the next token sees are there"
-            self.first[slot] = seen_from
+            assert 0 <= self.first[slot] <= seen_from, "cells that the next token sees are there"
+            self.first[slot] = max(0, position - window + 2)
 
     def _used(self) -> int:
         return len({number for cells in self.slots for number, _ in cells})

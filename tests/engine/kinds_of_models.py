@@ -2,12 +2,13 @@
 
 `hybrid` is Qwen3.5's kind (three layers with a state, then one with cells), `recurrent` Mamba's
 (states only), `windowed` Gemma 3's (five layers that see the last tokens only, then one that sees
-all). Their tokens are bytes, and one that ends.
+all), `windowed_hybrid` that of LFM2 with a window (two layers with a state, then one with the cells
+of the last tokens). Their tokens are bytes, and one that ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +93,26 @@ def windowed(path: Path) -> Path:
     return _write(path, "gemma3", 6, {"attention.sliding_window": WINDOW}, layer)
 
 
+def windowed_hybrid(path: Path) -> Path:
+    metadata = {
+        "shortconv.l_cache": 3,
+        "attention.sliding_window": WINDOW,
+        "attention.head_count_kv": [0, 0, 1, 0, 0, 1],
+    }
+
+    def layer(number: int) -> Sizes:
+        yield "ffn_norm.weight", (WIDTH,)
+        if number % 3 == 2:
+            yield from _attention()
+        else:
+            yield "shortconv.conv.weight", (WIDTH, 3)
+            yield "shortconv.in_proj.weight", (3 * WIDTH, WIDTH)
+            yield "shortconv.out_proj.weight", (WIDTH, WIDTH)
+        yield from _feed_forward()
+
+    return _write(path, "lfm2", 6, metadata, layer, norm="token_embd_norm")
+
+
 def _attention(*, gated: bool = False) -> Sizes:
     yield "attn_q.weight", (HEADS * HEAD * (2 if gated else 1), WIDTH)
     yield "attn_k.weight", (HEAD, WIDTH)
@@ -107,9 +128,16 @@ def _feed_forward() -> Sizes:
     yield "ffn_down.weight", (WIDTH, FEED_FORWARD)
 
 
-def _write(path: Path, architecture: str, layers: int, special: dict[str, Any], layer: Any) -> Path:
+def _write(
+    path: Path,
+    architecture: str,
+    layers: int,
+    special: dict[str, Any],
+    layer: Callable[[int], Sizes],
+    norm: str = "output_norm",
+) -> Path:
     tokens = [*byte_letters(), "<|end|>"]
-    weights: dict[str, Any] = {"output_norm.weight": np.ones(WIDTH, np.float32)}
+    weights: dict[str, Any] = {f"{norm}.weight": np.ones(WIDTH, np.float32)}
     add = random_weights(weights, seed=5)
     add("token_embd.weight", len(tokens), WIDTH)
     add("output.weight", len(tokens), WIDTH)

@@ -123,6 +123,37 @@ def test_what_is_gone_from_a_window_is_computed_again(layout: str) -> None:
     assert bench.tokens(3) == answer([*SHARED[:50], 77, 78], 8)
 
 
+def test_what_is_gone_from_a_slot_is_gone_from_its_copy_before_that_is_made(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout, window=16, n_ctx=2048))
+    long = [*SHARED, *SHARED]
+    bench.submit(1, long, SamplingParams(max_tokens=60))
+    for _ in range(4):
+        bench.engine.step()
+    prompts = {2: [*long, 250], 3: [*SHARED[:60], 251]}
+    for id, prompt in prompts.items():
+        bench.submit(id, prompt)
+    bench.run()
+
+    assert bench.end(2).usage.cached_tokens == len(long)
+    assert bench.end(3).usage.cached_tokens == 0
+    for id, prompt in prompts.items():
+        assert bench.tokens(id) == answer(prompt, 8)
+
+
+def test_nobody_waits_for_what_a_window_has_lost_already(layout: str) -> None:
+    bench = Bench(FakeModel(layout=layout, window=16, n_ctx=4096), prefill_chunk=32)
+    bench.submit(1, [5, 6], SamplingParams(max_tokens=90))
+    bench.engine.step()
+    bench.submit(2, [*SHARED, *([9] * 700)])
+    for _ in range(8):
+        bench.engine.step()
+    bench.submit(3, [*SHARED[:60], 251])
+    for _ in range(4):
+        bench.engine.step()
+
+    assert bench.steps()[-1].stats.running == 3
+
+
 def test_a_model_that_cannot_roll_back_reuses_whole_states_only() -> None:
     bench = Bench(FakeModel(can_rollback=False))
     bench.submit(1, SHARED)

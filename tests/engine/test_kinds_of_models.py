@@ -14,7 +14,7 @@ from service.engine.wire import Cancel, EngineParams
 from service.facts import KVLayout
 from service.generation import SamplingParams
 from tests.engine.child import Answer, Child, child
-from tests.engine.kinds_of_models import hybrid, recurrent, windowed
+from tests.engine.kinds_of_models import hybrid, recurrent, windowed, windowed_hybrid
 
 # Random weights make near ties, so that rounding decides sooner or later: what is wrong is so at once.
 GREEDY = SamplingParams(temperature=0, max_tokens=10, ignore_eos=True)
@@ -26,7 +26,7 @@ Alone = Callable[[str], str]
 Kind = tuple[Callable[[Path], Path], KVLayout]
 KINDS: list[Kind] = [
     (make, layout)
-    for make in (hybrid, recurrent, windowed)
+    for make in (hybrid, recurrent, windowed, windowed_hybrid)
     for layout in ("split", "unified")
 ]  # fmt: skip
 

@@ -75,6 +75,13 @@ def test_a_small_rest_has_no_step_of_its_own() -> None:
     assert min(chunks(pacer, 0, 12 * MIN_CHUNK + 100)) > 0.9 * MIN_CHUNK
 
 
+@given(st.integers(1, 3000), st.floats(0, 2e-6))
+def test_no_chunk_but_a_short_prompts_only_one_is_small(length: int, slope: float) -> None:
+    lengths = chunks(paced(DECODE, 0.005, slope), 0, length)
+
+    assert len(lengths) == 1 or min(lengths) > MIN_CHUNK // 3
+
+
 def test_a_prompts_chunks_take_equally_long_though_each_reads_more_than_the_last() -> None:
     first, slope = 0.0045, 0.0000012
     lengths = chunks(paced(DECODE, first, slope), 0, 1540)

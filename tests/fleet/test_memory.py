@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import product
 from pathlib import Path
 
@@ -132,6 +133,8 @@ def test_the_host_keeps_states_to_go_on_from(tmp_path: Path) -> None:
 
     assert host.cache == total(model, shape) + 2 * total(model, shape)
     assert (gpus[0].cache, rest.cache) == (total(model, shape), 2 * total(model, shape))
+    _, nothing = needs(model, dataclasses.replace(shape, prefix_cache=False), ())
+    assert nothing.cache == total(model, shape)
 
 
 @pytest.mark.parametrize("name", SHAPES)
