@@ -229,7 +229,8 @@ class LlamaModel:
     def state(self, slot: int) -> Any:
         size = llama.llama_state_seq_get_size_ext(self._context, slot, _PARTIAL)
         state = (ctypes.c_uint8 * size)()
-        llama.llama_state_seq_get_data_ext(self._context, state, size, slot, _PARTIAL)
+        if llama.llama_state_seq_get_data_ext(self._context, state, size, slot, _PARTIAL) != size:
+            raise RuntimeError("llama_state_seq_get_data_ext failed")
         return state
 
     def restore(self, slot: int, state: Any, length: int) -> None:
