@@ -33,11 +33,19 @@ DEATH_SECONDS: Final = 30.0
 # All that an engine gets of our environment: what finds libraries and GPUs. Never a proxy,
 # never a secret, and nothing that a later Python might take for an instruction.
 _PASSED: Final = frozenset(
-    {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
+    {
+        *("PATH", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "HOME", "TMPDIR"),
+        *("LANG", "LC_ALL", "LC_CTYPE", "TZ"),
+    }
 )
 _PASSED_PREFIXES: Final = ("CUDA_", "NVIDIA_", "GGML_", "LLAMA_", "OMP_", "GOMP_", "KMP_", "HIP_")
 _SET: Final = {
     **wire.ENVIRONMENT,
+    # Asks for huge pages, which many kernels give only to who asks: a step reads all weights and
+    # cells, and each 4 KiB of them has to be found through the page tables otherwise. Read when a
+    # process starts, by glibc 2.35 and later.
+    # https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     # The Python stack of a SIGSEGV or SIGABRT, on stderr.
     "PYTHONFAULTHANDLER": "1",
     "PYTHONUNBUFFERED": "1",

@@ -16,6 +16,20 @@ IGNORES_EVERYTHING = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(99)"
 )
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+KERNEL_WAITS = HUGE_PAGES.is_file() and "[madvise]" in HUGE_PAGES.read_text()
+# The kernel marks what it was asked for with "hg": proc_pid_smaps(5).
+SAYS_WHETHER_IT_ASKED = """
+import ctypes, re, sys
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+at = libc.malloc(ctypes.c_size_t(64 << 20))
+areas = re.split(r"^(?=[0-9a-f]+-)", open("/proc/self/smaps").read(), flags=re.M)[1:]
+bounds = [[int(part, 16) for part in area.split()[0].split("-")] for area in areas]
+flags = next(area for area, (low, high) in zip(areas, bounds) if low <= at < high)
+print(" hg" in flags.partition("VmFlags:")[2], file=sys.stderr)
+"""
+
 
 async def started(*command: str) -> Child:
     child = Child("m", lambda report: None)
@@ -52,9 +66,18 @@ def test_an_engine_gets_what_it_needs_of_the_environment_and_no_more() -> None:
         "GOMP_SPINCOUNT": "7",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "GGML_NO_BACKTRACE": "1",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+async def test_an_engine_asks_for_huge_pages_where_the_kernel_waits_to_be_asked() -> None:
+    child = await started(*script(SAYS_WHETHER_IT_ASKED))
+    await child.lost
+    await child.end(grace=2.0)
+
+    assert str(child.last_words) == str(KERNEL_WAITS)
 
 
 async def test_an_engine_that_exits_by_itself_says_how() -> None:
