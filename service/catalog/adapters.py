@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from service.catalog.gguf import GgufError, Header, Keeping, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import GgufError, Header, Keeping
 
 # What converters write. A low rank is seldom a whole number of a quantized type's blocks.
 TYPES: Final = frozenset({"F32", "F16", "BF16", "Q8_0"})

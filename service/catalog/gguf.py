@@ -16,155 +16,44 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-from service.catalog.gguf_types import ARRAY, FILE_TYPES, SCALARS, STRING, TENSOR_TYPES
+from service.catalog.gguf_header import (
+    KEPT_STRING_BYTES,
+    MAX_BLOCKS,
+    TO_SCAN,
+    GgufError,
+    Header,
+    Keeping,
+    Omitted,
+    Tensor,
+    Value,
+)
+from service.catalog.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
+from service.catalog.gguf_window import MAX_STRING_BYTES, Window, limit
 
 MAX_KEYS: Final = 4096
 MAX_TENSORS: Final = 100_000
 MAX_ARRAY: Final = 8_000_000
-# A string has to be stepped over one by one: this many take about half a second.
-MAX_STRINGS: Final = 4_000_000
-MAX_STRING_BYTES: Final = 16 * 1024 * 1024
 MAX_ALIGNMENT: Final = 1024 * 1024
-MAX_BLOCKS: Final = 512
 MAX_DIMENSIONS: Final = 4
 # ggml's GGML_MAX_NAME, with its terminating zero.
 MAX_TENSOR_NAME: Final = 63
-# What of the metadata is kept: chat templates reach 20 KiB, per-layer arrays MAX_BLOCKS entries.
-KEPT_STRING_BYTES: Final = 1024 * 1024
-KEPT_ARRAY: Final = MAX_BLOCKS
-KEPT_BYTES: Final = 8 * 1024 * 1024
-
-# The file's names, and SamplingParams'. An order of samplers may stand there too, as letters.
-SAMPLING: Final[Mapping[str, str]] = {
-    "temp": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "xtc_probability": "xtc_probability",
-    "xtc_threshold": "xtc_threshold",
-    "penalty_last_n": "repeat_last_n",
-    "penalty_repeat": "repeat_penalty",
-    "mirostat": "mirostat",
-    "mirostat_tau": "mirostat_tau",
-    "mirostat_eta": "mirostat_eta",
-}
-
-_WINDOW: Final = 256 * 1024
-_U32: Final = struct.Struct("<I")
-_U64: Final = struct.Struct("<Q")
 
 
-class GgufError(Exception):
-    """The file is not a GGUF file that can be used; the message says why, without its path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Omitted:
-    """A metadata value too large to keep: an array's element type and length, or a string's."""
-
-    type: int
-    length: int
-
-
-Value = int | float | bool | str | list[int | float | bool] | list[str] | Omitted
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    name: str
-    type: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """How much of a header is kept. A card needs little of it, and a scan reads many."""
-
-    numbers: int = KEPT_ARRAY
-    strings: int = 0
-    bytes: int = KEPT_BYTES
-    tensors: bool = False
-
-
-# With the short lists, of languages for one; and with vocabularies and tensors.
-TO_SHOW: Final = Keeping(strings=KEPT_ARRAY)
-TO_SHOW_ALL: Final = Keeping(1_000_000, 1_000_000, 64 * 1024 * 1024, tensors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """`parameter_count` and `tensor_bytes` are of this file alone: one shard of a split model.
-
-    `missing_bytes` is how much the file is too short for its tensors: a download cut off.
-    """
-
-    version: int
-    metadata: Mapping[str, Value]
-    tensor_count: int
-    parameter_count: int
-    tensor_bytes: int
-    # The type that most of the elements have.
-    main_type: str | None
-    missing_bytes: int
-    # Only where they were to be kept.
-    tensors: tuple[Tensor, ...] = ()
-
-    @property
-    def architecture(self) -> str | None:
-        return self.text("general.architecture")
-
-    @property
-    def context_length(self) -> int | None:
-        return self.of_architecture("context_length")
-
-    @property
-    def quantization(self) -> str | None:
-        declared = self.number("general.file_type")
-        # 1024 marks a type that was guessed when the file was made.
-        named = FILE_TYPES.get(declared & ~1024) if declared is not None else None
-        return named or self.main_type
-
-    def text(self, key: str) -> str | None:
-        value = self.metadata.get(key)
-        return value if isinstance(value, str) else None
-
-    def number(self, key: str) -> int | None:
-        value = self.metadata.get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-    @property
-    def sampling(self) -> dict[str, int | float]:
-        """What the model's makers advise to sample with, in the names of SamplingParams."""
-        found = {
-            name: self.metadata.get(f"general.sampling.{key}") for key, name in SAMPLING.items()
-        }
-        return {
-            name: value
-            for name, value in found.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-
-    def of_architecture(self, key: str) -> int | None:
-        return self.number(f"{self.architecture}.{key}")
-
-
-def read_header(path: str | os.PathLike[str], keeping: Keeping = Keeping()) -> Header:
+def read_header(path: str | os.PathLike[str], keeping: Keeping = TO_SCAN) -> Header:
     """Raises GgufError, and nothing else for any content; OSError where there is no file."""
     with Path(path).open("rb") as file:
-        reader = _Reader(file, keeping)
+        reader = Window(file, keeping)
         try:
             return _read(reader)
         except (UnicodeDecodeError, OverflowError) as error:
             raise GgufError(f"unreadable text or number at byte {reader.position}") from error
 
 
-def _read(reader: _Reader) -> Header:
+def _read(reader: Window) -> Header:
     if reader.size < 24 or reader.take(4) != b"GGUF":
         raise GgufError("not a GGUF file")
     version = reader.u32()
@@ -174,8 +63,8 @@ def _read(reader: _Reader) -> Header:
         raise GgufError(f"GGUF version {version} is not supported")
     tensor_count = reader.u64()
     key_count = reader.u64()
-    _limit("tensors", tensor_count, MAX_TENSORS)
-    _limit("metadata keys", key_count, MAX_KEYS)
+    limit("tensors", tensor_count, MAX_TENSORS)
+    limit("metadata keys", key_count, MAX_KEYS)
     metadata = _read_metadata(reader, key_count)
     _check(metadata)
     alignment = metadata.get("general.alignment", 32)
@@ -199,7 +88,7 @@ def _check(metadata: dict[str, Value]) -> None:
         raise GgufError(f"{architecture}.block_count is {blocks!r}")
 
 
-def _read_metadata(reader: _Reader, count: int) -> dict[str, Value]:
+def _read_metadata(reader: Window, count: int) -> dict[str, Value]:
     metadata: dict[str, Value] = {}
     kept = 0
     for _ in range(count):
@@ -214,11 +103,11 @@ def _read_metadata(reader: _Reader, count: int) -> dict[str, Value]:
             kept += sum(len(element) if isinstance(element, str) else 8 for element in value)
         metadata[key] = value
         kept += length
-        _limit("bytes of metadata", kept, reader.keeping.bytes)
+        limit("bytes of metadata", kept, reader.keeping.bytes)
     return metadata
 
 
-def _read_value(reader: _Reader, kind: int) -> Value:
+def _read_value(reader: Window, kind: int) -> Value:
     if kind == STRING:
         length = reader.length(MAX_STRING_BYTES)
         if length > KEPT_STRING_BYTES:
@@ -236,10 +125,10 @@ def _read_value(reader: _Reader, kind: int) -> Value:
     return value
 
 
-def _read_array(reader: _Reader) -> Value:
+def _read_array(reader: Window) -> Value:
     kind = reader.u32()
     count = reader.u64()
-    _limit("array elements", count, MAX_ARRAY)
+    limit("array elements", count, MAX_ARRAY)
     if kind == STRING:
         if count <= reader.keeping.strings:
             return reader.strings(count)
@@ -256,7 +145,7 @@ def _read_array(reader: _Reader) -> Value:
 
 
 def _read_tensors(
-    reader: _Reader, version: int, metadata: dict[str, Value], count: int, alignment: int
+    reader: Window, version: int, metadata: dict[str, Value], count: int, alignment: int
 ) -> Header:
     names: set[bytes] = set()
     tensors: list[Tensor] = []
@@ -269,7 +158,7 @@ def _read_tensors(
             raise GgufError(f"tensor {name!r} occurs twice")
         names.add(name)
         dimensions = reader.u32()
-        _limit("dimensions of a tensor", dimensions, MAX_DIMENSIONS)
+        limit("dimensions of a tensor", dimensions, MAX_DIMENSIONS)
         shape = struct.unpack(f"<{dimensions}Q", reader.take(8 * dimensions))
         kind = reader.u32()
         offset = reader.u64()
@@ -277,7 +166,7 @@ def _read_tensors(
             raise GgufError(f"tensor {name!r} is not aligned")
         elements = prod(shape)
         # ggml counts in int64.
-        _limit("elements of a tensor", elements, 2**62)
+        limit("elements of a tensor", elements, 2**62)
         known = TENSOR_TYPES.get(kind)
         if known is None:
             raise GgufError(f"tensor {name!r} has unknown type {kind}")
@@ -301,90 +190,3 @@ def _read_tensors(
         missing_bytes=max(0, start + end - reader.size) if count else 0,
         tensors=tuple(tensors),
     )
-
-
-def _limit(what: str, value: int, most: int) -> None:
-    if value > most:
-        raise GgufError(f"{value} {what}, at most {most} are accepted")
-
-
-class _Reader:
-    """A file front to back through one small window; its end comes as a GgufError."""
-
-    def __init__(self, file: BinaryIO, keeping: Keeping) -> None:
-        self.keeping = keeping
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
-        self._window = b""
-        self._start = 0
-        self._at = 0
-        self._strings = 0
-
-    @property
-    def position(self) -> int:
-        return self._start + self._at
-
-    def take(self, count: int) -> bytes:
-        if len(self._window) - self._at < count:
-            self._need(count)
-        at = self._at
-        self._at = at + count
-        return self._window[at : self._at]
-
-    def u32(self) -> int:
-        value: int = _U32.unpack(self.take(4))[0]
-        return value
-
-    def u64(self) -> int:
-        value: int = _U64.unpack(self.take(8))[0]
-        return value
-
-    def length(self, most: int) -> int:
-        length = self.u64()
-        _limit("bytes in a string", length, most)
-        return length
-
-    def skip(self, count: int) -> None:
-        if self.position + count > self.size:
-            raise GgufError("the file ends within its header")
-        self._at += count
-
-    def strings(self, count: int) -> list[str]:
-        self._count_strings(count)
-        found: list[str] = []
-        size = 0
-        for _ in range(count):
-            length = self.length(KEPT_STRING_BYTES)
-            size += length
-            _limit("bytes of strings in an array", size, self.keeping.bytes)
-            found.append(self.take(length).decode("utf-8", "replace"))
-        return found
-
-    def _count_strings(self, count: int) -> None:
-        self._strings += count
-        _limit("strings in arrays", self._strings, MAX_STRINGS)
-
-    def skip_strings(self, count: int) -> None:
-        self._count_strings(count)
-        unpack = _U64.unpack_from
-        while count:
-            if len(self._window) - self._at < 8:
-                self._need(8)
-            window, at, last = self._window, self._at, len(self._window) - 8
-            while count and at <= last:
-                length = unpack(window, at)[0]
-                if length > MAX_STRING_BYTES:
-                    raise GgufError(f"a string of {length} bytes")
-                at += 8 + length
-                count -= 1
-            self._at = at
-        if self.position > self.size:
-            raise GgufError("the file ends within its header")
-
-    def _need(self, count: int) -> None:
-        """Moves the window so that it begins here and holds `count` bytes at least."""
-        self._start, self._at = self.position, 0
-        self._file.seek(self._start)
-        self._window = self._file.read(max(count, _WINDOW))
-        if len(self._window) < count:
-            raise GgufError("the file ends within its header")

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from service.catalog import ollama_format
 from service.catalog.card import Problem, RopeScaling
-from service.catalog.gguf import GgufError, Header, Keeping, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import GgufError, Header, Keeping
 from service.facts import POOLINGS, Pooling
 
 # Ollama's conversions show in their tensors' names. Long lists are stepped over.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from service.catalog.gguf import Header, Omitted
+from service.catalog.gguf_header import Header, Omitted
 from service.catalog.gguf_types import STRING
 
 # Names of its own for what llama.cpp knows by another.

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from service.catalog.card import ModelCard
 from service.catalog.configured import catalog_of
-from service.catalog.gguf import GgufError
+from service.catalog.gguf_header import GgufError
 from service.errors import ServiceError
 from service.fleet.calibration import Learnt
 from service.fleet.constraints import PlacementError

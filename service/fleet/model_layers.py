@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from service.catalog.card import ModelCard
-from service.catalog.gguf import GgufError, Header, Keeping, Omitted, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import GgufError, Header, Keeping, Omitted
 from service.catalog.gguf_types import TENSOR_TYPES
 from service.fleet.memory import Layer, ModelMemory, Widths
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.catalog.directory import Directory
-from service.catalog.gguf import Header, Keeping, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import Header, Keeping
 from tests.catalog.gguf_files import METADATA, write
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.catalog.gguf import (
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import (
     TO_SHOW,
     TO_SHOW_ALL,
     GgufError,
@@ -20,7 +21,6 @@ from service.catalog.gguf import (
     Keeping,
     Omitted,
     Tensor,
-    read_header,
 )
 from tests.catalog.gguf_files import ARRAY, F32, METADATA, STRING, TENSORS, UINT64, gguf, text
 

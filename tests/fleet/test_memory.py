@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from service.catalog.demo import PATH as DEMO
-from service.catalog.gguf import Keeping, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import Keeping
 from service.fleet.calibration import Calibration
 from service.fleet.memory import (
     ContextShape,

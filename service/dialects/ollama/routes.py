@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from service.catalog.gguf import GgufError
+from service.catalog.gguf_header import GgufError
 from service.dialects.dialect import Dialect
 from service.dialects.ollama import management as ollama_management
 from service.dialects.ollama.embed import embed, embeddings

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from service.catalog.card import ModelCard
 from service.catalog.confined import beginning
-from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, Header, Omitted, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import TO_SHOW, TO_SHOW_ALL, Header, Omitted
 from service.dialects.framing import encode_json
 from service.dialects.ollama.listing import capabilities, details_of, modified, status_of
 from service.text.template import CHATML

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from service.catalog.card import ModelCard, human
 from service.catalog.demo import PATH
 from service.catalog.directory import Directory
-from service.catalog.gguf import TO_SHOW, TO_SHOW_ALL, read_header
+from service.catalog.gguf import read_header
+from service.catalog.gguf_header import TO_SHOW, TO_SHOW_ALL
 from service.catalog.ollama_store import OllamaStore
 from service.dialects.ollama.listing import digest_of, encode_ps, encode_tags
 from service.dialects.ollama.show import Contents, encode_show, read_contents
