@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from service.dialects.admission import read_elements, read_fields
 from service.dialects.deeds import Deed
-from service.dialects.respond import (
-    State,
-    json,
-    read_elements,
-    read_fields,
-    tell_ignored,
-    unless_gone,
-)
+from service.dialects.gone import unless_gone
+from service.dialects.respond import json, tell_ignored
 from service.dialects.sampling import parse_lora
+from service.dialects.state import State
 
 if TYPE_CHECKING:
     from service.serving.runtime import ModelStatus

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 
 from service.dialects.failures import GenerationFailed, of_finished
-from service.dialects.respond import Answers, State, note, unless_gone
+from service.dialects.gone import unless_gone
+from service.dialects.respond import Answers, note
+from service.dialects.state import State
 from service.events import Event, Finished
 from service.telemetry.http import exchange_of
 

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects.admission import read_fields
 from service.dialects.llama_server import tokens as llama_server_tokens
 from service.dialects.manner import OPENAI
-from service.dialects.respond import State, json, read_fields
+from service.dialects.respond import json
+from service.dialects.state import State
 from service.dialects.tgi.generate import compat
 from service.dialects.tgi.tokenize import tokenize_inputs
 from service.dialects.vllm import routes as vllm

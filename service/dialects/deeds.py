@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from service.access.caller import caller
 from service.dialects.body import ClientGone
-from service.dialects.respond import State
+from service.dialects.state import State
 from service.errors import ServiceError
 
 T = TypeVar("T")

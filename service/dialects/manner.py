@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
+from service.dialects.admission import identity
 from service.dialects.answers import Answer
 from service.dialects.fields import Fields
 from service.dialects.openai.chat_encode import ChatChunks
 from service.dialects.openai.completions_encode import CompletionChunks
-from service.dialects.respond import State, identity
+from service.dialects.state import State
 from service.telemetry.http import exchange_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

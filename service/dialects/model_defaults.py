@@ -14,8 +14,8 @@ from starlette.requests import Request
 from service.catalog.card import ModelCard
 from service.dialects.fields import Fields
 from service.dialects.ollama.options import floats, integers, stops
-from service.dialects.respond import State
 from service.dialects.sampling import parse_sampling
+from service.dialects.state import State
 from service.errors import InvalidRequest, ServiceError
 
 

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from service.dialects.respond import Answers, ended
+from service.dialects.gone import ended
+from service.dialects.respond import Answers
 from service.events import Event
 
 if TYPE_CHECKING:

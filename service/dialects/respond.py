@@ -1,75 +1,29 @@
-"""From an admitted request to a response: streamed, or gathered whole.
-
-Admission comes first, so that whatever is wrong still has a status line. And hanging up is
-cancelling, in each phase: waiting for admission, gathering, streaming.
-"""
+"""From an admitted request to a response: streamed, or gathered whole."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from exporters.readings import Latest
-from service.control.analyst import Analyst
-from service.control.audit import Audit
-from service.control.presets import Preset
-from service.dialects.body import ClientGone, read_array, read_object
 from service.dialects.failures import Failure, GenerationFailed, of_error, of_finished, unexpected
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
-from service.dialects.responses.store import ResponseStore
-from service.dialects.sampling import timeout_of
-from service.dialects.turnstile import Turnstile
+from service.dialects.gone import ended, hang_up, unless_gone
+from service.dialects.state import State
 from service.errors import ServiceError
 from service.events import Event, Finished, Timings
-from service.generation import Chat, EmbeddingRequest, GenerationRequest, Infill, Text
-from service.settings import Settings
-from service.store.library import Library
 from service.telemetry.http import Exchange, exchange_of
-from service.telemetry.recorder import Recorder
-
-if TYPE_CHECKING:
-    from service.catalog.ollama_inspection import Inspection
-    from service.serving.runtime import Embeddings, Generation, Runtime, Tokenized
-    from service.tuning.optimization import Optimization
-    from service.tuning.reconfiguration import Reconfiguration
-    from service.tuning.trial import Trial
 
 logger = logging.getLogger(__name__)
 
 PING_SECONDS: Final = 15.0
-ADDRESS: Final = re.compile(r"https?://([^/]+)", re.IGNORECASE)
-
-T = TypeVar("T")
-R = TypeVar("R", GenerationRequest, EmbeddingRequest)
-
-
-class State(TypedDict):
-    """What the dialects find in `request.state`; the lifespan puts it there."""
-
-    runtime: Runtime
-    library: Library
-    settings: Settings
-    turnstile: Turnstile
-    responses: ResponseStore
-    recorder: Recorder
-    monitors: Latest
-    analyst: Analyst
-    optimization: Optimization
-    trial: Trial
-    audit: Audit
-    reconfiguration: Reconfiguration
-    inspection: Inspection
-    presets: Sequence[Preset]
 
 
 class Answers(Protocol):
@@ -89,62 +43,6 @@ class Encoder(Protocol):
     def encode(self, events: Sequence[Event]) -> bytes: ...
     def fail(self, failure: Failure) -> bytes: ...
     def close(self) -> bytes: ...
-
-
-async def read_fields(request: Request[State], api: str) -> Fields:
-    """The first step of every generating endpoint."""
-    exchange_of(request.scope).api = api
-    await request.state["turnstile"].turn()
-    limit = request.state["settings"].max_body_bytes
-    body = await read_object(request.scope, request.receive, limit)
-    if is_address(body.get("model"), request.headers.get("host", "")):
-        body["model"] = ""
-    return Fields(body)
-
-
-async def read_elements(request: Request[State], api: str, name: str) -> Fields:
-    """As `read_fields`, where the body is a list: it is the field `name`."""
-    exchange_of(request.scope).api = api
-    await request.state["turnstile"].turn()
-    limit = request.state["settings"].max_body_bytes
-    return Fields({name: await read_array(request.scope, request.receive, limit)})
-
-
-def is_address(model: object, host: str) -> bool:
-    """HuggingFace's client in JavaScript sends the address that it asks where no model is named."""
-    match = ADDRESS.match(model) if isinstance(model, str) else None
-    return match is not None and match[1].lower() == host.lower()
-
-
-async def admitted(request: Request[State], wanted: GenerationRequest) -> Generation:
-    """Raises ServiceError, or ClientGone where the client did not wait for it."""
-    runtime = request.state["runtime"]
-    exchange = exchange_of(request.scope)
-    exchange.stream, exchange.n = wanted.stream, wanted.n
-    # For the labels of what may be refused next; the name in `wanted` is the client's word.
-    exchange.model = runtime.resolve(wanted.model or None).name
-    return await unless_gone(request.receive, runtime.admit(traced(exchange, wanted)))
-
-
-async def embedded(request: Request[State], wanted: EmbeddingRequest) -> Embeddings:
-    """Raises as `admitted` does: vectors come all at once, so what fails has a status line."""
-    runtime = request.state["runtime"]
-    exchange = exchange_of(request.scope)
-    exchange.model = runtime.resolve(wanted.model or None).name
-    return await unless_gone(request.receive, runtime.embed(traced(exchange, wanted)))
-
-
-def traced(exchange: Exchange, wanted: R) -> R:
-    """What is computed for a traced request belongs to its trace."""
-    if exchange.traceparent is None:
-        return wanted
-    return replace(wanted, traceparent=exchange.traceparent)
-
-
-async def tokenized(request: Request[State], model: str, input: Chat | Text | Infill) -> Tokenized:
-    runtime = request.state["runtime"]
-    exchange_of(request.scope).model = runtime.resolve(model or None).name
-    return await unless_gone(request.receive, runtime.tokenize(model, input))
 
 
 async def gathered(request: Request[State], answers: Answers) -> list[Event]:
@@ -171,31 +69,6 @@ def note(exchange: Exchange, batch: Sequence[Event]) -> Failure | None:
             exchange.finished.append(event)
             failure = failure or of_finished(event)
     return failure
-
-
-async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
-    """Awaits `work`; if the client hangs up first, cancels it and raises ClientGone."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(hang_up(receive))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
-    finally:
-        await ended(working, leaving)
-
-
-async def hang_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def ended(*tasks: asyncio.Future[Any]) -> None:
-    """Cancels those that still run, and waits until they have cleaned up."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Stream(Response):
@@ -296,18 +169,6 @@ def server_timing(timings: Timings) -> str:
         for name, (start, end) in marks.items()
         if start is not None and end is not None
     )
-
-
-def identity(request: Request[State]) -> dict[str, Any]:
-    """What a GenerationRequest has from the HTTP request around it."""
-    exchange = exchange_of(request.scope)
-    limit = request.state["settings"].request_timeout
-    return {
-        "id": exchange.id,
-        "arrived": exchange.arrived,
-        "endpoint": request.scope["route"].path,
-        "timeout": timeout_of(request.headers.get("x-request-timeout"), limit),
-    }
 
 
 A = TypeVar("A", bound=Response)

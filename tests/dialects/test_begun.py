@@ -10,7 +10,7 @@ from starlette.requests import Request
 from service.dialects.begun import begun
 from service.dialects.body import ClientGone
 from service.dialects.failures import GenerationFailed
-from service.dialects.respond import State
+from service.dialects.state import State
 from service.events import Event, FinishReason, TextDelta
 from service.telemetry.http import Exchange
 from tests.dialects.fakes import end

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.dialects.admission import admitted, identity, read_fields, tokenized
 from service.dialects.answers import collect
 from service.dialects.anthropic.encode import Envelope, MessageEvents, encode_message, worded
 from service.dialects.anthropic.request import HARMLESS, counted, parse_request, unheeded
@@ -22,17 +23,8 @@ from service.dialects.dialect import Dialect
 from service.dialects.framing import iso
 from service.dialects.model_defaults import defaults_for
 from service.dialects.opening import Opening
-from service.dialects.respond import (
-    State,
-    Stream,
-    admitted,
-    gathered,
-    identity,
-    json,
-    read_fields,
-    tell_ignored,
-    tokenized,
-)
+from service.dialects.respond import Stream, gathered, json, tell_ignored
+from service.dialects.state import State
 from service.telemetry.http import exchange_of
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import admitted, identity, read_fields, tokenized
 from service.dialects.answers import collect
 from service.dialects.fields import Fields
 from service.dialects.llama_server.encode import CompletionChunks, Envelope, encode_completion
@@ -24,19 +25,9 @@ from service.dialects.llama_server.request import (
 from service.dialects.llama_server.shapes import NAME
 from service.dialects.model_defaults import defaults_for
 from service.dialects.prompt_progress import Watched
-from service.dialects.respond import (
-    Answers,
-    State,
-    Stream,
-    admitted,
-    gathered,
-    identity,
-    json,
-    read_fields,
-    tell_ignored,
-    tokenized,
-)
+from service.dialects.respond import Answers, Stream, gathered, json, tell_ignored
 from service.dialects.several import Several
+from service.dialects.state import State
 from service.generation import GenerationRequest, Infill, Text, Tokens
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from service.dialects.framing import EVENT_STREAM, PING, encode_json, sse
-from service.dialects.respond import PING_SECONDS, State
+from service.dialects.respond import PING_SECONDS
+from service.dialects.state import State
 
 if TYPE_CHECKING:
     from service.serving.runtime import ModelStatus, Runtime

@@ -11,13 +11,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.dialects.adapters import numbered, rescale
+from service.dialects.admission import read_fields
 from service.dialects.deeds import Deed
 from service.dialects.fields import Fields
+from service.dialects.gone import unless_gone
 from service.dialects.llama_server.events import STATES, models_sse
 from service.dialects.llama_server.request import DEFAULTS
 from service.dialects.llama_server.shapes import encode_settings
 from service.dialects.model_defaults import model_defaults
-from service.dialects.respond import State, json, read_fields, unless_gone
+from service.dialects.respond import json
+from service.dialects.state import State
 from service.errors import ModelUnavailable
 from service.generation import SamplingParams
 

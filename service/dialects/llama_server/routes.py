@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects.admission import read_fields
 from service.dialects.anthropic import routes as anthropic
 from service.dialects.dialect import Dialect
 from service.dialects.llama_server.completion import completion, infill
@@ -27,8 +28,8 @@ from service.dialects.llama_server.tokens import (
 )
 from service.dialects.manner import Manner
 from service.dialects.openai import routes as openai
-from service.dialects.respond import State, read_fields
 from service.dialects.responses import routes as responses
+from service.dialects.state import State
 from service.dialects.vllm import rank as vllm_rank
 
 # For whoever decides whose /tokenize at the root it is.

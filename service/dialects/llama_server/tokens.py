@@ -7,24 +7,17 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import embedded, identity, read_fields, tokenized
 from service.dialects.fields import Fields
+from service.dialects.gone import unless_gone
 from service.dialects.llama_server.request import parse_element
 from service.dialects.llama_server.shapes import NAME, encode_piece
 from service.dialects.openai.chat_request import HARMLESS, parse_chat
 from service.dialects.openai.completions_request import parse_prompts
 from service.dialects.openai.embeddings import MAX_INPUTS, floats
-from service.dialects.respond import (
-    State,
-    embedded,
-    identity,
-    json,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-    tokenized,
-    unless_gone,
-)
+from service.dialects.respond import json, tell_cut, tell_ignored
 from service.dialects.sampling import parse_truncation
+from service.dialects.state import State
 from service.generation import Chat, EmbeddingRequest, Text
 from service.telemetry.http import exchange_of
 

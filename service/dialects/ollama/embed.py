@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import identity, read_fields, traced
 from service.dialects.fields import Fields, kind
+from service.dialects.gone import unless_gone
 from service.dialects.ollama.durations import parse_keep_alive
 from service.dialects.ollama.names import NOT_PULLED, known
 from service.dialects.ollama.options import Options, parse_options, unmet, wishes_of
 from service.dialects.ollama.request import parse_model
 from service.dialects.ollama.shapes import API, encode_cut, json, nanoseconds
-from service.dialects.respond import (
-    State,
-    identity,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-    traced,
-    unless_gone,
-)
+from service.dialects.respond import tell_cut, tell_ignored
+from service.dialects.state import State
 from service.generation import EmbeddingRequest, Text, Truncation
 from service.telemetry.http import exchange_of
 

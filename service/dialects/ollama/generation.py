@@ -15,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.catalog.card import ModelCard
+from service.dialects.admission import admitted, identity, read_fields
 from service.dialects.begun import begun
 from service.dialects.deeds import Deed
 from service.dialects.fields import Fields
+from service.dialects.gone import unless_gone
 from service.dialects.model_defaults import defaults_for
 from service.dialects.ollama.context import Interpreted
 from service.dialects.ollama.encode import CHAT, GENERATE, Lines, Part, Shape, Voice, encode_whole
@@ -32,17 +34,13 @@ from service.dialects.ollama.thinking import Thinking, decide
 from service.dialects.prompt_progress import Watched
 from service.dialects.respond import (
     Answers,
-    State,
     Stream,
-    admitted,
     gathered,
-    identity,
-    read_fields,
     server_timing,
     tell_cut,
     tell_ignored,
-    unless_gone,
 )
+from service.dialects.state import State
 from service.errors import InvalidRequest
 from service.events import Finished
 from service.generation import Chat, GenerationRequest, Infill, Message, Text, Tokens, ToolChoice

@@ -18,16 +18,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.catalog.card import ModelCard
+from service.dialects.admission import read_fields
 from service.dialects.body import READ_SECONDS, ClientGone
 from service.dialects.coding import check_plain
 from service.dialects.deeds import Deed
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
 from service.dialects.framing import encode_json
+from service.dialects.gone import unless_gone
 from service.dialects.ollama.names import NOT_FOUND, NOT_PULLED, ModelUnknown, known
 from service.dialects.ollama.recipe import parse_create, parse_name, word_of
 from service.dialects.ollama.shapes import API, NDJSON, json, worded
-from service.dialects.respond import State, Stream, read_fields, tell_ignored, unless_gone
+from service.dialects.respond import Stream, tell_ignored
+from service.dialects.state import State
 from service.errors import Forbidden, InvalidRequest, ModelNotFound, ModelUnusable
 from service.store.transfers import Step
 from service.telemetry.http import exchange_of

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 
 from service.catalog.card import ModelCard
-from service.dialects.respond import State
+from service.dialects.state import State
 from service.errors import InvalidRequest, ModelNotFound
 from service.telemetry.http import exchange_of
 

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.catalog.gguf_header import GgufError
+from service.dialects.admission import read_fields
 from service.dialects.dialect import Dialect
 from service.dialects.ollama import management as ollama_management
 from service.dialects.ollama.embed import embed, embeddings
@@ -26,7 +27,8 @@ from service.dialects.ollama.request import parse_model
 from service.dialects.ollama.shapes import API, json, worded
 from service.dialects.ollama.show import COPILOT, encode_show, read_contents
 from service.dialects.openai import routes as openai
-from service.dialects.respond import State, read_fields, tell_ignored
+from service.dialects.respond import tell_ignored
+from service.dialects.state import State
 from service.errors import ModelLoadFailed, ModelUnusable
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import embedded, identity, read_fields
 from service.dialects.fields import Fields
 from service.dialects.openai.chat_request import (
     HARMLESS,
@@ -18,16 +19,9 @@ from service.dialects.openai.chat_request import (
 )
 from service.dialects.openai.completions_request import parse_prompts
 from service.dialects.openai.messages import parse_messages
-from service.dialects.respond import (
-    State,
-    embedded,
-    identity,
-    json,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-)
+from service.dialects.respond import json, tell_cut, tell_ignored
 from service.dialects.sampling import parse_truncation
+from service.dialects.state import State
 from service.generation import Chat, EmbeddingRequest, Text, Tokens
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from starlette.routing import Route
 from service.dialects.adapters import listed
 from service.dialects.ollama.listing import capabilities
 from service.dialects.openai.shapes import encode_permission
-from service.dialects.respond import State, json
+from service.dialects.respond import json
+from service.dialects.state import State
 
 if TYPE_CHECKING:
     from service.serving.runtime import ModelStatus

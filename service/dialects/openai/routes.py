@@ -17,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects.admission import admitted, identity, read_fields, tokenized
 from service.dialects.answers import collect
 from service.dialects.dialect import Dialect
 from service.dialects.failures import Failure
 from service.dialects.fields import Fields
+from service.dialects.gone import unless_gone
 from service.dialects.manner import OPENAI, Manner, identified
 from service.dialects.model_defaults import defaults_for
 from service.dialects.openai import models as openai_models
@@ -36,22 +38,10 @@ from service.dialects.openai.shapes import (
     fingerprint,
 )
 from service.dialects.prompt_progress import Watched
-from service.dialects.respond import (
-    Answers,
-    State,
-    Stream,
-    admitted,
-    gathered,
-    identity,
-    json,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-    tokenized,
-    unless_gone,
-)
+from service.dialects.respond import Answers, Stream, gathered, json, tell_cut, tell_ignored
 from service.dialects.responses import routes as responses
 from service.dialects.several import Several
+from service.dialects.state import State
 from service.errors import InvalidRequest
 from service.generation import Chat, GenerationRequest, Tokens
 from service.telemetry.http import exchange_of

@@ -11,22 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.dialects.admission import admitted, identity, read_fields, tokenized
 from service.dialects.fields import Fields
 from service.dialects.model_defaults import defaults_for
 from service.dialects.openai.extras import beyond, parse_extras, without_effect
 from service.dialects.opening import Opening
-from service.dialects.respond import (
-    State,
-    Stream,
-    admitted,
-    gathered,
-    identity,
-    json,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-    tokenized,
-)
+from service.dialects.respond import Stream, gathered, json, tell_cut, tell_ignored
 from service.dialects.responses.encode import Envelope, ResponseEvents, encode_response
 from service.dialects.responses.request import (
     HARMLESS,
@@ -36,6 +26,7 @@ from service.dialects.responses.request import (
     unheeded,
 )
 from service.dialects.responses.store import ResponseNotFound, ResponseStore
+from service.dialects.state import State
 from service.errors import InvalidRequest
 from service.generation import Message
 from service.telemetry.http import exchange_of

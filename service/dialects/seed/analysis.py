@@ -27,9 +27,9 @@ from service.control.analyst import Analyst, Hypothesis
 from service.control.rule import for_model, names_of
 from service.control.simulation import with_patch
 from service.dialects.framing import iso, json_response
-from service.dialects.respond import State
 from service.dialects.seed.advice import encode_analysis, encode_hypothesis
 from service.dialects.seed.machine import encode_cpu, encode_gpus, encode_memory, encode_models
+from service.dialects.state import State
 from service.errors import InvalidRequest
 from service.settings import Settings
 from service.settings_errors import reason

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from service.access.caller import caller
 from service.control.config import Applied
-from service.dialects.respond import State
+from service.dialects.state import State
 from service.errors import ServiceError, StaleVersion
 
 

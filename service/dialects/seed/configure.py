@@ -27,9 +27,9 @@ from service.control.config import Applied, Version, made, misplaced, written
 from service.dialects.body import read_object, received
 from service.dialects.fields import Fields
 from service.dialects.framing import iso, json_response
-from service.dialects.respond import State
 from service.dialects.seed.changes import expected, recorded
 from service.dialects.seed.presets import resolved
+from service.dialects.state import State
 from service.errors import InvalidRequest, InvalidSettings
 from service.settings import Settings, SettingsError
 from service.settings_file import Cautious, parse

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from exporters.readings import CRITICAL_CELSIUS, WARNING_CELSIUS, GpuReading, Latest
 from service.dialects.framing import iso, json_response
-from service.dialects.respond import State
+from service.dialects.state import State
 
 UNKNOWN: Final = "unknown"
 MIB: Final = 1024 * 1024

@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.dialects.framing import iso, json_response
-from service.dialects.respond import State
 from service.dialects.seed.encode import ENDED, encode_model, encode_progress
 from service.dialects.seed.gpu import encode_gpus
+from service.dialects.state import State
 from service.serving.health import health_body
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from service.control.records import KINDS, AnyRecord, Change, Judged
 from service.dialects.body import read_object
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
-from service.dialects.respond import State
 from service.dialects.seed.changes import expected, recorded
+from service.dialects.state import State
 from service.errors import InvalidRequest
 from service.telemetry.http import exchange_of
 from service.tuning.trial import DEFAULT_SECONDS, MOST_SECONDS

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from service.dialects.framing import json_response
-from service.dialects.respond import State
+from service.dialects.state import State
 
 # path → the dashboard's uid in Grafana, its title, and the same figures as JSON
 PAGES: Final = {

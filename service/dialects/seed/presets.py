@@ -21,7 +21,7 @@ from service.control.config import made, patched
 from service.control.hardware import Hardware, hardware
 from service.control.presets import Preset, Resolved
 from service.dialects.framing import json_response
-from service.dialects.respond import State
+from service.dialects.state import State
 from service.errors import InvalidSettings
 from service.fleet.devices import built_for_gpus
 from service.fleet.memory import ModelMemory

@@ -23,8 +23,9 @@ from starlette.routing import Route
 from service.access.caller import Scope, caller
 from service.dialects.deeds import toward
 from service.dialects.framing import EVENT_STREAM, PING, encode_json, json_response, sse
-from service.dialects.respond import PING_SECONDS, State
+from service.dialects.respond import PING_SECONDS
 from service.dialects.seed.encode import ENDED, encode_model, encode_progress
+from service.dialects.state import State
 from service.errors import ServiceError
 
 if TYPE_CHECKING:

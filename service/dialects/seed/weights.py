@@ -33,10 +33,10 @@ from service.control.weights import Card, written
 from service.dialects.body import read_object
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
-from service.dialects.respond import State
 from service.dialects.seed.changes import recorded
 from service.dialects.seed.configure import version_of
 from service.dialects.seed.weights_encode import Summary, encode_presets, encode_summary
+from service.dialects.state import State
 from service.errors import ChangeRefused, InvalidRequest, InvalidSettings, ServiceError
 from service.fleet.calibration import Learnt
 from service.fleet.constraints import PlacementError

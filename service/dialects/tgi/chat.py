@@ -9,23 +9,16 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import admitted, identity, read_fields
 from service.dialects.answers import collect
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
 from service.dialects.openai.chat_request import HARMLESS, parse_chat, parse_options
 from service.dialects.openai.completions_request import parse_completions
 from service.dialects.openai.shapes import Envelope
-from service.dialects.respond import (
-    Answers,
-    State,
-    Stream,
-    admitted,
-    gathered,
-    identity,
-    read_fields,
-    tell_ignored,
-)
+from service.dialects.respond import Answers, Stream, gathered, tell_ignored
 from service.dialects.several import Several
+from service.dialects.state import State
 from service.dialects.tgi.chat_encode import (
     ChatEvents,
     CompletionEvents,

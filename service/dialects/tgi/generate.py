@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import admitted, identity, read_fields, tokenized
 from service.dialects.answers import Answer, collect
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
 from service.dialects.openai.chat_request import HARMLESS as CHAT_HARMLESS
 from service.dialects.openai.chat_request import parse_chat
-from service.dialects.respond import (
-    State,
-    Stream,
-    admitted,
-    gathered,
-    identity,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-    tokenized,
-)
+from service.dialects.respond import Stream, gathered, tell_cut, tell_ignored
 from service.dialects.several import Several
+from service.dialects.state import State
 from service.dialects.tgi.encode import TokenEvents, encode_generation, encode_prefill
 from service.dialects.tgi.request import HARMLESS, GenerateOptions, over_budget, parse_generate
 from service.dialects.tgi.shapes import compute_type, timing_headers

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from service.dialects.admission import read_fields
 from service.dialects.dialect import Dialect
 from service.dialects.framing import json_response
-from service.dialects.respond import State, read_fields
+from service.dialects.state import State
 from service.dialects.tgi.chat import chat, chat_completions, complete, completions
 from service.dialects.tgi.generate import (
     compat,

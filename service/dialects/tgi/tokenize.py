@@ -8,10 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import read_fields, tokenized
 from service.dialects.fields import Fields
 from service.dialects.framing import json_response
 from service.dialects.openai.chat_request import HARMLESS
-from service.dialects.respond import State, read_fields, tell_ignored, tokenized
+from service.dialects.respond import tell_ignored
+from service.dialects.state import State
 from service.dialects.tgi.chat import parse_tgi_chat
 from service.dialects.tgi.request import parse_inputs
 from service.generation import Chat, Text

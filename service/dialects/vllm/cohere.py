@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import embedded, identity, read_fields
 from service.dialects.fields import Fields
 from service.dialects.openai.embeddings import encode_vector
-from service.dialects.respond import (
-    State,
-    embedded,
-    identity,
-    json,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-)
+from service.dialects.respond import json, tell_cut, tell_ignored
+from service.dialects.state import State
 from service.generation import EmbeddingRequest, Text, Truncation
 
 if TYPE_CHECKING:

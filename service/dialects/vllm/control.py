@@ -11,8 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from service.dialects import adapters
+from service.dialects.admission import read_fields
 from service.dialects.deeds import Deed, toward
-from service.dialects.respond import State, json, read_fields, tell_ignored, unless_gone
+from service.dialects.gone import unless_gone
+from service.dialects.respond import json, tell_ignored
+from service.dialects.state import State
 
 MAX_REQUESTS: Final = 4096
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from service.dialects.respond import State, tokenized
+from service.dialects.admission import tokenized
+from service.dialects.state import State
 from service.dialects.vllm.pairs import ends_of, pair, room, sentence
 from service.generation import Text, Tokens
 from service.serving.runtime import Tokenized

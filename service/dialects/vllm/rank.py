@@ -13,16 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import embedded, identity, read_fields
 from service.dialects.fields import Fields
-from service.dialects.respond import (
-    State,
-    embedded,
-    identity,
-    json,
-    read_fields,
-    tell_cut,
-    tell_ignored,
-)
+from service.dialects.respond import json, tell_cut, tell_ignored
+from service.dialects.state import State
 from service.dialects.vllm.join import Cuts, join
 from service.dialects.vllm.pairs import probability
 from service.generation import EmbeddingRequest, Text, Truncation

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.dialects.adapters import listed
+from service.dialects.admission import admitted, read_fields
 from service.dialects.answers import collect, total_usage
 from service.dialects.anthropic import routes as anthropic
 from service.dialects.dialect import Dialect
@@ -28,16 +29,10 @@ from service.dialects.openai.completions_encode import CompletionChunks
 from service.dialects.openai.embeddings import embed
 from service.dialects.openai.routes import chat, complete, envelope_of
 from service.dialects.openai.shapes import encode_usage
-from service.dialects.respond import (
-    State,
-    admitted,
-    gathered,
-    json,
-    read_fields,
-    tell_ignored,
-)
+from service.dialects.respond import gathered, json, tell_ignored
 from service.dialects.responses import routes as responses
 from service.dialects.several import Several
+from service.dialects.state import State
 from service.dialects.vllm import cohere as vllm_cohere
 from service.dialects.vllm import control as vllm_control
 from service.dialects.vllm import rank as vllm_rank

@@ -7,17 +7,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.dialects.admission import identity, read_fields, tokenized
 from service.dialects.fields import Fields
+from service.dialects.gone import unless_gone
 from service.dialects.openai.chat_request import HARMLESS, parse_chat
-from service.dialects.respond import (
-    State,
-    identity,
-    json,
-    read_fields,
-    tell_ignored,
-    tokenized,
-    unless_gone,
-)
+from service.dialects.respond import json, tell_ignored
+from service.dialects.state import State
 from service.generation import Chat, Text
 from service.telemetry.http import exchange_of
 
