@@ -49,7 +49,7 @@ TRAPS: Final[dict[str, list[str]]] = {
         "dialects/test_live_schemas.py::test_every_live_answer_fits_its_schema",
     ],
     "a version of numbers": [
-        "dialects/ollama/test_routes.py::test_the_version_is_one_that_clients_can_compare"
+        "dialects/ollama/test_models.py::test_the_version_is_one_that_clients_can_compare"
     ],
     "JSON that calls itself a form": [
         "dialects/test_body.py::test_the_content_type_does_not_matter"
@@ -81,7 +81,7 @@ TRAPS: Final[dict[str, list[str]]] = {
     ],
     "an error before the first byte has a status": [
         "dialects/test_respond.py::test_what_admission_refuses_has_a_status_line",
-        "dialects/ollama/test_routes.py::test_what_fails_before_the_first_word_has_a_status_too",
+        "dialects/ollama/test_failures.py::test_what_fails_before_the_first_word_has_a_status_too",
     ],
     "the code and sentence of a prompt that is too long": [
         "dialects/test_respond.py::test_a_prompt_that_is_too_long_is_told_in_the_sentence_that_agents_match"
@@ -90,7 +90,7 @@ TRAPS: Final[dict[str, list[str]]] = {
         "dialects/ollama/test_durations.py::test_each_way_to_say_how_long_is_understood"
     ],
     "a load is answered with JSON": [
-        "dialects/ollama/test_routes.py::test_an_empty_prompt_loads_the_model_or_unloads_it"
+        "dialects/ollama/test_models.py::test_an_empty_prompt_loads_the_model_or_unloads_it"
     ],
     "indices of several answers to several prompts": [
         "dialects/test_official_client.py::test_completions_of_several_prompts"
