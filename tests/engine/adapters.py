@@ -15,7 +15,7 @@ RANK: Final = 4
 # The text becomes another, and stays text.
 STRENGTH: Final = 0.8
 # (rows, columns) of what is adapted in each of the demo model's layers.
-SHAPES: Final = {"attn_q": (192, 192), "attn_v": (64, 192), "ffn_down": (192, 512)}
+SHAPES: Final = {"attn_q": (256, 256), "attn_v": (64, 256), "ffn_down": (256, 704)}
 ADAPTER: Final[Mapping[str, Any]] = {
     "general.type": "adapter",
     "general.architecture": "llama",

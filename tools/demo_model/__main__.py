@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from . import export, train
+from . import circuit, export, train
+from .model import Model
 
 _ROOT = Path(__file__).parents[2]
 RESULT = _ROOT / "service" / "catalog" / "demo.gguf"
@@ -18,13 +19,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--seed", type=int, default=train.Plan.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--refine", action="store_true", help="what --out is, and nothing before")
     parser.add_argument("--state", type=Path, default=STATE, help="where to go on from")
     options = parser.parse_args()
     options.state.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     plan = replace(train.Plan(), seed=options.seed)
     words = train.learn_tokens(plan.seed)
-    train.train(plan, words, options.state, lambda model: export.write(model, words, options.out))
+
+    def keep(model: Model) -> None:
+        export.write(model, words, options.out)
+
+    def begin_again(model: Model) -> None:
+        export.read(model, words, options.out)
+
+    if not options.refine:
+        train.train(plan, words, options.state, circuit.begin, keep)
+        options.state.unlink()
+    train.train(train.REFINING, words, options.state, begin_again, keep)
     options.state.unlink()
 
 

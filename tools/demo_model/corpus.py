@@ -18,6 +18,8 @@ _SKILLS: list[tuple[Skill, float]] = [
     (skills.as_json, 0.14),
     (skills.story, 0.04),
 ]
+# What is learned last, and with the smallest part of a mixed text.
+_PRACTICED: list[tuple[Skill, float]] = [(skills.as_json, 0.65), (skills.repeat, 0.35)]
 _BESIDE_FUNCTIONS: list[tuple[Skill, float]] = [
     (skills.arithmetic, 0.3),
     (skills.fixed, 0.5),
@@ -53,9 +55,16 @@ def conversation(source: Source) -> Chat:
     return chat
 
 
+def practice(source: Source) -> Chat:
+    chat = open_chat(source)
+    for _ in range(source.randint(1, 4)):
+        add_turn(chat, source, _PRACTICED)
+    return chat
+
+
 def conversation_with_functions(source: Source, most: int) -> Chat:
     chat = open_chat(source)
-    functions = toolbox.draw(source, min(most, source.choice([1, 1, 2, 2, 3, 4])))
+    functions = toolbox.draw(source, min(most, source.choice([1, 2, 2, 2, 3, 4])))
     chat.tools = [function.schema(source) for function in functions]
     adds = any("add" in f.description.lower() or "sum" in f.description for f in functions)
     beside = _BESIDE_FUNCTIONS[1:] if adds else _BESIDE_FUNCTIONS
@@ -95,6 +104,7 @@ class Mixture:
     functions: float = 0.0
     most_functions: int = 4
     drills: float = 0.0
+    practice: float = 0.0
 
 
 def documents(source: Source, mixture: Mixture) -> Iterator[Pieces]:
@@ -112,11 +122,13 @@ def documents(source: Source, mixture: Mixture) -> Iterator[Pieces]:
             yield conversation_with_functions(source, mixture.most_functions).pieces()
         elif source.chance(mixture.drills):
             yield plain.drill(source)
-        elif kind < 0.7:
+        elif mixture.practice and source.chance(mixture.practice):
+            yield practice(source).pieces()
+        elif kind < 0.66:
             yield conversation(source).pieces()
-        elif kind < 0.8:
+        elif kind < 0.72:
             yield plain.continuation(source)
-        elif kind < 0.88:
+        elif kind < 0.8:
             yield plain.copies(source)
         else:
             yield plain.infill(source)

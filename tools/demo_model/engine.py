@@ -30,15 +30,15 @@ class Engine:
             data += piece.raw[:size]
         return data.decode(errors="replace")
 
-    def answer(self, prompt: str, limit: int = 400, temperature: float = 0.0) -> Answer:
-        tokens: list[int] = []
+    def answer(self, text: str, limit: int = 400, temperature: float = 0.0) -> Answer:
+        prompt, tokens = self.tokens(text), list[int]()
         # Greedy unless a temperature is given; then nothing but the temperature narrows the choice.
         for token in self.model.generate(
-            self.tokens(prompt), temp=temperature, top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.0
+            prompt, temp=temperature, top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.0
         ):
             if llama_cpp.llama_vocab_is_eog(self._vocabulary, token):
                 return Answer(self.text(tokens), ended=True)
             tokens.append(token)
-            if len(tokens) == limit:
+            if len(tokens) == limit or len(prompt) + len(tokens) == self.model.n_ctx():
                 break
         return Answer(self.text(tokens), ended=False)

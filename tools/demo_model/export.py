@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 from .chat import TEMPLATE
@@ -26,6 +27,24 @@ def write(model: Model, tokenizer: Tokenizer, path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     draft.replace(path)
+
+
+def read(model: Model, tokenizer: Tokenizer, path: Path) -> None:
+    """The weights of a file that ``write`` wrote; raises ValueError where its tokens are others."""
+    file = gguf.GGUFReader(path)
+    if file.fields["tokenizer.ggml.tokens"].contents() != _tokens(tokenizer):
+        raise ValueError(f"{path} has other tokens")
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for tensor in file.tensors:
+            parameters.pop(tensor.name).copy_(torch.from_numpy(tensor.data.astype(np.float32)))
+    if parameters:
+        raise ValueError(f"{path} lacks {', '.join(parameters)}")
+
+
+def _tokens(tokenizer: Tokenizer) -> list[str]:
+    ids = tokenizer.get_vocab()
+    return sorted(ids, key=ids.__getitem__)
 
 
 def _describe(writer: gguf.GGUFWriter, model: Model) -> None:
@@ -55,7 +74,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     kinds = dict.fromkeys(CONTROL, gguf.TokenType.CONTROL)
     kinds |= dict.fromkeys(VISIBLE, gguf.TokenType.USER_DEFINED)
     ids = tokenizer.get_vocab()
-    tokens = sorted(ids, key=ids.__getitem__)
+    tokens = _tokens(tokenizer)
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Shape:
     vocabulary: int = 1280
-    width: int = 192
+    width: int = 256
     layers: int = 5
-    heads: int = 6
+    heads: int = 8
     kv_heads: int = 2
-    hidden: int = 512
+    hidden: int = 704
     context: int = 4096
     rope_base: float = 500000.0
     epsilon: float = 1e-5

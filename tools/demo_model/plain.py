@@ -64,16 +64,19 @@ def copies(source: Source) -> Pieces:
 
 
 def infill(source: Source) -> Pieces:
-    kinds = [counting, counting, statements, story, sentences]
-    text = source.choice(kinds)(source)
-    # Mostly whole words are missing, and few of them.
+    """Mostly whole words are missing, and few of them."""
+    if source.chance(0.5):
+        first = source.randint(0, 99)
+        numbers = range(first, first + source.randint(6, 16))
+        text = source.choice([" ", ", ", ", ", "\n"]).join(map(str, numbers))
+    else:
+        text = source.choice([counting, statements, story, sentences])(source)
     gaps = [i for i, letter in enumerate(text) if letter in " ,\n"]
-    cuts = gaps if len(gaps) > 3 and source.chance(0.75) else range(len(text) + 1)
+    cuts = gaps if len(gaps) > 3 and source.chance(0.85) else range(len(text) + 1)
     start, stop = sorted(source.sample(cuts, 2))
-    if source.chance(0.6):
+    if source.chance(0.7):
         stop = min(stop, min((cut for cut in cuts if cut > start + 15), default=stop))
-    pieces = [
+    return [
         (f"<|fim_prefix|>{text[:start]}<|fim_suffix|>{text[stop:]}<|fim_middle|>", HEARD),
         (text[start:stop] + END, 1.0),
     ]
-    return pieces

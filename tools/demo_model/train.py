@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from . import circuit, corpus, packing, tokenizer
+from . import corpus, packing, tokenizer
 from .corpus import Mixture
 from .model import Model, Shape
 from .source import Source
@@ -38,7 +38,7 @@ class Plan:
         Phase(256, 4096, 1800, Mixture(functions=0.3, most_functions=2, drills=0.35)),
         Phase(512, 4096, 2400, Mixture(functions=0.4, drills=0.3)),
         Phase(2048, 4096, 350, Mixture(long=0.15, functions=0.4, drills=0.3)),
-        Phase(4096, 8192, 250, Mixture(long=0.4, functions=0.4, drills=0.3)),
+        Phase(4096, 8192, 200, Mixture(long=0.4, functions=0.4, drills=0.3)),
     )
     rate: float = 5e-3
     warmup: int = 60
@@ -61,6 +61,19 @@ class Plan:
         rising = min(1.0, (step + 1) / self.warmup)
         left = (self.steps - step) / (self.steps * self.decay)
         return self.rate * rising * (1.0 if left >= 1 else 0.02 + 0.98 * left)
+
+
+# What follows on the plan, from its weights.
+REFINING = Plan(
+    phases=(
+        Phase(512, 4096, 350, Mixture(functions=0.12, drills=0.05, practice=0.8)),
+        Phase(2048, 4096, 50, Mixture(long=0.05, functions=0.12, drills=0.05, practice=0.7)),
+    ),
+    rate=1.5e-3,
+    warmup=20,
+    decay=1.0,
+    seed=2,
+)
 
 
 def learn_tokens(seed: int) -> Tokenizer:
@@ -94,11 +107,17 @@ def _leg(plan: Plan, words: Tokenizer, shape: Shape, start: int) -> Iterator[pac
     return itertools.islice(batches, LEG)
 
 
-def train(plan: Plan, words: Tokenizer, state: Path, keep: Callable[[Model], None]) -> None:
+def train(
+    plan: Plan,
+    words: Tokenizer,
+    state: Path,
+    begin: Callable[[Model], None],
+    keep: Callable[[Model], None],
+) -> None:
     """Train by ``plan``, on from ``state`` where it exists; ``keep`` gets the model every leg."""
     torch.manual_seed(plan.seed)
     model = Model(Shape(vocabulary=words.get_vocab_size()))
-    circuit.begin(model)
+    begin(model)
     optimizers = _optimizers(model)
     start = 0
     if state.exists():
