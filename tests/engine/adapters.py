@@ -13,7 +13,7 @@ from tests.catalog.gguf_files import with_weights
 
 RANK: Final = 4
 # The text becomes another, and stays text.
-STRENGTH: Final = 1.4
+STRENGTH: Final = 1.8
 # (rows, columns) of what is adapted in each of the demo model's layers.
 SHAPES: Final = {"attn_q": (256, 256), "attn_v": (64, 256), "ffn_down": (256, 704)}
 ADAPTER: Final[Mapping[str, Any]] = {
