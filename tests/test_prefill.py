@@ -34,7 +34,12 @@ def http(running: Service) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def rest(http: httpx.Client) -> str:
     """What a raw prompt in the template's own words is gone on with."""
-    prompt = posted(http, "/apply-template", {"messages": [ASK, BEGUN]})["prompt"]
+    return gone_on(http)
+
+
+def gone_on(http: httpx.Client, **template: Any) -> str:
+    asked = {"messages": [ASK, BEGUN], "chat_template_kwargs": template}
+    prompt = posted(http, "/apply-template", asked)["prompt"]
     assert prompt.endswith(BEGUN["content"])
     body = {"prompt": prompt, "temperature": 0, "max_tokens": 24}
     text: str = posted(http, "/v1/completions", body)["choices"][0]["text"]
@@ -84,7 +89,9 @@ def test_llama_servers_last_message(http: httpx.Client, rest: str) -> None:
     assert chat(http, "/llama-server/v1/chat/completions") == rest
 
 
-def test_anthropics_last_message(http: httpx.Client, rest: str) -> None:
+def test_anthropics_last_message(http: httpx.Client) -> None:
+    """Its models think only where that is asked for."""
+    rest = gone_on(http, enable_thinking=False)
     body = {"model": "demo", "messages": [ASK, BEGUN], "temperature": 0, "max_tokens": 24}
     answer = posted(http, "/v1/messages", body)
 
