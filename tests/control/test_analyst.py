@@ -114,12 +114,13 @@ async def test_asking_often_makes_no_more_analyses_than_one_a_second() -> None:
     subject = analyst()
     told: list[Analysis] = []
     subject.listen(told.append)
+    began = time.monotonic()
     for _ in range(20):
         subject.ask()
         await asyncio.sleep(0)
     await subject.start()
 
-    assert len(told) == 1
+    assert 1 <= len(told) <= 1 + (time.monotonic() - began)
 
 
 async def test_looking_often_keeps_no_more_intervals() -> None:
