@@ -33,11 +33,13 @@ def main() -> None:
     def begin_again(model: Model) -> None:
         export.read(model, words, options.out)
 
+    # Two states, and both until the end: which of the two trainings was interrupted has to be known.
+    refined = options.state.with_stem(f"{options.state.stem}-refined")
     if not options.refine:
         train.train(plan, words, options.state, circuit.begin, keep)
-        options.state.unlink()
-    train.train(train.REFINING, words, options.state, begin_again, keep)
-    options.state.unlink()
+    train.train(train.REFINING, words, refined, begin_again, keep)
+    for state in (options.state, refined):
+        state.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
