@@ -20,8 +20,8 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
+from service.engine.channel import Channel, leave
 from service.engine.engine import Engine
 from service.engine.intake import detokenized, tokenized
 from service.engine.wire import (
@@ -31,23 +31,19 @@ from service.engine.wire import (
     Detokenize,
     Embed,
     Fatal,
-    FrameDecoder,
     Load,
     LoadFailed,
     LoadProgress,
     Probe,
     Probed,
     Ready,
-    Report,
     SetThreads,
     Submit,
     Tokenize,
-    encode,
 )
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
-_RECEIVE_BYTES = 1 << 18
 # Vocabularies of 262 144 tokens take some 200 MB.
 _PROBE_BYTES = 4 << 30
 
@@ -76,11 +72,6 @@ def confine(parent: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def leave() -> NoReturn:
-    """The service is gone: whatever is being computed, nobody is left to read it."""
-    os._exit(0)
-
-
 def or_die(channel: Channel, work: Callable[[], None]) -> None:
     """The one place that catches everything: say it on the socket, then die of it.
 
@@ -92,32 +83,6 @@ def or_die(channel: Channel, work: Callable[[], None]) -> None:
         channel.send(Fatal(f"{type(error).__name__}: {error}"))
         traceback.print_exc()
         os._exit(1)
-
-
-class Channel:
-    """The child's end of the socket. Two threads send, so a frame is sent whole under a lock."""
-
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
-        self._decoder: FrameDecoder[Command] = FrameDecoder(Command)
-        self._sending = threading.Lock()
-
-    def send(self, report: Report) -> None:
-        frame = encode(report)
-        try:
-            with self._sending:
-                self._socket.sendall(frame)
-        except (BrokenPipeError, ConnectionResetError):
-            leave()
-
-    def receive(self) -> list[Command]:
-        """The next messages; empty when the service has closed its end."""
-        # Reset rather than closed: it left without reading what was sent to it.
-        with contextlib.suppress(ConnectionResetError):
-            while data := self._socket.recv(_RECEIVE_BYTES):
-                if commands := self._decoder.feed(data):
-                    return commands
-        return []
 
 
 def read_commands(channel: Channel, engine: Engine, first: list[Command]) -> None:
@@ -171,7 +136,7 @@ def main() -> None:
     from service.engine.llama import LlamaModel
     from service.engine.llama_load import LoadError
 
-    channel = Channel(arguments.fd)
+    channel = Channel(socket.socket(fileno=arguments.fd))
     commands = channel.receive()
     if commands and isinstance(commands[0], Probe):
         probe(channel, commands[0].path)

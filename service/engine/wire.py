@@ -34,10 +34,10 @@ from service.stats import StepStats
 
 # What an engine needs before its libraries are loaded, whoever starts it.
 ENVIRONMENT: Final = {
-    # OpenMP's threads spin between two parallel regions, for very long by default. Two engines on
-    # the same cores then take them from each other: of 39 tokens a second, each kept two at most. With
-    # this count they did not, and a lone engine lost nothing measurable.
-    "GOMP_SPINCOUNT": "1000",
+    # How often an OpenMP thread looks whether the others have come to a barrier, before it sleeps.
+    # A step has hundreds of barriers, and a thread that sleeps at one has to be woken. Not for ever:
+    # between two steps the service needs the processor. See docs/decisions/0034.
+    "GOMP_SPINCOUNT": "50000",
     # abort() starts a debugger to print its stack, which takes seconds and tells the service
     # nothing: a dead engine should be dead at once.
     "GGML_NO_BACKTRACE": "1",
