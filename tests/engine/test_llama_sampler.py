@@ -47,6 +47,7 @@ class Writer:
         monkeypatch.setattr(llama, "llama_get_logits_ith", lambda context, row: pointer)
         self._samplers = Samplers(vocab)
         self._candidates = Candidates(self.n_vocab)
+        monkeypatch.setattr(llama, "llama_sampler_sample", self._sample)
         self._prefixes = PrefixTable(vocab)
         self.ends = {t for t in range(self.n_vocab) if llama.llama_vocab_is_eog(vocab, t)}
 
@@ -68,6 +69,14 @@ class Writer:
             piece=self.piece,
             tokenize=self.tokenize,
         )
+
+    def _sample(self, chain: Any, context: Any, row: int) -> int:
+        """What the function does with a row of a context, which there is none of."""
+        array = self._candidates.fill(context, row)
+        llama.llama_sampler_apply(chain, ctypes.byref(array))
+        token = int(array.data[array.selected].id)
+        llama.llama_sampler_accept(chain, token)
+        return token
 
     def piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(256)
