@@ -37,7 +37,7 @@ ENVIRONMENT: Final = {
     # How often an OpenMP thread looks whether the others have come to a barrier, before it sleeps.
     # A step has hundreds of barriers, and a thread that sleeps at one has to be woken. Not for ever:
     # between two steps the service needs the processor. See docs/decisions/0034.
-    "GOMP_SPINCOUNT": "50000",
+    "GOMP_SPINCOUNT": "20000",
     # abort() starts a debugger to print its stack, which takes seconds and tells the service
     # nothing: a dead engine should be dead at once.
     "GGML_NO_BACKTRACE": "1",
