@@ -66,6 +66,15 @@ class Constraint:
         assert self._opener is not None
         return self._opener[len(self._text.lstrip()) :]
 
+    @property
+    def rest_of_closer(self) -> str:
+        """While it is free: what has to come for the grammar to hold; "" if it need not hold."""
+        if self._triggers or self._after is None:
+            return ""
+        after = self._after
+        begun = (size for size in range(len(after), 0, -1) if self._text.endswith(after[:size]))
+        return after[next(begun, 0) :]
+
     def bind(self) -> None:
         """There are no thoughts: the grammar holds."""
         self.hold = Hold.BOUND

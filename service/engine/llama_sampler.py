@@ -68,8 +68,8 @@ class LlamaSampler:
                     "messages",
                 )
         self._constraint = Constraint(grammar) if grammar is not None else None
-        # What is written of the mark that opens thoughts, where nothing else can follow.
-        self._opening: deque[int] = deque()
+        # What is due of a mark that opens or closes thoughts, where nothing else can follow.
+        self._mark: deque[int] = deque()
         self._thoughts: ThoughtLimit | None = None
         if sampling.thoughts is not None:
             closing = within(sampling.thoughts.closer, tokenize).tolist()
@@ -104,8 +104,8 @@ class LlamaSampler:
             self._add(samplers.stage(stage, prompt))
 
     def sample(self, row: int) -> int:
-        if self._opening:
-            return self._accepted(self._opening.popleft())
+        if self._mark:
+            return self._accepted(self._mark.popleft())
         if self._thoughts is not None and self._thoughts.due:
             return self._accepted(self._thoughts.due.popleft())
         if self._free:
@@ -115,8 +115,11 @@ class LlamaSampler:
         if constraint is not None:
             if constraint.hold is Hold.UNDECIDED and not self._may_begin_thoughts(token):
                 self._begin_answer(constraint)
-                if self._opening:
-                    token = self._opening.popleft()
+            elif constraint.hold is Hold.FREE and token in self._end_tokens:
+                # Its thoughts end, but not yet what was asked for.
+                self._write(constraint.rest_of_closer)
+            if self._mark:
+                token = self._mark.popleft()
             if constraint.hold is Hold.BOUND:
                 token = self._bound(row, token)
         return self._accepted(token)
@@ -174,7 +177,10 @@ class LlamaSampler:
         else:
             llama.llama_sampler_free(self._grammar)
             self._grammar = before
-            self._opening.extend(within(constraint.rest_of_opener, self._tokenize).tolist())
+            self._write(constraint.rest_of_opener)
+
+    def _write(self, mark: str) -> None:
+        self._mark.extend(within(mark, self._tokenize).tolist())
 
     def _pick(self, row: int) -> int:
         banned = self._bad_words.banned

@@ -66,6 +66,21 @@ def test_what_may_still_be_an_opener_is_kept_for_the_grammar() -> None:
     assert constraint.hold is Hold.BOUND
 
 
+def test_thoughts_that_end_early_lack_the_rest_of_their_closing_mark() -> None:
+    constraint = Constraint(Grammar(TEXT, after="</think>"))
+
+    assert constraint.rest_of_closer == "</think>"
+    assert fed(constraint, "a < b", "</").rest_of_closer == "think>"
+    assert fed(constraint, "a <").rest_of_closer == "/think>"
+
+
+def test_what_may_end_without_a_call_lacks_nothing() -> None:
+    grammar = Grammar(TEXT, triggers=("<tool_call>",), after="</think>")
+
+    assert Constraint(grammar).rest_of_closer == ""
+    assert fed(Constraint(grammar), "</think>").rest_of_closer == ""
+
+
 def test_nothing_but_white_space_is_nothing_for_the_grammar() -> None:
     constraint = Constraint(Grammar(TEXT, after="</think>", opener="<think>"))
 

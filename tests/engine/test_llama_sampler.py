@@ -139,18 +139,32 @@ def test_a_call_may_begin_as_thoughts_do(writer: Writer) -> None:
 
 def test_what_the_grammar_refuses_can_only_be_the_beginning_of_thoughts(writer: Writer) -> None:
     braces = Grammar(f'root ::= {LEAD} "{{}}"', **OPENER)  # type: ignore[arg-type]
-    sampler = writer.sampler(GREEDY, braces)
-    thoughts = writer.write(sampler, "[", "x")
 
-    assert thoughts == "[THINK]"
-    closer = [writer.piece(token).decode() for token in writer.tokenize("[/THINK]")]
-    assert writer.write(sampler, *closer) == "[/THINK]{}"
+    assert writer.write(writer.sampler(GREEDY, braces), "[", "x") == "[THINK][/THINK]{}"
 
 
 def test_the_end_is_no_beginning_of_thoughts(writer: Writer) -> None:
     braces = Grammar(f'root ::= {LEAD} "{{}}"', **OPENER)  # type: ignore[arg-type]
 
     assert writer.write(writer.sampler(GREEDY, braces)) == "{}"
+
+
+def test_thoughts_that_end_the_answer_are_closed_and_what_was_asked_for_follows(
+    writer: Writer,
+) -> None:
+    inside = Grammar(f'root ::= {LEAD} "{{}}"', after="[/THINK]")
+    opened = Grammar(f'root ::= {LEAD} "{{}}"', **OPENER)  # type: ignore[arg-type]
+    opening = [writer.piece(token).decode() for token in writer.tokenize("[THINK]")]
+
+    assert writer.write(writer.sampler(GREEDY, inside), "x") == "x[/THINK]{}"
+    assert writer.write(writer.sampler(GREEDY, inside), "x", "[", "/") == "x[/THINK]{}"
+    assert writer.write(writer.sampler(GREEDY, opened), *opening, "x") == "[THINK]x[/THINK]{}"
+
+
+def test_thoughts_may_end_an_answer_that_need_not_be_a_call(writer: Writer) -> None:
+    call = Grammar('root ::= "<tool_call>"', triggers=("(<tool_call>)",), after="</think>")
+
+    assert writer.write(writer.sampler(GREEDY, call), "x") == "x"
 
 
 def test_an_end_that_the_client_lists_is_none_that_is_ignored(writer: Writer) -> None:
