@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
 from service.context import output_rows
@@ -37,7 +38,7 @@ from service.engine.wire import (
     Submit,
     ThreadsSet,
 )
-from service.events import FinishReason, PromptLogprobs, TokenLogprobs
+from service.events import FinishReason, PromptLogprobs
 
 # Requests that arrive together on an idle engine share their first step.
 GATHER_SECONDS = 0.0005
@@ -238,18 +239,13 @@ class Engine:
         model, sampling = self.model, sequence.sampling
         logprobs = None
         if sampling.logprobs is not None:
-            top = sampling.logprobs
-
-            def logprobs() -> TokenLogprobs:
-                return model.logprobs(row, token, top)
-
-        is_eog = model.is_eog(token)
+            logprobs = partial(model.logprobs, row, token, sampling.logprobs)
         event, reason = sequence.answer.feed(
             sequence.index,
             token,
             model.piece(token, special=not sampling.skip_special_tokens),
             logprobs,
-            is_eog=is_eog,
+            is_eog=model.is_eog(token),
             is_last=sequence.n_tokens >= sequence.limit,
         )
         if event is not None:

@@ -170,7 +170,7 @@ class PrefixCache:
 
     def held_tokens(self) -> int:
         """Cells in use where no two slots share one (split layout)."""
-        return sum(
-            len(kept) if owner is None else owner.n_past
-            for owner, kept in zip(self.owners, self._kept, strict=True)
-        )
+        held = 0
+        for owner, kept in zip(self.owners, self._kept, strict=True):
+            held += len(kept) if owner is None else owner.n_past
+        return held

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
+from operator import attrgetter
+from typing import Final
 
 from service.engine.pacing import PrefillPacer, Stretch
 from service.engine.plan import Forget, Plan, Row
@@ -18,6 +20,8 @@ from service.engine.turns import Turns
 
 # So many may be taken before one that came earlier and is less urgent; then it is its turn.
 MOST_OVERTAKING = 64
+_SLOT: Final = attrgetter("sequence.slot")
+_ADAPTERS: Final = attrgetter("adapters")
 
 
 class Scheduler:
@@ -81,11 +85,11 @@ class Scheduler:
 
     def computed(self, plan: Plan) -> list[Sequence]:
         """The plan's rows are in the KV cache now. Returns those whose state is to be kept."""
+        self.slots.extend(plan.rows)
         marked = []
         for sequence, length, _ in plan.rows:
             sequence.n_past += length
-            self.slots.extend(sequence.slot, length)
-            if sequence.n_past in sequence.marks:
+            if sequence.marks and sequence.n_past in sequence.marks:
                 marked.append(sequence)
         return marked
 
@@ -126,7 +130,7 @@ class Scheduler:
             return
         rows = plan.rows
         prompts = []
-        plan.adapters = self._turns.next(sequence.adapters for sequence in self.running)
+        plan.adapters = self._turns.next(map(_ADAPTERS, self.running))
         for sequence in self.running:
             if sequence.adapters != plan.adapters:
                 continue
@@ -138,7 +142,7 @@ class Scheduler:
         if prompts:
             self._fill_prompts(prompts, plan)
         if self._ordered:
-            rows.sort(key=_slot)
+            rows.sort(key=_SLOT)
 
     def _fill_prompts(self, prompts: list[Sequence], plan: Plan) -> None:
         budget = min(self._budget(prompts[0], plan), self._batch_rows - len(plan.rows))
@@ -172,7 +176,3 @@ def _may_overtake(sequence: Sequence, other: Sequence) -> bool:
 
 def _priority(sequence: Sequence) -> int:
     return sequence.priority
-
-
-def _slot(row: Row) -> int:
-    return row.sequence.slot

@@ -143,6 +143,7 @@ class Answer:
         self.stop: str | int | None = None
         self.end_token: TokenLogprobs | None = None
         self._sampling = sampling
+        self._scored = sampling.logprobs is not None
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(sampling.stop, sampling.include_stop)
         self._silent_tokens = 0
@@ -201,15 +202,20 @@ class Answer:
     def _release(self, index: int, token: int, text: str, *, final: bool) -> TokenEvent | None:
         if not text and not final:
             return None
-        self._bytes_out += len(text.encode("utf-8", "surrogatepass"))
-        entries: tuple[TokenLogprobs, ...] = ()
-        ids, self._ids = tuple(self._ids), []
-        if self._held:
-            ready = sum(start < self._bytes_out for start, _ in self._held)
-            if final and self._stops.matched is None:
-                ready = len(self._held)
-            entries = tuple(entry for _, entry in self._held[:ready])
-            del self._held[:ready]
+        ids: tuple[int, ...] = ()
+        if self._ids:
+            ids, self._ids = tuple(self._ids), []
+        entries = self._ready(text, final=final) if self._scored else ()
         event = TokenEvent(index, text, self._silent_tokens, token, entries, ids)
         self._silent_tokens = 0
         return event
+
+    def _ready(self, text: str, *, final: bool) -> tuple[TokenLogprobs, ...]:
+        """Of the tokens whose text is out with this one."""
+        self._bytes_out += len(text.encode("utf-8", "surrogatepass"))
+        ready = sum(start < self._bytes_out for start, _ in self._held)
+        if final and self._stops.matched is None:
+            ready = len(self._held)
+        entries = tuple(entry for _, entry in self._held[:ready])
+        del self._held[:ready]
+        return entries

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.engine.cells import SharedCells
-from service.engine.plan import Copy, Forget, Plan, Restore, Swap
+from service.engine.plan import Copy, Forget, Plan, Restore, Row, Swap
 from service.engine.prefix_cache import PrefixCache, common_prefix
 from service.engine.recurrence import Recurrence
 from service.engine.sequence import Sequence
@@ -52,10 +52,11 @@ class Slots:
     def kv_tokens(self) -> int:
         return self._prefixes.held_tokens() if self._shared is None else self._shared.used
 
-    def extend(self, slot: int, tokens: int) -> None:
-        """So many more were computed in it."""
+    def extend(self, rows: Iterable[Row]) -> None:
+        """They were computed."""
         if self._shared is not None:
-            self._shared.extend(slot, tokens)
+            for row in rows:
+                self._shared.extend(row.sequence.slot, row.length)
 
     def moved(self) -> None:
         """The moves of all plans so far are carried out."""

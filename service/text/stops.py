@@ -28,6 +28,8 @@ class StopMatcher:
 
     def feed(self, text: str) -> str:
         """The text that is now safe to release, which may be none or more than `text`."""
+        if not self._stops:
+            return text
         if self.matched is not None:
             return ""
         if not self._held and not self._first.search(text):
