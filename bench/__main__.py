@@ -18,7 +18,7 @@ import uvloop
 
 from bench import of_ours, reference
 from bench.client import RequestFailed, Target
-from bench.contest import Contest, Outcome, hold, say
+from bench.contest import Contest, Outcome, begun, hold, say
 from bench.over_http import OVER_HTTP, BatchedBench, Entrants
 from bench.paths import RESULTS
 from bench.servers import LLAMA_SERVER, Setup, llama_server, model_names, ours
@@ -66,17 +66,18 @@ class Session:
         self.chosen = chosen
         self.wanted: Sequence[str] = chosen.workloads or USUAL
         self.setup = Setup(chosen.threads, chosen.slots, chosen.context)
-        self.outcomes: list[Outcome] = []
+        self.outcomes: dict[str, Outcome] = {}
         self.failed = False
         self._end = monotonic() + 60 * chosen.minutes
 
-    async def hold(self, contests: Iterable[Contest]) -> None:
+    async def hold(self, contests: Iterable[Contest], rounds: int | None = None) -> None:
         for contest in contests:
             if monotonic() > self._end:
                 say(f"{contest.title}: left out, the time is up")
                 continue
             try:
-                self.outcomes.append(await hold(contest, self.chosen.rounds))
+                outcome = self.outcomes.setdefault(contest.title, begun(contest))
+                await hold(contest, outcome, rounds or self.chosen.rounds)
             except (OSError, EOFError, RequestFailed, TimeoutError, ExceptionGroup) as error:
                 self.failed = True
                 say(f"{contest.title}: failed: {reasons(error)}")
@@ -96,7 +97,8 @@ class Session:
         for name in models:
             path = model(name)
             if any(workload in OVER_HTTP for workload in self.wanted):
-                await self.against_llama_server(name, path)
+                for _ in range(self.chosen.rounds):
+                    await self.against_llama_server(name, path)
             for workload, contests in of_ours.WITH_MODEL.items():
                 if workload in self.wanted:
                     async with contests(self.setup, name, path) as some:
@@ -107,6 +109,7 @@ class Session:
                     await self.hold(some)
 
     async def against_llama_server(self, name: str, path: Path) -> None:
+        """One round, of servers of its own: two starts of one program differ by some percent."""
         programs = reference.programs()
         async with (
             llama_server(self.setup, programs, path) as theirs,
@@ -120,7 +123,7 @@ class Session:
                 BatchedBench(programs.batched_bench, path, self.setup),
                 self.chosen.rate,
             )
-            await self.hold(over_http(self.wanted, entrants))
+            await self.hold(over_http(self.wanted, entrants), rounds=1)
 
 
 def over_http(wanted: Sequence[str], entrants: Entrants) -> Iterator[Contest]:
@@ -167,9 +170,10 @@ def report(session: Session) -> None:
     found = machine() | {"arguments": vars(session.chosen)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(as_json(session.outcomes, found))
+    outcomes = [*session.outcomes.values()]
+    path.write_text(as_json(outcomes, found))
     print(f"{found['processor']}, {found['cores']} cores; {session.chosen.rounds} rounds\n")
-    print(markdown(session.outcomes, session.chosen.all))
+    print(markdown(outcomes, session.chosen.all))
     say(f"every figure of every round: {path}")
 
 

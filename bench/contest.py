@@ -100,17 +100,23 @@ class Outcome:
         return Ratio(mean, mean * statistics.stdev(logarithms) / math.sqrt(len(logarithms)))
 
 
-async def hold(contest: Contest, rounds: int) -> Outcome:
+def begun(contest: Contest) -> Outcome:
+    """Before its first round."""
     outcome = Outcome(contest.title, contest.judged, contest.bars, contest.baseline)
     outcome.paired = contest.turns > 1
     outcome.rounds = {name: [] for name in contest.contestants}
-    for number in range(rounds * contest.turns):
+    return outcome
+
+
+async def hold(contest: Contest, outcome: Outcome, rounds: int) -> None:
+    """So many rounds more."""
+    held = len(outcome.load_average)
+    for number in range(held, held + rounds * contest.turns):
         outcome.load_average.append(os.getloadavg()[0])
         for name in rotated(list(contest.contestants), number):
             begin = monotonic()
             outcome.rounds[name].append(await contest.contestants[name](number))
             say(f"{contest.title}, round {number + 1}: {name} took {monotonic() - begin:.0f} s")
-    return outcome
 
 
 def rotated(names: Sequence[str], by: int) -> list[str]:

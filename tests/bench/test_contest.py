@@ -6,7 +6,7 @@ import math
 import pytest
 
 from bench.client import Target
-from bench.contest import Bar, Contest, Measure, Outcome, hold
+from bench.contest import Bar, Contest, Measure, Outcome, begun, hold
 from bench.over_http import BATCHED_BENCH, Entrants, batched_bench_figures, decode, turns
 from bench.table import as_json, markdown
 
@@ -21,7 +21,10 @@ async def test_contestants_are_interleaved_and_each_round_begins_with_another() 
 
         return measure
 
-    outcome = await hold(Contest("work", {name: contestant(name) for name in "ab"}, ("a",)), 3)
+    contest = Contest("work", {name: contestant(name) for name in "ab"}, ("a",))
+    outcome = begun(contest)
+    await hold(contest, outcome, 1)
+    await hold(contest, outcome, 2)
 
     assert turn == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
     assert len(outcome.rounds["a"]) == len(outcome.load_average) == 3
