@@ -28,6 +28,7 @@ from service.engine.scheduler import Scheduler
 from service.engine.sequence import Sequence
 from service.engine.slots import Slots
 from service.engine.stopwatch import Stopwatch
+from service.engine.token_cost import growth_of
 from service.engine.wire import (
     Cancel,
     Embed,
@@ -65,7 +66,8 @@ class Engine:
         self._send = send
         self._clock = clock
         # llama.cpp may have made the batch smaller than was asked for: to the size of the context.
-        self._pacer = PrefillPacer(min(facts.n_batch, params.n_ubatch), params.prefill_chunk)
+        step_tokens = min(facts.n_batch, params.n_ubatch)
+        self._pacer = PrefillPacer(step_tokens, params.prefill_chunk, growth_of(facts))
         prefixes = PrefixCache(
             facts.n_seq,
             can_rollback=facts.can_rollback,

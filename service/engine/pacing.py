@@ -45,11 +45,14 @@ class Stretch(NamedTuple):
 
 
 class PrefillPacer:
-    """Learns the cost of a decode step and of a prompt token from the steps as they happen."""
+    """Learns the cost of a decode step and of a prompt token from the steps as they happen.
 
-    def __init__(self, step_tokens: int, fixed: int | None = None) -> None:
+    growth: how much dearer a token is expected to be for those before it (see `TokenCost`)."""
+
+    def __init__(self, step_tokens: int, fixed: int | None = None, growth: float = 0.0) -> None:
         self._step_tokens = step_tokens
         self._fixed = fixed
+        self._growth = growth
         # Of a step without a chunk; None before the first.
         self.decode_seconds: float | None = None
         self._cost: TokenCost | None = None
@@ -86,9 +89,9 @@ class PrefillPacer:
             if alone <= 0:
                 return
             if self._cost is None:
-                self._cost = TokenCost(depth, alone / tokens)
+                self._cost = TokenCost(tokens, depth, alone / tokens, self._growth)
             else:
-                self._cost.observe(depth, alone / tokens)
+                self._cost.observe(tokens, depth, alone / tokens)
 
     def _seconds_beside(self, prompt: Stretch, cost: TokenCost) -> float:
         least = MIN_CHUNK * cost.at((prompt.begin + prompt.end) / 2)
