@@ -7,8 +7,8 @@ The rules have no unit of the machine in them but one:
 1. A step with a chunk may last STRETCH times as long as a step without one, whatever that is here.
    The running streams see their gap grow that far while a prompt arrives.
 2. But a prompt's chunks have no fewer than MIN_CHUNK tokens in the mean: below it a prompt token
-   costs up to a fifth more and above it nothing less (docs/decisions/0004), so everyone would wait
-   longer in all.
+   costs up to a fifth more, and a little above it nothing less (docs/decisions/0004), so everyone
+   would wait longer in all.
 3. All chunks of a prompt take equally long. Attention reads all that was computed before, so that
    chunks of equal length last longer and longer, and the longest is what the streams notice: hence
    many tokens first and fewer later, and no small rest in a step of its own.

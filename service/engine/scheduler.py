@@ -89,7 +89,7 @@ class Scheduler:
         marked = []
         for sequence, length, _ in plan.rows:
             sequence.n_past += length
-            if sequence.marks and sequence.n_past in sequence.marks:
+            if sequence.n_past in sequence.marks:
                 marked.append(sequence)
         return marked
 

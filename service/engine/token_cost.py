@@ -22,8 +22,9 @@ class TokenCost:
     """Seconds for a prompt token, as a line over the tokens before it: attention reads them all.
 
     Least squares in which older observations count ever less, and each as many times as it had
-    tokens: a step of a few, as the first one is, is dearer for each of them. Towards `SPREAD` the slope is held
-    to be what is expected (a ridge), as it has to be while all that was seen stood equally deep.
+    tokens: a step of a few, as the first one is, is dearer for each of them. Towards `SPREAD` the
+    slope is held to be what is expected (a ridge), as it has to be while all that was seen stood
+    equally deep.
     growth: so much of the first token's cost a token is expected to cost more for each before it.
     """
 

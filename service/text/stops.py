@@ -24,11 +24,11 @@ class StopMatcher:
         self._held = ""
         # Most text contains no character that begins a stop string, and needs no further look.
         firsts = "".join({re.escape(stop[0]) for stop in self._stops})
-        self._first = re.compile(f"[{firsts}]" if firsts else r"(?!)")
+        self._first = re.compile(f"[{firsts}]") if firsts else None
 
     def feed(self, text: str) -> str:
         """The text that is now safe to release, which may be none or more than `text`."""
-        if not self._stops:
+        if self._first is None:
             return text
         if self.matched is not None:
             return ""
@@ -58,6 +58,7 @@ class StopMatcher:
 
     def _safe(self, text: str) -> int:
         """How many characters of `text` can be part of no stop string that is yet to complete."""
+        assert self._first is not None
         for candidate in self._first.finditer(text):
             rest = text[candidate.start() :]
             if any(stop.startswith(rest) for stop in self._stops):
